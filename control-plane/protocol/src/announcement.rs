@@ -1,0 +1,97 @@
+//! A sidecar's word on the workload it runs beside, sent first on the discovery stream and whenever it changes. The
+//! stream is the lease: while it lives the workload does. Namespace and service account are not part of it, they are
+//! read from the certificate.
+
+use crate::error::{DecodeError, field, port};
+use crate::wire::v1 as wire;
+use crate::workload::WorkloadPort;
+use mesh_names::{Port, Subdomain};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Most labels a workload may have; a Service selects by a handful.
+pub const LABELS_MAX: usize = 64;
+/// Most ports a workload may announce.
+pub const PORTS_MAX: usize = 64;
+
+/// A workload as its sidecar announces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Grows with each change on a stream, from 1.
+    pub sequence: u64,
+    /// The Workload's name in its namespace.
+    pub name: Subdomain,
+    /// What Services select by.
+    pub labels: BTreeMap<String, String>,
+    /// Where other sidecars reach it.
+    pub address: IpAddr,
+    /// The inbound mutual-TLS port there.
+    pub inbound_port: Port,
+    /// The application's ports; [`WorkloadPort::services`] is empty.
+    pub ports: Vec<WorkloadPort>,
+    /// The zone it runs in.
+    pub zone: Option<String>,
+    /// Whether it wants traffic.
+    pub state: AnnouncedState,
+}
+
+/// Whether a workload wants traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnnouncedState {
+    /// Yes.
+    Ready,
+    /// Not now: it stays registered.
+    NotReady,
+    /// Not any more: it is draining and will end its stream.
+    Leaving,
+}
+
+impl Announcement {
+    /// The wire form.
+    pub fn to_wire(&self) -> wire::Announcement {
+        let state = match self.state {
+            AnnouncedState::Ready => wire::AnnouncedState::Ready,
+            AnnouncedState::NotReady => wire::AnnouncedState::NotReady,
+            AnnouncedState::Leaving => wire::AnnouncedState::Leaving,
+        };
+        wire::Announcement {
+            sequence: self.sequence,
+            name: self.name.to_string(),
+            labels: self.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            address: self.address.to_string(),
+            inbound_port: self.inbound_port.number().into(),
+            ports: self.ports.iter().map(WorkloadPort::to_wire).collect(),
+            zone: self.zone.clone().unwrap_or_default(),
+            state: state.into(),
+        }
+    }
+
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the first field that breaks a rule or a bound.
+    pub fn of_wire(message: wire::Announcement) -> Result<Self, DecodeError> {
+        let state = match message.state() {
+            wire::AnnouncedState::Ready => AnnouncedState::Ready,
+            wire::AnnouncedState::NotReady => AnnouncedState::NotReady,
+            wire::AnnouncedState::Leaving => AnnouncedState::Leaving,
+        };
+        if message.labels.len() > LABELS_MAX {
+            return Err(DecodeError::value("labels", "a workload may have at most 64 labels"));
+        }
+        if message.ports.len() > PORTS_MAX {
+            return Err(DecodeError::value("ports", "a workload may have at most 64 ports"));
+        }
+        let address = message.address.parse();
+        Ok(Self {
+            sequence: message.sequence,
+            name: field("name", &message.name)?,
+            labels: message.labels.into_iter().collect(),
+            address: address.map_err(|_| DecodeError::value("address", "it is not an IP address"))?,
+            inbound_port: port("inbound_port", message.inbound_port)?,
+            ports: message.ports.into_iter().map(WorkloadPort::of_wire).collect::<Result<_, _>>()?,
+            zone: Some(message.zone).filter(|zone| !zone.is_empty()),
+            state,
+        })
+    }
+}

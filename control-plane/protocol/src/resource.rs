@@ -1,0 +1,86 @@
+//! Resource types, their type URLs, and the names resources are subscribed by.
+
+use mesh_names::ServiceName;
+
+/// The collection suffix: `shop/orders/*` is every endpoint of `shop/orders`.
+const COLLECTION: &str = "/*";
+
+/// The kinds of resource the control plane serves to sidecars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceType {
+    /// [`crate::trust_bundle::TrustBundle`], named by trust domain.
+    TrustBundle,
+    /// [`crate::workload::Workload`], named `namespace/name`.
+    Workload,
+    /// [`crate::service::Service`], named `namespace/name`.
+    Service,
+    /// [`crate::endpoint::Endpoint`], named `namespace/service/endpoint`, subscribed to as a collection.
+    Endpoint,
+}
+
+impl ResourceType {
+    /// All types, in the order in which a sidecar needs them.
+    pub const ALL: [Self; 4] = [Self::TrustBundle, Self::Workload, Self::Service, Self::Endpoint];
+
+    /// The type URL on the wire.
+    pub fn type_url(self) -> &'static str {
+        match self {
+            Self::TrustBundle => "type.googleapis.com/outrigger.v1.TrustBundle",
+            Self::Workload => "type.googleapis.com/outrigger.v1.Workload",
+            Self::Service => "type.googleapis.com/outrigger.v1.Service",
+            Self::Endpoint => "type.googleapis.com/outrigger.v1.Endpoint",
+        }
+    }
+
+    /// The type with this URL, if it is one of ours.
+    pub fn of_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+    }
+
+    /// A short word for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TrustBundle => "trust_bundle",
+            Self::Workload => "workload",
+            Self::Service => "service",
+            Self::Endpoint => "endpoint",
+        }
+    }
+}
+
+/// The name under which all endpoints of `service` are subscribed to: `namespace/service/*`.
+pub fn endpoints_of(service: &ServiceName) -> String {
+    format!("{service}{COLLECTION}")
+}
+
+/// The service a collection name stands for; nothing if `name` is not a collection.
+pub fn collection(name: &str) -> Option<ServiceName> {
+    name.strip_suffix(COLLECTION)?.parse().ok()
+}
+
+/// The collection a resource name belongs to: `shop/orders/a` is of `shop/orders/*`.
+pub fn collection_of(name: &str) -> Option<ServiceName> {
+    name.rsplit_once('/')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_found_by_its_url() {
+        for kind in ResourceType::ALL {
+            assert_eq!(ResourceType::of_url(kind.type_url()), Some(kind));
+        }
+        assert_eq!(ResourceType::of_url("type.googleapis.com/envoy.config.cluster.v3.Cluster"), None);
+    }
+
+    #[test]
+    fn an_endpoint_belongs_to_its_services_collection() {
+        let orders: ServiceName = "shop/orders".parse().unwrap();
+        assert_eq!(collection(&endpoints_of(&orders)), Some(orders.clone()));
+        assert_eq!(collection("shop/orders"), None);
+        assert_eq!(collection_of("shop/orders/orders-1"), Some(orders));
+        assert_eq!(collection_of("shop/orders"), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! What a workload's own sidecar serves: its ports, and which Services lead there.
+
+use crate::error::{DecodeError, field, port};
+use crate::service::{protocol_of_wire, protocol_to_wire};
+use crate::wire::v1 as wire;
+use mesh_names::{AppProtocol, Port, ServiceAccount, ServiceName, WorkloadName};
+use prost::Message;
+
+/// One Workload, as its own sidecar needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Which one.
+    pub name: WorkloadName,
+    /// What it is.
+    pub service_account: ServiceAccount,
+    /// The application's ports.
+    pub ports: Vec<WorkloadPort>,
+}
+
+/// A port the application listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadPort {
+    /// Its number.
+    pub port: Port,
+    /// What is spoken there.
+    pub app_protocol: AppProtocol,
+    /// The Services that lead here.
+    pub services: Vec<ServiceName>,
+}
+
+impl Workload {
+    /// The wire form.
+    pub fn encode(&self) -> Vec<u8> {
+        wire::Workload {
+            namespace: self.name.namespace.to_string(),
+            name: self.name.name.to_string(),
+            service_account: self.service_account.to_string(),
+            ports: self.ports.iter().map(WorkloadPort::to_wire).collect(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the first field that breaks a rule.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let message = wire::Workload::decode(bytes)?;
+        Ok(Self {
+            name: WorkloadName::new(field("namespace", &message.namespace)?, field("name", &message.name)?),
+            service_account: field("service_account", &message.service_account)?,
+            ports: message.ports.into_iter().map(WorkloadPort::of_wire).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl WorkloadPort {
+    pub(crate) fn to_wire(&self) -> wire::WorkloadPort {
+        wire::WorkloadPort {
+            port: self.port.number().into(),
+            app_protocol: protocol_to_wire(self.app_protocol).into(),
+            services: self.services.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    pub(crate) fn of_wire(message: wire::WorkloadPort) -> Result<Self, DecodeError> {
+        let services = message.services.iter().map(|name| field("ports.services", name));
+        Ok(Self {
+            port: port("ports.port", message.port)?,
+            app_protocol: protocol_of_wire(message.app_protocol()),
+            services: services.collect::<Result<_, _>>()?,
+        })
+    }
+}

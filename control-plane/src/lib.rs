@@ -1,0 +1,1 @@
+//! Takes manifests over a Kubernetes-style API and pushes routing and discovery state to sidecars.

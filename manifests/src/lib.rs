@@ -1,0 +1,1 @@
+//! The manifests people write: kinds, validation, defaulting, diagnostics.

@@ -1,0 +1,1 @@
+//! Load balancing as pure functions of endpoints, load, time and randomness.

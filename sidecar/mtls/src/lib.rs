@@ -1,0 +1,1 @@
+//! Mutual TLS by SPIFFE identity: keys, trust bundles, verification, handshakes.

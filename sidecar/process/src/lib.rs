@@ -1,0 +1,1 @@
+//! A process's life: signals, drain, supervised tasks, readiness, logging, metrics exposition.

@@ -1,0 +1,1 @@
+//! Runs beside a service and carries its traffic: mutual TLS, balancing, retries, metrics.

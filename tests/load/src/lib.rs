@@ -1,0 +1,1 @@
+//! An open-loop load generator and the origin servers that tests, benchmarks and the demo run against.
