@@ -1,0 +1,210 @@
+//! What one side encodes, the other decodes to the same value; what nobody encoded is refused without a panic.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use mesh_names::{AppProtocol, Label, Port, ServiceName, SpiffeId, Subdomain, WorkloadName};
+use mesh_protocol::announcement::{AnnouncedState, Announcement, LABELS_MAX};
+use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
+use mesh_protocol::service::{
+    Backend, PathMatch, RouteMatch, RouteRetry, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
+};
+use mesh_protocol::trust_bundle::TrustBundle;
+use mesh_protocol::workload::{Workload, WorkloadPort};
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use std::time::Duration;
+
+const LABEL: &str = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
+
+fn service_name() -> impl Strategy<Value = ServiceName> {
+    (LABEL, LABEL)
+        .prop_map(|(ns, name)| ServiceName::new(ns.parse().unwrap(), name.parse::<Label>().unwrap()))
+}
+
+fn subdomain() -> impl Strategy<Value = Subdomain> {
+    LABEL.prop_map(|text| text.parse().unwrap())
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    (1u16..).prop_map(|number| Port::new(number).unwrap())
+}
+
+fn app_protocol() -> impl Strategy<Value = AppProtocol> {
+    use AppProtocol::*;
+    proptest::sample::select(vec![Detect, Http, H2c, Grpc, Tcp])
+}
+
+fn whole_millis() -> impl Strategy<Value = Option<Duration>> {
+    of((1u64..1_000_000).prop_map(Duration::from_millis))
+}
+
+fn value_match() -> impl Strategy<Value = ValueMatch> {
+    let value = prop_oneof![".*".prop_map(TextMatch::Exact), ".*".prop_map(TextMatch::Regex)];
+    ("[a-z-]{1,12}", value).prop_map(|(name, value)| ValueMatch { name, value })
+}
+
+fn route_match(rules: usize) -> impl Strategy<Value = RouteMatch> {
+    let path = prop_oneof![
+        "/.*".prop_map(PathMatch::Exact),
+        "/.*".prop_map(PathMatch::Prefix),
+        ".*".prop_map(PathMatch::Regex)
+    ];
+    (0..rules, path, of("[A-Z]{1,8}"), vec(value_match(), 0..3), vec(value_match(), 0..3)).prop_map(
+        |(rule, path, method, headers, query_params)| RouteMatch {
+            rule,
+            path,
+            method,
+            headers,
+            query_params,
+        },
+    )
+}
+
+fn rule() -> impl Strategy<Value = RouteRule> {
+    let backend = (service_name(), port(), 0u32..1_000_001, of("[a-z ]{1,20}"))
+        .prop_map(|(service, port, weight, invalid)| Backend { service, port, weight, invalid });
+    let retry = (0u32..10, vec(400u16..600, 0..4), whole_millis())
+        .prop_map(|(attempts, codes, backoff)| RouteRetry { attempts, codes, backoff });
+    (LABEL, 0u32..16, vec(backend, 0..4), whole_millis(), whole_millis(), of(retry)).prop_map(
+        |(route, index, backends, request_timeout, backend_request_timeout, retry)| RouteRule {
+            route,
+            index,
+            backends,
+            request_timeout,
+            backend_request_timeout,
+            retry,
+        },
+    )
+}
+
+fn service_port() -> impl Strategy<Value = ServicePort> {
+    vec(rule(), 1..4).prop_flat_map(|rules| {
+        let matches = vec(route_match(rules.len()), 0..4);
+        (port(), LABEL, app_protocol(), Just(rules), matches).prop_map(
+            |(port, name, app_protocol, rules, matches)| ServicePort {
+                port,
+                name,
+                app_protocol,
+                rules,
+                matches,
+            },
+        )
+    })
+}
+
+fn workload_port(services: bool) -> impl Strategy<Value = WorkloadPort> {
+    (port(), app_protocol(), vec(service_name(), 0..if services { 3 } else { 1 }))
+        .prop_map(|(port, app_protocol, services)| WorkloadPort { port, app_protocol, services })
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let identity = (LABEL, LABEL).prop_map(|(ns, sa)| {
+        SpiffeId::new("mesh.internal".parse().unwrap(), ns.parse().unwrap(), sa.parse().unwrap())
+    });
+    let transport = prop_oneof![
+        Just(Transport::Plaintext),
+        (port(), identity)
+            .prop_map(|(inbound_port, identity)| Transport::MutualTls { inbound_port, identity })
+    ];
+    let ports = vec((port(), port()), 0..4).prop_map(|pairs| {
+        pairs
+            .into_iter()
+            .map(|(service_port, target_port)| EndpointPort { service_port, target_port })
+            .collect()
+    });
+    use EndpointHealth::*;
+    let health = proptest::sample::select(vec![Ready, NotReady, Draining]);
+    (service_name(), subdomain(), any::<std::net::IpAddr>(), ports, transport, of(LABEL), health).prop_map(
+        |(service, name, address, ports, transport, zone, health)| Endpoint {
+            service,
+            name,
+            address,
+            ports,
+            transport,
+            zone,
+            health,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_service_survives_the_wire(name in service_name(), ports in vec(service_port(), 0..3)) {
+        let service = Service { name, ports };
+        prop_assert_eq!(Service::decode(&service.encode()).unwrap(), service);
+    }
+
+    #[test]
+    fn an_endpoint_survives_the_wire(endpoint in endpoint()) {
+        prop_assert_eq!(Endpoint::decode(&endpoint.encode()).unwrap(), endpoint);
+    }
+
+    #[test]
+    fn a_workload_survives_the_wire(
+        namespace in LABEL, name in subdomain(), account in LABEL, ports in vec(workload_port(true), 0..4),
+    ) {
+        let name = WorkloadName::new(namespace.parse().unwrap(), name);
+        let workload = Workload { name, service_account: account.parse().unwrap(), ports };
+        prop_assert_eq!(Workload::decode(&workload.encode()).unwrap(), workload);
+    }
+
+    #[test]
+    fn an_announcement_survives_the_wire(
+        name in subdomain(), labels in btree_map(LABEL, LABEL, 0..LABELS_MAX), address in any::<std::net::IpAddr>(),
+        inbound_port in port(), ports in vec(workload_port(false), 0..4), zone in of(LABEL), sequence in any::<u64>(),
+    ) {
+        let state = AnnouncedState::Leaving;
+        let announcement = Announcement { sequence, name, labels, address, inbound_port, ports, zone, state };
+        prop_assert_eq!(Announcement::of_wire(announcement.to_wire()).unwrap(), announcement);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_judged_without_panic(bytes in vec(any::<u8>(), 0..256)) {
+        drop(Service::decode(&bytes));
+        drop(Endpoint::decode(&bytes));
+        drop(Workload::decode(&bytes));
+        drop(TrustBundle::decode(&bytes));
+    }
+}
+
+#[test]
+fn a_match_of_a_rule_that_is_not_there_is_refused() {
+    let service = Service {
+        name: "shop/orders".parse().unwrap(),
+        ports: vec![ServicePort {
+            port: Port::new(80).unwrap(),
+            name: String::new(),
+            app_protocol: AppProtocol::Http,
+            rules: Vec::new(),
+            matches: vec![RouteMatch {
+                rule: 0,
+                path: PathMatch::Prefix("/".into()),
+                method: None,
+                headers: Vec::new(),
+                query_params: Vec::new(),
+            }],
+        }],
+    };
+    let error = Service::decode(&service.encode()).unwrap_err();
+    assert_eq!(error.to_string(), "field `matches.rule`: there is no such rule");
+}
+
+#[test]
+fn a_trust_bundle_without_certificates_is_refused() {
+    let bundle = TrustBundle { trust_domain: "mesh.internal".parse().unwrap(), certificates: Vec::new() };
+    assert!(TrustBundle::decode(&bundle.encode()).is_err());
+}
+
+#[test]
+fn an_endpoint_behind_a_sidecar_needs_an_identity() {
+    let message = mesh_protocol::wire::v1::Endpoint {
+        service: "shop/orders".into(),
+        name: "orders-1".into(),
+        address: "10.0.0.1".into(),
+        inbound_port: 15008,
+        ..Default::default()
+    };
+    let error = Endpoint::decode(&prost::Message::encode_to_vec(&message)).unwrap_err();
+    assert!(error.to_string().starts_with("field `identity`"), "{error}");
+}
