@@ -1,1 +1,6 @@
 //! Runs beside a service and carries its traffic: mutual TLS, balancing, retries, metrics.
+
+pub mod demand;
+pub mod refusal;
+pub mod route;
+pub mod snapshot;

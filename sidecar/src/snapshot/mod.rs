@@ -1,0 +1,104 @@
+//! What requests read: everything the control plane has said, compiled and immutable. The control thread builds it
+//! ([`compile`] turns a service into what a request needs) and publishes it by `tokio::sync::watch`; each worker pins
+//! one per request. Nothing inside a published snapshot changes but [`LastUsed`]; connections, counters and budgets
+//! live in the workers and are carried over by name.
+
+mod build;
+
+pub use build::{CompileError, compile};
+
+use crate::route::RouteTable;
+use mesh_names::{AppProtocol, Port, ServiceName};
+use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::workload::Workload;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Everything the control plane has said so far, as requests read it.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The control plane's revision, for people.
+    pub revision: String,
+    /// Every service subscribed to, by name.
+    pub services: HashMap<ServiceName, ServiceState>,
+    /// This sidecar's own workload, once the control plane has confirmed it.
+    pub workload: Option<Arc<Workload>>,
+    /// Whether anything was received yet, from the control plane or from disk.
+    pub received: bool,
+}
+
+/// What is known about a service that was asked for.
+#[derive(Debug, Clone)]
+pub enum ServiceState {
+    /// It exists.
+    Known(Arc<ServiceView>),
+    /// It does not, in the control plane's own sentence, which names what is nearest.
+    Missing(Arc<str>),
+}
+
+/// A service that exists.
+#[derive(Debug)]
+pub struct ServiceView {
+    /// Its ports and routes.
+    pub service: Arc<CompiledService>,
+    /// Its endpoints, whatever their health. The same `Arc` as long as nothing in it changes.
+    pub endpoints: Arc<[Arc<Endpoint>]>,
+    /// Whether the endpoints were received yet; until then an empty list means "not known".
+    pub endpoints_known: bool,
+    /// When a worker last used it; carried over from view to view.
+    pub last_used: Arc<LastUsed>,
+}
+
+/// When something was last used, in seconds since the sidecar started. Written by workers, at most once a second each.
+#[derive(Debug, Default)]
+pub struct LastUsed(AtomicU64);
+
+impl LastUsed {
+    /// Marks it as used at `second`.
+    pub fn touch(&self, second: u64) {
+        // Read first: a store on every request would make the cache line bounce between the workers.
+        if self.0.load(Ordering::Relaxed) < second {
+            self.0.store(second, Ordering::Relaxed);
+        }
+    }
+
+    /// The second it was last used in, 0 if never.
+    pub fn second(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A service with its routes compiled.
+#[derive(Debug)]
+pub struct CompiledService {
+    /// Which one.
+    pub name: ServiceName,
+    /// Its ports, each number once.
+    pub ports: Vec<CompiledPort>,
+}
+
+/// A port of a service.
+#[derive(Debug)]
+pub struct CompiledPort {
+    /// The number callers use.
+    pub port: Port,
+    /// What is spoken there.
+    pub app_protocol: AppProtocol,
+    /// Where requests go.
+    pub routes: RouteTable,
+}
+
+impl CompiledService {
+    /// The port with this number.
+    pub fn port(&self, port: Port) -> Option<&CompiledPort> {
+        self.ports.iter().find(|p| p.port == port)
+    }
+}
+
+impl Snapshot {
+    /// What is known about `service`; nothing if it was never asked for or no answer has come.
+    pub fn service(&self, service: &ServiceName) -> Option<&ServiceState> {
+        self.services.get(service)
+    }
+}
