@@ -33,7 +33,7 @@ pub struct Samples(pub Vec<Sample>);
 impl Samples {
     /// The samples with this name and these labels.
     pub fn with<'a>(&'a self, name: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a Sample> {
-        let fits = |sample: &&Sample| {
+        let fits = move |sample: &&Sample| {
             sample.name == name && labels.iter().all(|(label, value)| sample.label(label) == *value)
         };
         self.0.iter().filter(fits)
