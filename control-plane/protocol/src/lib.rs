@@ -36,4 +36,6 @@ mod generated;
 pub mod wire {
     pub use crate::generated::envoy::service::discovery::v3 as discovery;
     pub use crate::generated::outrigger::v1;
+    /// A message of any type with its type URL: how a resource travels inside a response.
+    pub use prost_types::Any;
 }
