@@ -22,6 +22,9 @@ pub struct Workload {
 pub struct WorkloadPort {
     /// Its number.
     pub port: Port,
+    /// What a Service's `targetPort` may call it, as a container port's name in Kubernetes: instances on one machine
+    /// need different numbers. Empty: only the number leads here.
+    pub name: String,
     /// What is spoken there.
     pub app_protocol: AppProtocol,
     /// The Services that lead here.
@@ -60,6 +63,7 @@ impl WorkloadPort {
             port: self.port.number().into(),
             app_protocol: protocol_to_wire(self.app_protocol).into(),
             services: self.services.iter().map(ToString::to_string).collect(),
+            name: self.name.clone(),
         }
     }
 
@@ -69,6 +73,7 @@ impl WorkloadPort {
             port: port("ports.port", message.port)?,
             app_protocol: protocol_of_wire(message.app_protocol()),
             services: services.collect::<Result<_, _>>()?,
+            name: message.name,
         })
     }
 }

@@ -94,8 +94,8 @@ fn service_port() -> impl Strategy<Value = ServicePort> {
 }
 
 fn workload_port(services: bool) -> impl Strategy<Value = WorkloadPort> {
-    (port(), app_protocol(), vec(service_name(), 0..if services { 3 } else { 1 }))
-        .prop_map(|(port, app_protocol, services)| WorkloadPort { port, app_protocol, services })
+    (port(), "[a-z]{0,8}", app_protocol(), vec(service_name(), 0..if services { 3 } else { 1 }))
+        .prop_map(|(port, name, app_protocol, services)| WorkloadPort { port, name, app_protocol, services })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {

@@ -171,6 +171,9 @@ pub struct WorkloadPort {
     /// `namespace/name` of each Service that leads here
     #[prost(string, repeated, tag = "3")]
     pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// what a Service's `targetPort` may call it; empty: only the number leads here
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
 }
 /// Type `outrigger.v1.TrustBundle`, named by the trust domain.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
