@@ -2,3 +2,4 @@
 
 pub mod running;
 pub mod scrape;
+pub mod mesh;
