@@ -1,0 +1,211 @@
+//! A mesh of child processes: one control plane, and members that are an application with a sidecar beside it. The
+//! demo, the benchmark and the end-to-end tests all start it this way: on loopback, on ports the system chooses.
+
+use crate::running::Running;
+use crate::scrape::{Samples, scrape};
+use anyhow::{Context, Result, bail};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A running mesh. Dropping it ends every process.
+#[derive(Debug)]
+pub struct Mesh {
+    bin_dir: PathBuf,
+    dir: PathBuf,
+    control_plane: Running,
+    members: Vec<Member>,
+}
+
+/// An application and the sidecar beside it.
+#[derive(Debug)]
+pub struct Member {
+    /// The instance's name, for example `greeter-v1-a`.
+    pub name: String,
+    application: Option<Running>,
+    sidecar: Running,
+}
+
+/// What a sidecar is told about the member it runs beside.
+#[derive(Debug, Clone, Default)]
+pub struct Beside<'a> {
+    /// The namespace; it must exist.
+    pub namespace: &'a str,
+    /// The service account, and so the identity.
+    pub service_account: &'a str,
+    /// Labels that Services select by.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// The application's port, as `--inbound` takes it.
+    pub inbound: Option<String>,
+    /// Services bound to a local port, as `--upstream` takes them.
+    pub upstreams: &'a [&'a str],
+}
+
+impl Mesh {
+    /// Starts the control plane in `dir`.
+    ///
+    /// # Errors
+    /// It can't be started, with the end of its log.
+    pub fn start(bin_dir: &Path, dir: &Path) -> Result<Self> {
+        let mut command = Command::new(bin_dir.join("control-plane"));
+        command.arg("serve").arg("--data-dir").arg(dir.join("control-plane"));
+        command.args([
+            "--api-addr",
+            "127.0.0.1:0",
+            "--discovery-addr",
+            "127.0.0.1:0",
+            "--metrics-addr",
+            "127.0.0.1:0",
+        ]);
+        let control_plane = Running::start("control-plane", command, &dir.join("logs"))?;
+        Ok(Self { bin_dir: bin_dir.to_owned(), dir: dir.to_owned(), control_plane, members: Vec::new() })
+    }
+
+    /// A program of this build.
+    pub fn program(&self, name: &str) -> Command {
+        Command::new(self.bin_dir.join(name))
+    }
+
+    /// Where logs go.
+    pub fn logs(&self) -> PathBuf {
+        self.dir.join("logs")
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("control-plane/kubeconfig")
+    }
+
+    /// Where the control plane's metrics are.
+    ///
+    /// # Errors
+    /// Its ready line does not say.
+    pub fn control_plane_metrics(&self) -> Result<&str> {
+        self.control_plane.ready("metrics")
+    }
+
+    /// Runs meshctl as the administrator and returns what it prints.
+    ///
+    /// # Errors
+    /// It fails: with what it said.
+    pub fn meshctl(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.program("meshctl");
+        let output = command.arg("--kubeconfig").arg(self.kubeconfig()).args(args).output();
+        let output =
+            output.with_context(|| format!("starting {}", command.get_program().to_string_lossy()))?;
+        if !output.status.success() {
+            bail!("meshctl {} failed:\n{}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Applies a manifest, or all manifests of a folder.
+    ///
+    /// # Errors
+    /// meshctl refuses it.
+    pub fn apply(&self, manifests: &Path) -> Result<String> {
+        self.meshctl(&["apply", "-f", &manifests.to_string_lossy()])
+    }
+
+    /// Makes a join token.
+    ///
+    /// # Errors
+    /// meshctl refuses it.
+    pub fn token(&self, namespace: &str, service_account: &str) -> Result<String> {
+        self.meshctl(&["token", "create", "--namespace", namespace, "--service-account", service_account])
+    }
+
+    /// Starts a sidecar, and takes `application` along as what it runs beside.
+    ///
+    /// # Errors
+    /// No token can be made, or the sidecar does not become ready.
+    pub fn join(&mut self, name: &str, beside: &Beside<'_>, application: Option<Running>) -> Result<()> {
+        let account = beside.service_account;
+        let token = self.token(beside.namespace, account)?;
+        let state = self.dir.join(name);
+        std::fs::create_dir_all(&state).with_context(|| format!("creating {}", state.display()))?;
+        let token_file = state.join("token");
+        std::fs::write(&token_file, token).with_context(|| format!("writing {}", token_file.display()))?;
+
+        let mut command = self.program("sidecar");
+        command
+            .arg("run")
+            .arg("--control-plane")
+            .arg(format!("https://{}", self.control_plane.ready("discovery")?));
+        command.arg("--trust-bundle").arg(self.dir.join("control-plane/ca.crt"));
+        command.arg("--token-file").arg(token_file).arg("--state-dir").arg(state.join("state"));
+        command.args(["--namespace", beside.namespace, "--service-account", account, "--name", name]);
+        command.args(["--address", "127.0.0.1", "--workers", "1"]);
+        for listener in ["outbound", "inbound", "admin", "metrics"] {
+            command.arg(format!("--{listener}-addr")).arg("127.0.0.1:0");
+        }
+        for (key, value) in beside.labels {
+            command.arg("--label").arg(format!("{key}={value}"));
+        }
+        if let Some(inbound) = &beside.inbound {
+            command.arg("--inbound").arg(inbound);
+        }
+        for upstream in beside.upstreams {
+            command.arg("--upstream").arg(upstream);
+        }
+        let sidecar = Running::start(&format!("{name}-sidecar"), command, &self.logs())?;
+        self.members.push(Member { name: name.to_owned(), application, sidecar });
+        Ok(())
+    }
+
+    /// The member with this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn member(&mut self, name: &str) -> Result<&mut Member> {
+        self.members
+            .iter_mut()
+            .find(|member| member.name == name)
+            .with_context(|| format!("no member {name}"))
+    }
+
+    /// All members.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+}
+
+impl Member {
+    /// Where its sidecar listens: `outbound`, `inbound`, `metrics`, or `upstream.NAME`.
+    ///
+    /// # Errors
+    /// The sidecar's ready line has no such key.
+    pub fn sidecar_addr(&self, key: &str) -> Result<&str> {
+        self.sidecar.ready(key)
+    }
+
+    /// What its sidecar counted.
+    ///
+    /// # Errors
+    /// The sidecar does not answer: it was killed.
+    pub fn scrape(&self) -> Result<Samples> {
+        scrape(self.sidecar.ready("metrics")?)
+    }
+
+    /// Gives it its application, started after the sidecar because it calls through it.
+    pub fn set_application(&mut self, application: Running) {
+        self.application = Some(application);
+    }
+
+    /// Kills application and sidecar at once, as when a machine loses power.
+    pub fn kill(&mut self) {
+        if let Some(application) = &mut self.application {
+            application.kill();
+        }
+        self.sidecar.kill();
+    }
+}
+
+/// A port that was free a moment ago, for a program that must be told its port before it starts.
+///
+/// # Errors
+/// No port is free.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("looking for a free port")?;
+    Ok(listener.local_addr()?.port())
+}
