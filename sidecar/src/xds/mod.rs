@@ -1,0 +1,13 @@
+//! How configuration comes: delta discovery from the control plane.
+//!
+//! | room | what it does |
+//! | --- | --- |
+//! | [`decode`] | a resource's bytes become a value that can be used, or a sentence naming the field. Pure |
+//! | [`held`] | the last good state of every resource asked for. Pure |
+//! | [`wanted`] | which services are needed: named, asked for by traffic, or backends of routes. Pure |
+//! | [`session`] | the protocol as a state machine: messages in, messages and changes out. Pure |
+
+pub(crate) mod decode;
+pub(crate) mod held;
+pub(crate) mod session;
+pub(crate) mod wanted;

@@ -1,0 +1,144 @@
+//! Which services this sidecar needs configuration of: those named by `--upstream`, those its traffic asked for, and the
+//! backends of their routes. Enters: demand from workers, and when each service was last used. Leaves: the set the
+//! session subscribes to. Pure: the time is an argument.
+
+use crate::xds::held::Held;
+use mesh_names::ServiceName;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Most services traffic may ask for. A client that tries names at random must not make this process grow: beyond it
+/// the oldest name that turned out not to exist makes room, and if there is none the demand is refused.
+pub(crate) const DEMANDED_MAX: usize = 10_000;
+/// A service no request has used for this long is unsubscribed: ten minutes outlasts most periodic jobs' pauses.
+pub(crate) const IDLE: Duration = Duration::from_secs(600);
+/// A name that does not exist is forgotten after this long: the next request for it asks again.
+pub(crate) const MISSING: Duration = Duration::from_secs(60);
+
+/// What became of a demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It was wanted already.
+    Already,
+    /// It is wanted now.
+    New,
+    /// There is no room.
+    Full,
+}
+
+/// The services wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pinned: BTreeSet<ServiceName>,
+    demanded: BTreeMap<ServiceName, Instant>,
+}
+
+impl Wanted {
+    /// Starts with services that stay for the life of the process.
+    pub(crate) fn new(pinned: impl IntoIterator<Item = ServiceName>) -> Self {
+        Self { pinned: pinned.into_iter().collect(), demanded: BTreeMap::new() }
+    }
+
+    /// Traffic needs `service`.
+    pub(crate) fn ask(&mut self, service: &ServiceName, now: Instant, held: &Held) -> Asked {
+        if let Some(used) = self.demanded.get_mut(service) {
+            *used = now;
+            return Asked::Already;
+        }
+        if self.demanded.len() >= DEMANDED_MAX && !self.evict_missing(held) {
+            return Asked::Full;
+        }
+        self.demanded.insert(service.clone(), now);
+        if self.pinned.contains(service) { Asked::Already } else { Asked::New }
+    }
+
+    /// Traffic used `service` at `when`.
+    pub(crate) fn used(&mut self, service: &ServiceName, when: Instant) {
+        if let Some(used) = self.demanded.get_mut(service) {
+            *used = when.max(*used);
+        }
+    }
+
+    /// Drops what is idle for too long. True if anything was dropped.
+    pub(crate) fn expire(&mut self, now: Instant, held: &Held) -> bool {
+        let before = self.demanded.len();
+        self.demanded.retain(|service, used| {
+            let keep = if held.missing.contains_key(service) { MISSING } else { IDLE };
+            now.saturating_duration_since(*used) < keep
+        });
+        self.demanded.len() != before
+    }
+
+    /// Everything to subscribe to. A backend's own routes do not apply to traffic another service's route sends there, so
+    /// one step is all.
+    pub(crate) fn services(&self, held: &Held) -> BTreeSet<ServiceName> {
+        let mut all: BTreeSet<_> = self.pinned.iter().chain(self.demanded.keys()).cloned().collect();
+        let asked: Vec<_> = all.iter().filter_map(|name| held.services.get(name)).collect();
+        for service in asked {
+            let rules = service.value.ports.iter().flat_map(|port| &port.rules);
+            let backends = rules.flat_map(|rule| &rule.backends).filter(|backend| backend.invalid.is_none());
+            all.extend(backends.map(|backend| backend.service.clone()));
+        }
+        all
+    }
+
+    fn evict_missing(&mut self, held: &Held) -> bool {
+        let missing = self.demanded.iter().filter(|(service, _)| held.missing.contains_key(service));
+        let oldest = missing.min_by_key(|(_, used)| **used).map(|(service, _)| service.clone());
+        oldest.is_some_and(|service| self.demanded.remove(&service).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xds::held::Changed;
+
+    fn name(text: &str) -> ServiceName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_idle_service_is_dropped_after_ten_minutes_unless_pinned() {
+        let start = Instant::now();
+        let held = Held::default();
+        let mut wanted = Wanted::new([name("shop/pinned")]);
+        assert_eq!(wanted.ask(&name("shop/orders"), start, &held), Asked::New);
+        assert_eq!(wanted.ask(&name("shop/orders"), start, &held), Asked::Already);
+        assert_eq!(wanted.ask(&name("shop/pinned"), start, &held), Asked::Already);
+        assert!(!wanted.expire(start + IDLE - Duration::from_secs(1), &held));
+        wanted.used(&name("shop/orders"), start + Duration::from_secs(10));
+        wanted.expire(start + IDLE, &held);
+        assert!(wanted.services(&held).contains(&name("shop/orders")));
+        wanted.expire(start + IDLE + Duration::from_secs(10), &held);
+        assert_eq!(wanted.services(&held), [name("shop/pinned")].into());
+    }
+
+    #[test]
+    fn demand_is_bounded_and_names_that_do_not_exist_make_room() {
+        let now = Instant::now();
+        let mut held = Held::default();
+        let mut wanted = Wanted::default();
+        for number in 0..DEMANDED_MAX {
+            assert_eq!(wanted.ask(&name(&format!("shop/s{number}")), now, &held), Asked::New);
+        }
+        assert_eq!(wanted.ask(&name("shop/more"), now, &held), Asked::Full);
+        held.service_is_missing(&name("shop/s7"), "none".into(), &mut Changed::default());
+        assert_eq!(wanted.ask(&name("shop/more"), now, &held), Asked::New);
+        assert!(!wanted.services(&held).contains(&name("shop/s7")));
+        assert_eq!(wanted.services(&held).len(), DEMANDED_MAX);
+    }
+
+    #[test]
+    fn a_missing_name_is_asked_for_again_after_a_minute() {
+        let start = Instant::now();
+        let mut held = Held::default();
+        let mut wanted = Wanted::default();
+        wanted.ask(&name("shop/ordrs"), start, &held);
+        held.service_is_missing(&name("shop/ordrs"), "none".into(), &mut Changed::default());
+        assert!(!wanted.expire(start + MISSING - Duration::from_secs(1), &held));
+        assert!(wanted.expire(start + MISSING, &held));
+        assert!(wanted.services(&held).is_empty());
+    }
+}
