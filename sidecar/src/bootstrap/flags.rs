@@ -1,0 +1,134 @@
+//! The command line as it is written: every flag with its default and its help. Each flag is also an environment
+//! variable and a key of the `--config` file; that, and their precedence, is `mesh_process::settings`. What the values
+//! mean together is checked in [`super::settings`].
+
+use crate::bootstrap::grammar::{ControlPlane, Grace, Inbound, LabelPair, Upstream, Zone};
+use clap::{Args, Parser, Subcommand};
+use mesh_names::{Namespace, ServiceAccount, Subdomain, TrustDomain};
+use mesh_process::logging::Format;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sidecar",
+    version,
+    about = "Runs beside a service and carries its traffic: mutual TLS, balancing, retries, metrics",
+    propagate_version = true
+)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Carries the traffic of the service beside it until it is told to stop.
+    ///
+    /// Every flag can also stand in the environment (--trust-bundle is OUTRIGGER_TRUST_BUNDLE) and in the file given by
+    /// --config (trustBundle). A flag beats the environment, the environment beats the file. SIGTERM or SIGINT drains:
+    /// the workload leaves its Services first, then running requests finish within --grace. A second signal stops at
+    /// once. Exit codes: 0 done, 1 failed, 2 wrong usage.
+    Run(Box<RunFlags>),
+}
+
+/// The flags of `sidecar run`.
+#[derive(Debug, Args)]
+pub struct RunFlags {
+    /// YAML file with any of these flags as camelCase keys
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The control plane's discovery address
+    #[arg(long, value_name = "https://HOST:PORT", help_heading = "Mesh")]
+    pub control_plane: ControlPlane,
+
+    /// CA certificates under which the control plane must prove who it is; `ca.crt` in its data directory
+    #[arg(long, value_name = "FILE", help_heading = "Mesh")]
+    pub trust_bundle: PathBuf,
+
+    /// Join token from `meshctl token create`; read whenever a first certificate is needed
+    #[arg(long, value_name = "FILE", help_heading = "Mesh")]
+    pub token_file: PathBuf,
+
+    /// The trust domain of the mesh
+    #[arg(long, value_name = "NAME", default_value_t, help_heading = "Mesh")]
+    pub trust_domain: TrustDomain,
+
+    /// The namespace of the workload
+    #[arg(long, value_name = "NAME", help_heading = "Workload")]
+    pub namespace: Namespace,
+
+    /// The service account of the workload: what it is, as far as authorization goes
+    #[arg(long, value_name = "NAME", help_heading = "Workload")]
+    pub service_account: ServiceAccount,
+
+    /// The workload's name; by default the service account and a random suffix, kept in the state directory
+    #[arg(long, value_name = "NAME", help_heading = "Workload")]
+    pub name: Option<Subdomain>,
+
+    /// A label that Services select by; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Workload")]
+    pub label: Vec<LabelPair>,
+
+    /// The zone it runs in
+    #[arg(long, value_name = "ZONE", help_heading = "Workload")]
+    pub zone: Option<Zone>,
+
+    /// The address other sidecars reach this one at; by default the one used to reach the control plane
+    #[arg(long, value_name = "IP", help_heading = "Workload")]
+    pub address: Option<IpAddr>,
+
+    /// A port of the application and what it speaks: http, h2c, grpc, tcp or detect (the default); may be repeated
+    #[arg(long, value_name = "PORT[/PROTOCOL]", help_heading = "Workload")]
+    pub inbound: Vec<Inbound>,
+
+    /// Binds one service to one local address, for programs that know no proxy; may be repeated
+    #[arg(long, value_name = "SERVICE.NAMESPACE:PORT=ADDR:PORT", help_heading = "Workload")]
+    pub upstream: Vec<Upstream>,
+
+    /// Where the application sends its requests
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15001", help_heading = "Addresses")]
+    pub outbound_addr: SocketAddr,
+
+    /// Where other sidecars send theirs, by mutual TLS
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:15008", help_heading = "Addresses")]
+    pub inbound_addr: SocketAddr,
+
+    /// Views for operators on this machine; loopback only
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15000", help_heading = "Addresses")]
+    pub admin_addr: SocketAddr,
+
+    /// Metrics for Prometheus
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:15020", help_heading = "Addresses")]
+    pub metrics_addr: SocketAddr,
+
+    /// Where certificate and last good configuration are kept; by default /var/lib/outrigger/NAMESPACE.ACCOUNT for root,
+    /// else outrigger/NAMESPACE.ACCOUNT under $XDG_STATE_HOME or ~/.local/state
+    #[arg(long, value_name = "DIR", help_heading = "Process")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Threads that carry traffic; by default one for each core this process may use
+    #[arg(long, value_name = "NUMBER", help_heading = "Process")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// How long running requests may take to finish after SIGTERM, as 30s, 500ms or 2m
+    #[arg(long, value_name = "DURATION", default_value_t, help_heading = "Process")]
+    pub grace: Grace,
+
+    /// How log lines on standard error look: text or json
+    #[arg(long, value_name = "FORMAT", default_value_t, help_heading = "Process")]
+    pub log_format: Format,
+
+    /// Log level: error, warn, info, debug or trace, or per module as `info,sidecar::pool=debug`
+    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Process")]
+    pub log_level: String,
+
+    /// Logs one line for each request
+    #[arg(long, help_heading = "Process")]
+    pub access_log: bool,
+}

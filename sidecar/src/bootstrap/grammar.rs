@@ -1,0 +1,310 @@
+//! The values flags can have, each with its grammar and the sentence for breaking it. Text enters, a value that cannot
+//! be wrong leaves.
+
+use http::uri::{Scheme, Uri};
+use mesh_names::{AppProtocol, Destination, MeshDomain, Namespace, Port, ServiceName};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The control plane's discovery port when the URL names none.
+const DISCOVERY_PORT: u16 = 15012;
+/// Drains longer than this are a mistake in the unit: supervisors kill after minutes.
+const GRACE_MAX: Duration = Duration::from_secs(3600);
+/// As for Kubernetes labels.
+const LABEL_PART_MAX: usize = 63;
+
+/// Why a flag's value is not one: one sentence that says what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct GrammarError(String);
+
+fn wrong<T>(sentence: impl Into<String>) -> Result<T, GrammarError> {
+    Err(GrammarError(sentence.into()))
+}
+
+fn because(error: impl fmt::Display) -> GrammarError {
+    GrammarError(error.to_string())
+}
+
+/// Where the control plane is: `https://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlane {
+    host: Host,
+    port: Port,
+}
+
+/// A host to be resolved, or an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// To be resolved.
+    Name(String),
+    /// Used as it is.
+    Address(IpAddr),
+}
+
+impl ControlPlane {
+    /// Its host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Its port.
+    pub fn port(&self) -> Port {
+        self.port
+    }
+}
+
+impl FromStr for ControlPlane {
+    type Err = GrammarError;
+    fn from_str(text: &str) -> Result<Self, GrammarError> {
+        let form = "it must have the form https://HOST:PORT";
+        let uri: Uri = text.parse().or_else(|_| wrong(form))?;
+        if uri.scheme() != Some(&Scheme::HTTPS) {
+            return wrong(format!("{form}: discovery is spoken over TLS only"));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return wrong(format!("{form}, without a path"));
+        }
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        let Some(authority) = authority else { return wrong(form) };
+        let host = authority.host();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = match bare.parse() {
+            Ok(address) => Host::Address(address),
+            Err(_) if bare.is_empty() || bare.starts_with('.') => return wrong(form),
+            Err(_) => Host::Name(bare.to_ascii_lowercase()),
+        };
+        let number = authority.port_u16().unwrap_or(DISCOVERY_PORT);
+        match Port::new(number) {
+            Some(port) => Ok(Self { host, port }),
+            None => wrong(format!("{form}: port 0 is none")),
+        }
+    }
+}
+
+impl fmt::Display for ControlPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Name(name) => write!(f, "https://{name}:{}", self.port),
+            Host::Address(IpAddr::V6(ip)) => write!(f, "https://[{ip}]:{}", self.port),
+            Host::Address(IpAddr::V4(ip)) => write!(f, "https://{ip}:{}", self.port),
+        }
+    }
+}
+
+/// A port of the application: `8080` or `8080/http`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inbound {
+    /// Its number.
+    pub port: Port,
+    /// What is spoken there.
+    pub protocol: AppProtocol,
+}
+
+impl FromStr for Inbound {
+    type Err = GrammarError;
+    fn from_str(text: &str) -> Result<Self, GrammarError> {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "detect"));
+        Ok(Self { port: port.parse().map_err(because)?, protocol: protocol.parse().map_err(because)? })
+    }
+}
+
+/// One service bound to one local address: `orders.shop:80=127.0.0.1:9000`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The service.
+    pub service: ServiceName,
+    /// Its port.
+    pub port: Port,
+    /// Where the application reaches it.
+    pub address: SocketAddr,
+}
+
+impl FromStr for Upstream {
+    type Err = GrammarError;
+    fn from_str(text: &str) -> Result<Self, GrammarError> {
+        let form = "it must have the form SERVICE.NAMESPACE:PORT=ADDR:PORT, as orders.shop:80=127.0.0.1:9000";
+        let Some((upstream, address)) = text.split_once('=') else { return wrong(form) };
+        let Some((host, port)) = upstream.rsplit_once(':') else { return wrong(form) };
+        let Some((_, rest)) = host.split_once('.') else { return wrong(form) };
+        // The namespace is always written, so the one given here is never used.
+        let here: Namespace = rest.split('.').next().unwrap_or_default().parse().map_err(because)?;
+        let Destination::Service(service) = Destination::of_host(host, &here, &MeshDomain::default()) else {
+            return wrong(form);
+        };
+        let address = address.parse().or_else(|_| {
+            wrong(format!("`{address}` is not an address with a port, as 127.0.0.1:9000"))
+        })?;
+        Ok(Self { service, port: port.parse().map_err(because)?, address })
+    }
+}
+
+/// A label of the workload: `app=orders`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelPair {
+    /// `app`, or with a prefix `example.com/app`.
+    pub key: String,
+    /// May be empty.
+    pub value: String,
+}
+
+impl FromStr for LabelPair {
+    type Err = GrammarError;
+    fn from_str(text: &str) -> Result<Self, GrammarError> {
+        let Some((key, value)) = text.split_once('=') else { return wrong("it must have the form KEY=VALUE") };
+        let (prefix, name) = match key.rsplit_once('/') {
+            Some((prefix, name)) => (Some(prefix), name),
+            None => (None, key),
+        };
+        if let Some(prefix) = prefix {
+            prefix.parse::<mesh_names::Subdomain>().map_err(because)?;
+        }
+        if name.is_empty() || !is_label_part(name) {
+            return wrong(format!("`{name}` is not a label's name: {LABEL_PART}"));
+        }
+        if !is_label_part(value) {
+            return wrong(format!("`{value}` is not a label's value: {LABEL_PART}"));
+        }
+        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+const LABEL_PART: &str =
+    "at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends";
+
+fn is_label_part(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    bytes.len() <= LABEL_PART_MAX && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(allowed)
+}
+
+/// A zone, in the grammar of a label's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone(String);
+
+impl Zone {
+    /// The text, never empty.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Zone {
+    type Err = GrammarError;
+    fn from_str(text: &str) -> Result<Self, GrammarError> {
+        if text.is_empty() || !is_label_part(text) {
+            return wrong(format!("a zone is {LABEL_PART}"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// How long running requests may take to finish once the drain has begun. 30 seconds by default, as Kubernetes gives a
+/// Pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace(pub Duration);
+
+impl Default for Grace {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
+impl FromStr for Grace {
+    type Err = GrammarError;
+    fn from_str(text: &str) -> Result<Self, GrammarError> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: Option<u64> = number.parse().ok();
+        let duration = match (number, unit) {
+            (Some(number), "ms") => Duration::from_millis(number),
+            (Some(number), "s") => Duration::from_secs(number),
+            (Some(number), "m") => Duration::from_secs(number.saturating_mul(60)),
+            _ => return wrong("it must be a whole number with a unit: 30s, 500ms or 2m"),
+        };
+        if duration > GRACE_MAX { wrong("it must be at most 60m") } else { Ok(Self(duration)) }
+    }
+}
+
+impl fmt::Display for Grace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.subsec_millis() == 0 {
+            write!(f, "{}s", self.0.as_secs())
+        } else {
+            write!(f, "{}ms", self.0.as_millis())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says<T: FromStr<Err = GrammarError> + fmt::Debug>(text: &str) -> String {
+        text.parse::<T>().expect_err(text).to_string()
+    }
+
+    #[test]
+    fn a_control_plane_is_a_host_and_a_port_over_https() {
+        for (text, means) in [
+            ("https://mesh.example.com:15012", "https://mesh.example.com:15012"),
+            ("https://Mesh/", "https://mesh:15012"),
+            ("https://127.0.0.1:1", "https://127.0.0.1:1"),
+            ("https://[::1]:2", "https://[::1]:2"),
+        ] {
+            assert_eq!(text.parse::<ControlPlane>().unwrap().to_string(), means);
+        }
+        for text in ["http://a:1", "a:1", "https://a:1/x", "https://u@a:1", "https://", "https://a:0", ""] {
+            assert!(says::<ControlPlane>(text).starts_with("it must have the form https://HOST:PORT"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_binds_a_service_port_to_an_address() {
+        let upstream: Upstream = "orders.shop:80=127.0.0.1:9000".parse().unwrap();
+        assert_eq!(upstream.service.to_string(), "shop/orders");
+        assert_eq!((upstream.port.number(), upstream.address.port()), (80, 9000));
+        let long: Upstream = "orders.shop.svc.mesh.internal:80=[::1]:0".parse().unwrap();
+        assert_eq!(long.service.to_string(), "shop/orders");
+        for text in ["orders:80=127.0.0.1:1", "orders.shop=127.0.0.1:1", "orders.shop:80", "a.b.c:80=127.0.0.1:1"] {
+            assert!(says::<Upstream>(text).contains("SERVICE.NAMESPACE:PORT=ADDR:PORT"), "{text}");
+        }
+        assert!(says::<Upstream>("orders.shop:80=here").contains("`here` is not an address with a port"));
+        assert!(says::<Upstream>("orders.shop:0=127.0.0.1:1").contains("`0` is not a port"));
+    }
+
+    #[test]
+    fn an_inbound_port_may_name_its_protocol() {
+        let plain: Inbound = "8080".parse().unwrap();
+        assert_eq!((plain.port.number(), plain.protocol), (8080, AppProtocol::Detect));
+        assert_eq!("9000/grpc".parse::<Inbound>().unwrap().protocol, AppProtocol::Grpc);
+        assert_eq!(
+            says::<Inbound>("80/udp"),
+            "`udp` is not a protocol: it must be one of http, h2c, grpc, tcp, detect"
+        );
+    }
+
+    #[test]
+    fn labels_follow_kubernetes_grammar() {
+        let pair: LabelPair = "example.com/app=v1.2".parse().unwrap();
+        assert_eq!((pair.key.as_str(), pair.value.as_str()), ("example.com/app", "v1.2"));
+        assert!("app=".parse::<LabelPair>().is_ok());
+        for text in ["app", "=x", "a b=c", "app=-x", "app=x y"] {
+            says::<LabelPair>(text);
+        }
+    }
+
+    #[test]
+    fn a_grace_time_has_a_unit() {
+        for (text, millis) in [("30s", 30_000), ("500ms", 500), ("2m", 120_000), ("0s", 0)] {
+            assert_eq!(text.parse::<Grace>().unwrap().0, Duration::from_millis(millis));
+        }
+        for text in ["30", "s", "-1s", "1h", "61m", "99999999999999999999s"] {
+            says::<Grace>(text);
+        }
+        assert_eq!(Grace::default().to_string(), "30s");
+    }
+}

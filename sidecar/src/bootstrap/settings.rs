@@ -1,0 +1,229 @@
+//! What the flags mean together. Enters: parsed flags. Leaves: [`Settings`], or every problem at once. Nothing outside
+//! the process is looked at here but where the home directory is.
+
+use crate::bootstrap::flags::RunFlags;
+use crate::bootstrap::grammar::{ControlPlane, Inbound, Upstream};
+use mesh_names::{Namespace, ServiceAccount, SpiffeId, Subdomain, TrustDomain};
+use mesh_process::logging::Format;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Most workers: more threads than this carry no more traffic on any machine we know.
+const WORKERS_MAX: usize = 256;
+
+/// How this process runs; fixed for its life.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the control plane is.
+    pub control_plane: ControlPlane,
+    /// File with the CA certificates to trust at first.
+    pub trust_bundle: PathBuf,
+    /// File with the join token.
+    pub token_file: PathBuf,
+    /// Who this workload is.
+    pub identity: SpiffeId,
+    /// Its name, when given.
+    pub name: Option<Subdomain>,
+    /// What Services select by.
+    pub labels: BTreeMap<String, String>,
+    /// The zone it runs in.
+    pub zone: Option<String>,
+    /// The address to announce, when given.
+    pub address: Option<IpAddr>,
+    /// The application's ports.
+    pub inbound: Vec<Inbound>,
+    /// Services bound to local addresses.
+    pub upstreams: Vec<Upstream>,
+    /// Where the application sends its requests.
+    pub outbound_addr: SocketAddr,
+    /// Where other sidecars send theirs.
+    pub inbound_addr: SocketAddr,
+    /// Views for operators.
+    pub admin_addr: SocketAddr,
+    /// Metrics.
+    pub metrics_addr: SocketAddr,
+    /// Where certificate and configuration are kept.
+    pub state_dir: PathBuf,
+    /// Threads that carry traffic.
+    pub workers: NonZeroUsize,
+    /// How long a drain may take.
+    pub grace: Duration,
+    /// How log lines look.
+    pub log_format: Format,
+    /// Which log lines are written.
+    pub log_level: String,
+    /// Whether each request is logged.
+    pub access_log: AccessLog,
+}
+
+/// Whether each request is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// One line for each request.
+    On,
+    /// None.
+    Off,
+}
+
+/// Everything about the flags that can't work, one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let start = if index == 0 { "" } else { "\n" };
+            write!(f, "{start}sidecar: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// What of the machine the defaults depend on. Read once in `main`.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Whether this process runs as root.
+    pub root: bool,
+    /// `$XDG_STATE_HOME`.
+    pub state_home: Option<PathBuf>,
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+    /// Cores this process may use.
+    pub cores: NonZeroUsize,
+}
+
+impl Settings {
+    /// Checks the flags against each other and fills in defaults.
+    ///
+    /// # Errors
+    /// [`Problems`] with every one of them.
+    pub fn of_flags(flags: RunFlags, around: &Surroundings) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        check_addresses(&flags, &mut problems);
+        check_repetitions(&flags, &mut problems);
+        let workers = flags.workers.unwrap_or(around.cores);
+        if workers.get() > WORKERS_MAX {
+            problems.push(format!("--workers {workers}: at most {WORKERS_MAX}"));
+        }
+        if let Some(address) = flags.address.filter(|address| address.is_unspecified() || address.is_multicast()) {
+            problems.push(format!("--address {address}: other sidecars cannot reach it; give this machine's address"));
+        }
+        let account = format!("{}.{}", flags.namespace, flags.service_account);
+        let state_dir = flags.state_dir.or_else(|| default_state_dir(&account, around));
+        if state_dir.is_none() {
+            problems.push("--state-dir is missing, and so are $XDG_STATE_HOME and $HOME to choose one".to_owned());
+        }
+        match state_dir {
+            Some(state_dir) if problems.is_empty() => Ok(Self {
+                control_plane: flags.control_plane,
+                trust_bundle: flags.trust_bundle,
+                token_file: flags.token_file,
+                identity: SpiffeId::new(flags.trust_domain, flags.namespace, flags.service_account),
+                name: flags.name,
+                labels: flags.label.into_iter().map(|label| (label.key, label.value)).collect(),
+                zone: flags.zone.map(|zone| zone.as_str().to_owned()),
+                address: flags.address,
+                inbound: flags.inbound,
+                upstreams: flags.upstream,
+                outbound_addr: flags.outbound_addr,
+                inbound_addr: flags.inbound_addr,
+                admin_addr: flags.admin_addr,
+                metrics_addr: flags.metrics_addr,
+                state_dir,
+                workers,
+                grace: flags.grace.0,
+                log_format: flags.log_format,
+                log_level: flags.log_level,
+                access_log: if flags.access_log { AccessLog::On } else { AccessLog::Off },
+            }),
+            Some(_) | None => Err(Problems(problems)),
+        }
+    }
+
+    /// The namespace of the workload.
+    pub fn namespace(&self) -> &Namespace {
+        &self.identity.namespace
+    }
+
+    /// The service account of the workload.
+    pub fn service_account(&self) -> &ServiceAccount {
+        &self.identity.service_account
+    }
+
+    /// The trust domain of the mesh.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.identity.trust_domain
+    }
+}
+
+fn check_addresses(flags: &RunFlags, problems: &mut Vec<String>) {
+    if !flags.admin_addr.ip().is_loopback() {
+        problems.push(format!(
+            "--admin-addr {}: the admin views have no authentication, so they are served on loopback only; \
+             use 127.0.0.1:{}",
+            flags.admin_addr,
+            flags.admin_addr.port()
+        ));
+    }
+    let upstreams = flags.upstream.iter().map(|upstream| ("--upstream", upstream.address));
+    let listeners = [
+        ("--outbound-addr", flags.outbound_addr),
+        ("--inbound-addr", flags.inbound_addr),
+        ("--admin-addr", flags.admin_addr),
+        ("--metrics-addr", flags.metrics_addr),
+    ];
+    let all: Vec<_> = listeners.into_iter().chain(upstreams).filter(|(_, address)| address.port() != 0).collect();
+    for (index, (flag, address)) in all.iter().enumerate() {
+        for (other_flag, other) in all.iter().skip(index + 1) {
+            if overlap(*address, *other) {
+                problems.push(format!("{flag} {address} and {other_flag} {other} are the same port; change one"));
+            }
+        }
+    }
+}
+
+/// Whether two listeners would fight for one port.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (all || one.ip() == other.ip())
+}
+
+fn check_repetitions(flags: &RunFlags, problems: &mut Vec<String>) {
+    let mut ports = BTreeSet::new();
+    for inbound in &flags.inbound {
+        if !ports.insert(inbound.port) {
+            problems.push(format!("--inbound {}: the port is given twice", inbound.port));
+        }
+    }
+    let mut keys = BTreeSet::new();
+    for label in &flags.label {
+        if !keys.insert(&label.key) {
+            problems.push(format!("--label {}: the label is given twice", label.key));
+        }
+    }
+    let bounds = [
+        ("--inbound", flags.inbound.len(), mesh_protocol::announcement::PORTS_MAX),
+        ("--label", flags.label.len(), mesh_protocol::announcement::LABELS_MAX),
+    ];
+    for (flag, number, most) in bounds {
+        if number > most {
+            problems.push(format!("{flag} is given {number} times; at most {most}"));
+        }
+    }
+}
+
+fn default_state_dir(account: &str, around: &Surroundings) -> Option<PathBuf> {
+    if around.root {
+        return Some(Path::new("/var/lib/outrigger").join(account));
+    }
+    let absolute = |path: &&PathBuf| path.is_absolute();
+    let state_home = around.state_home.as_ref().filter(absolute).cloned();
+    let home = || around.home.as_ref().filter(absolute).map(|home| home.join(".local/state"));
+    Some(state_home.or_else(home)?.join("outrigger").join(account))
+}
