@@ -18,15 +18,15 @@ use std::path::PathBuf;
     about = "Runs beside a service and carries its traffic: mutual TLS, balancing, retries, metrics",
     propagate_version = true
 )]
-pub struct CommandLine {
+pub(super) struct CommandLine {
     /// What to do.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub(super) verb: Verb,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(super) enum Verb {
     /// Carries the traffic of the service beside it until it is told to stop.
     ///
     /// Every flag can also stand in the environment (--trust-bundle is OUTRIGGER_TRUST_BUNDLE) and in the file given by
@@ -83,8 +83,9 @@ pub struct RunFlags {
     #[arg(long, value_name = "IP", help_heading = "Workload")]
     pub address: Option<IpAddr>,
 
-    /// A port of the application and what it speaks: http, h2c, grpc, tcp or detect (the default); may be repeated
-    #[arg(long, value_name = "PORT[/PROTOCOL]", help_heading = "Workload")]
+    /// A port of the application, what it speaks (http, h2c, grpc, tcp or detect, the default), and a name by which a
+    /// Service's targetPort may call it; may be repeated
+    #[arg(long, value_name = "[NAME=]PORT[/PROTOCOL]", help_heading = "Workload")]
     pub inbound: Vec<Inbound>,
 
     /// Binds one service to one local address, for programs that know no proxy; may be repeated

@@ -94,11 +94,13 @@ impl fmt::Display for ControlPlane {
     }
 }
 
-/// A port of the application: `8080` or `8080/http`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A port of the application: `8080`, `8080/http`, or with a name that Services' `targetPort` can use `web=8080/http`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inbound {
     /// Its number.
     pub port: Port,
+    /// Its name; may be empty.
+    pub name: String,
     /// What is spoken there.
     pub protocol: AppProtocol,
 }
@@ -106,9 +108,26 @@ pub struct Inbound {
 impl FromStr for Inbound {
     type Err = GrammarError;
     fn from_str(text: &str) -> Result<Self, GrammarError> {
-        let (port, protocol) = text.split_once('/').unwrap_or((text, "detect"));
-        Ok(Self { port: port.parse().map_err(because)?, protocol: protocol.parse().map_err(because)? })
+        let (name, rest) = text.split_once('=').unwrap_or(("", text));
+        if text.contains('=') && !is_port_name(name) {
+            return wrong(format!(
+                "`{name}` is not a port's name: at most 15 lower-case letters, digits and `-`, with a letter in it \
+                 and a letter or digit at both ends"
+            ));
+        }
+        let (port, protocol) = rest.split_once('/').unwrap_or((rest, "detect"));
+        Ok(Self {
+            port: port.parse().map_err(because)?,
+            name: name.to_owned(),
+            protocol: protocol.parse().map_err(because)?,
+        })
     }
+}
+
+/// The grammar of a port's name in Kubernetes (RFC 6335 §5.1).
+fn is_port_name(text: &str) -> bool {
+    let label = text.len() <= 15 && text.parse::<mesh_names::Label>().is_ok();
+    label && text.bytes().any(|byte| byte.is_ascii_lowercase()) && !text.contains("--")
 }
 
 /// One service bound to one local address: `orders.shop:80=127.0.0.1:9000`.
@@ -280,6 +299,11 @@ mod tests {
     fn an_inbound_port_may_name_its_protocol() {
         let plain: Inbound = "8080".parse().unwrap();
         assert_eq!((plain.port.number(), plain.protocol), (8080, AppProtocol::Detect));
+        let named: Inbound = "web=8080/http".parse().unwrap();
+        assert_eq!((named.name.as_str(), named.protocol), ("web", AppProtocol::Http));
+        for text in ["=80", "80=80", "Web=80", "a--b=80", "abcdefghijklmnop=80"] {
+            assert!(says::<Inbound>(text).contains("is not a port's name"), "{text}");
+        }
         assert_eq!("9000/grpc".parse::<Inbound>().unwrap().protocol, AppProtocol::Grpc);
         assert_eq!(
             says::<Inbound>("80/udp"),

@@ -1,0 +1,142 @@
+//! Promises of the command line: precedence, defaults, and the exact text of what is wrong.
+
+use super::*;
+use std::path::Path;
+
+const REQUIRED: [&str; 10] = [
+    "--control-plane",
+    "https://127.0.0.1:15012",
+    "--trust-bundle",
+    "ca.crt",
+    "--token-file",
+    "token",
+    "--namespace",
+    "shop",
+    "--service-account",
+    "orders",
+];
+
+fn around() -> Surroundings {
+    Surroundings {
+        root: false,
+        state_home: None,
+        home: Some("/home/ada".into()),
+        cores: NonZeroUsize::new(3).unwrap(),
+    }
+}
+
+fn run(flags: &[&str]) -> Result<Settings, String> {
+    let arguments = ["sidecar", "run"].iter().chain(flags).map(OsString::from);
+    settings(arguments, &around()).map_err(|error| error.to_string())
+}
+
+fn with(flags: &[&str]) -> Result<Settings, String> {
+    run(&[&REQUIRED, flags].concat())
+}
+
+#[test]
+fn defaults_are_those_of_the_design() {
+    let settings = with(&[]).unwrap();
+    assert_eq!(settings.outbound_addr.to_string(), "127.0.0.1:15001");
+    assert_eq!(settings.inbound_addr.to_string(), "0.0.0.0:15008");
+    assert_eq!(settings.admin_addr.to_string(), "127.0.0.1:15000");
+    assert_eq!(settings.metrics_addr.to_string(), "0.0.0.0:15020");
+    assert_eq!(settings.workers.get(), 3);
+    assert_eq!(settings.grace.as_secs(), 30);
+    assert_eq!(settings.identity.to_string(), "spiffe://mesh.internal/ns/shop/sa/orders");
+    assert_eq!(settings.state_dir, Path::new("/home/ada/.local/state/outrigger/shop.orders"));
+}
+
+#[test]
+fn the_state_directory_follows_user_and_surroundings() {
+    let choose = |around: Surroundings| {
+        let arguments = ["sidecar", "run"].iter().chain(&REQUIRED).map(OsString::from);
+        settings(arguments, &around).map(|settings| settings.state_dir).map_err(|error| error.to_string())
+    };
+    let root = Surroundings { root: true, ..around() };
+    assert_eq!(choose(root).unwrap(), Path::new("/var/lib/outrigger/shop.orders"));
+    let xdg = Surroundings { state_home: Some("/state".into()), ..around() };
+    assert_eq!(choose(xdg).unwrap(), Path::new("/state/outrigger/shop.orders"));
+    let none = Surroundings { home: None, ..around() };
+    assert_eq!(
+        choose(none).unwrap_err(),
+        "sidecar: --state-dir is missing, and so are $XDG_STATE_HOME and $HOME to choose one"
+    );
+}
+
+#[test]
+fn a_flag_beats_the_file_and_the_file_the_default() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sidecar.yaml");
+    let yaml = "controlPlane: https://mesh:1\ntrustBundle: ca.crt\ntokenFile: token\nnamespace: shop\n\
+                serviceAccount: orders\nlabel: {app: orders}\ninbound: [8080/http, 9000/grpc]\n\
+                upstream: ['cart.shop:80=127.0.0.1:0']\nworkers: 2\ngrace: 5s\n";
+    std::fs::write(&path, yaml).unwrap();
+    let settings = run(&["--config", path.to_str().unwrap(), "--grace", "1s"]).unwrap();
+    assert_eq!(settings.grace.as_secs(), 1);
+    assert_eq!(settings.workers.get(), 2);
+    assert_eq!(settings.labels.get("app").map(String::as_str), Some("orders"));
+    assert_eq!(settings.inbound.len(), 2);
+    assert_eq!(settings.upstreams.len(), 1);
+    assert_eq!(settings.admin_addr.port(), 15000);
+}
+
+#[test]
+fn everything_that_does_not_go_together_is_told_at_once() {
+    let problems = with(&[
+        "--admin-addr",
+        "0.0.0.0:15000",
+        "--metrics-addr",
+        "127.0.0.1:15001",
+        "--inbound",
+        "80",
+        "--inbound",
+        "80/tcp",
+        "--label",
+        "app=a",
+        "--label",
+        "app=b",
+        "--address",
+        "0.0.0.0",
+        "--workers",
+        "1000",
+    ])
+    .unwrap_err();
+    let expected = "\
+sidecar: --admin-addr 0.0.0.0:15000: the admin views have no authentication, so they are served on loopback only; use 127.0.0.1:15000
+sidecar: --outbound-addr 127.0.0.1:15001 and --metrics-addr 127.0.0.1:15001 are the same port; change one
+sidecar: --inbound 80: the port is given twice
+sidecar: --label app: the label is given twice
+sidecar: --workers 1000: at most 256
+sidecar: --address 0.0.0.0: other sidecars cannot reach it; give this machine's address";
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn every_missing_flag_is_named_at_once() {
+    let error = run(&[]).unwrap_err();
+    for flag in ["--control-plane", "--trust-bundle", "--token-file", "--namespace", "--service-account"] {
+        assert!(error.contains(flag), "{flag} in {error}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_flag_and_its_grammar() {
+    let error = with(&["--upstream", "orders:80=127.0.0.1:1"]).unwrap_err();
+    assert!(
+        error.starts_with(
+            "error: invalid value 'orders:80=127.0.0.1:1' for \
+             '--upstream <SERVICE.NAMESPACE:PORT=ADDR:PORT>': it must have the form"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn help_shows_every_default() {
+    let help = run(&["--help"]).unwrap_err();
+    for text in ["127.0.0.1:15001", "0.0.0.0:15008", "127.0.0.1:15000", "0.0.0.0:15020", "30s", "mesh.internal"] {
+        assert!(help.contains(&format!("[default: {text}]")), "{text} in\n{help}");
+    }
+    assert!(help.contains("[env: OUTRIGGER_TRUST_BUNDLE="), "{help}");
+}
