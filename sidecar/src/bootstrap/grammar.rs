@@ -153,9 +153,9 @@ impl FromStr for Upstream {
         let Destination::Service(service) = Destination::of_host(host, &here, &MeshDomain::default()) else {
             return wrong(form);
         };
-        let address = address.parse().or_else(|_| {
-            wrong(format!("`{address}` is not an address with a port, as 127.0.0.1:9000"))
-        })?;
+        let address = address
+            .parse()
+            .or_else(|_| wrong(format!("`{address}` is not an address with a port, as 127.0.0.1:9000")))?;
         Ok(Self { service, port: port.parse().map_err(because)?, address })
     }
 }
@@ -172,7 +172,9 @@ pub struct LabelPair {
 impl FromStr for LabelPair {
     type Err = GrammarError;
     fn from_str(text: &str) -> Result<Self, GrammarError> {
-        let Some((key, value)) = text.split_once('=') else { return wrong("it must have the form KEY=VALUE") };
+        let Some((key, value)) = text.split_once('=') else {
+            return wrong("it must have the form KEY=VALUE");
+        };
         let (prefix, name) = match key.rsplit_once('/') {
             Some((prefix, name)) => (Some(prefix), name),
             None => (None, key),
@@ -190,8 +192,7 @@ impl FromStr for LabelPair {
     }
 }
 
-const LABEL_PART: &str =
-    "at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends";
+const LABEL_PART: &str = "at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends";
 
 fn is_label_part(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
@@ -277,7 +278,10 @@ mod tests {
             assert_eq!(text.parse::<ControlPlane>().unwrap().to_string(), means);
         }
         for text in ["http://a:1", "a:1", "https://a:1/x", "https://u@a:1", "https://", "https://a:0", ""] {
-            assert!(says::<ControlPlane>(text).starts_with("it must have the form https://HOST:PORT"), "{text}");
+            assert!(
+                says::<ControlPlane>(text).starts_with("it must have the form https://HOST:PORT"),
+                "{text}"
+            );
         }
     }
 
@@ -288,7 +292,9 @@ mod tests {
         assert_eq!((upstream.port.number(), upstream.address.port()), (80, 9000));
         let long: Upstream = "orders.shop.svc.mesh.internal:80=[::1]:0".parse().unwrap();
         assert_eq!(long.service.to_string(), "shop/orders");
-        for text in ["orders:80=127.0.0.1:1", "orders.shop=127.0.0.1:1", "orders.shop:80", "a.b.c:80=127.0.0.1:1"] {
+        for text in
+            ["orders:80=127.0.0.1:1", "orders.shop=127.0.0.1:1", "orders.shop:80", "a.b.c:80=127.0.0.1:1"]
+        {
             assert!(says::<Upstream>(text).contains("SERVICE.NAMESPACE:PORT=ADDR:PORT"), "{text}");
         }
         assert!(says::<Upstream>("orders.shop:80=here").contains("`here` is not an address with a port"));

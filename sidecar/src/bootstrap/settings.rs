@@ -111,13 +111,19 @@ impl Settings {
         if workers.get() > WORKERS_MAX {
             problems.push(format!("--workers {workers}: at most {WORKERS_MAX}"));
         }
-        if let Some(address) = flags.address.filter(|address| address.is_unspecified() || address.is_multicast()) {
-            problems.push(format!("--address {address}: other sidecars cannot reach it; give this machine's address"));
+        if let Some(address) =
+            flags.address.filter(|address| address.is_unspecified() || address.is_multicast())
+        {
+            problems.push(format!(
+                "--address {address}: other sidecars cannot reach it; give this machine's address"
+            ));
         }
         let account = format!("{}.{}", flags.namespace, flags.service_account);
         let state_dir = flags.state_dir.or_else(|| default_state_dir(&account, around));
         if state_dir.is_none() {
-            problems.push("--state-dir is missing, and so are $XDG_STATE_HOME and $HOME to choose one".to_owned());
+            problems.push(
+                "--state-dir is missing, and so are $XDG_STATE_HOME and $HOME to choose one".to_owned(),
+            );
         }
         match state_dir {
             Some(state_dir) if problems.is_empty() => Ok(Self {
@@ -178,11 +184,13 @@ fn check_addresses(flags: &RunFlags, problems: &mut Vec<String>) {
         ("--admin-addr", flags.admin_addr),
         ("--metrics-addr", flags.metrics_addr),
     ];
-    let all: Vec<_> = listeners.into_iter().chain(upstreams).filter(|(_, address)| address.port() != 0).collect();
+    let all: Vec<_> =
+        listeners.into_iter().chain(upstreams).filter(|(_, address)| address.port() != 0).collect();
     for (index, (flag, address)) in all.iter().enumerate() {
         for (other_flag, other) in all.iter().skip(index + 1) {
             if overlap(*address, *other) {
-                problems.push(format!("{flag} {address} and {other_flag} {other} are the same port; change one"));
+                problems
+                    .push(format!("{flag} {address} and {other_flag} {other} are the same port; change one"));
             }
         }
     }

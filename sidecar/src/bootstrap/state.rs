@@ -50,7 +50,8 @@ impl State {
     /// [`StateError`], each with what to do.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let unusable = |source| StateError::Unusable { source };
-        let naming = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", directory.display()));
+        let naming =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", directory.display()));
         create_private_dir(directory).map_err(unusable)?;
         let mode = std::fs::metadata(directory).map_err(|error| unusable(naming(error)))?.mode() & 0o777;
         if mode & 0o077 != 0 {
@@ -92,7 +93,8 @@ impl State {
         let account = account.get(..account.len().min(54)).unwrap_or(account).trim_end_matches('-');
         let suffix = std::hash::RandomState::new().build_hasher().finish() & 0xffff_ffff;
         let name = format!("{account}-{suffix:08x}");
-        write_private(&path, format!("{name}\n").as_bytes()).map_err(|source| StateError::Unusable { source })?;
+        write_private(&path, format!("{name}\n").as_bytes())
+            .map_err(|source| StateError::Unusable { source })?;
         name.parse().map_err(|error: mesh_names::NameError| StateError::Unusable {
             source: io::Error::new(io::ErrorKind::InvalidInput, error),
         })

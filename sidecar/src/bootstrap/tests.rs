@@ -135,7 +135,9 @@ fn a_wrong_value_is_told_with_its_flag_and_its_grammar() {
 #[test]
 fn help_shows_every_default() {
     let help = run(&["--help"]).unwrap_err();
-    for text in ["127.0.0.1:15001", "0.0.0.0:15008", "127.0.0.1:15000", "0.0.0.0:15020", "30s", "mesh.internal"] {
+    for text in
+        ["127.0.0.1:15001", "0.0.0.0:15008", "127.0.0.1:15000", "0.0.0.0:15020", "30s", "mesh.internal"]
+    {
         assert!(help.contains(&format!("[default: {text}]")), "{text} in\n{help}");
     }
     assert!(help.contains("[env: OUTRIGGER_TRUST_BUNDLE="), "{help}");

@@ -2,6 +2,7 @@
 //! make a resource unusable later is found here (certificates that are none, patterns that do not compile), so that the
 //! control plane hears of it and the last good one stays. Pure.
 
+use crate::snapshot::{CompileError, CompiledService, compile};
 use mesh_protocol::endpoint::Endpoint;
 use mesh_protocol::resource::ResourceType;
 use mesh_protocol::service::Service;
@@ -15,14 +16,14 @@ pub(crate) enum Checked {
     TrustBundle(TrustBundle),
     /// The own workload.
     Workload(Workload),
-    /// A service.
-    Service(Service),
+    /// A service, and its routes compiled.
+    Service(Service, CompiledService),
     /// An endpoint of a service.
     Endpoint(Endpoint),
 }
 
 /// Why a resource is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
     /// It breaks a rule of its type.
     #[error(transparent)]
@@ -38,10 +39,10 @@ pub(crate) enum Unusable {
     OtherType,
     /// Its certificates are not certificates.
     #[error("field `certificates`: {0}")]
-    Certificates(String),
-    /// It can't be compiled for the data path.
-    #[error("{0}")]
-    Compile(String),
+    Certificates(#[from] mesh_mtls::TrustBundleError),
+    /// A route can't be compiled.
+    #[error("{}", with_cause(.0))]
+    Routes(#[from] CompileError),
 }
 
 impl Checked {
@@ -62,7 +63,8 @@ impl Checked {
             }
             ResourceType::Service => {
                 let service = Service::decode(bytes)?;
-                (service.name.to_string(), Self::Service(service))
+                let compiled = compile(&service)?;
+                (service.name.to_string(), Self::Service(service, compiled))
             }
             ResourceType::Endpoint => {
                 let endpoint = Endpoint::decode(bytes)?;
@@ -73,4 +75,25 @@ impl Checked {
     }
 }
 
-fn checked_trust_bundle(_: &TrustBundle) -> Result<(), Unusable> { Ok(()) }
+/// The bundle as mutual TLS uses it.
+///
+/// # Errors
+/// [`Unusable::Certificates`] if one of them is no certificate.
+pub(crate) fn checked_trust_bundle(bundle: &TrustBundle) -> Result<mesh_mtls::TrustBundle, Unusable> {
+    Ok(mesh_mtls::TrustBundle::from_der(bundle.certificates.iter().cloned())?)
+}
+
+/// The whole chain in one line: the control plane shows it to whoever wrote the route.
+fn with_cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -2,7 +2,8 @@
 //! checked resource, removal or "there is none" at a time, from [`super::session`] or from the cache on disk. Leaves: a
 //! view for `snapshot::build`, versions for resuming a stream, bytes for the cache. Pure.
 
-use crate::xds::decode::Checked;
+use crate::snapshot::CompiledService;
+use crate::xds::decode::{Checked, checked_trust_bundle};
 use mesh_names::{ServiceName, Subdomain};
 use mesh_protocol::endpoint::Endpoint;
 use mesh_protocol::resource::{ResourceType, endpoints_of};
@@ -19,6 +20,15 @@ pub(crate) struct Versioned<T> {
     pub(crate) version: Arc<str>,
     /// The checked value, shared with snapshots.
     pub(crate) value: Arc<T>,
+}
+
+/// A service that exists, as received and as requests read it.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldService {
+    /// As received: for the cache, and for the backends it names.
+    pub(crate) resource: Versioned<Service>,
+    /// Its routes compiled.
+    pub(crate) compiled: Arc<CompiledService>,
 }
 
 /// All endpoints of one service.
@@ -40,7 +50,7 @@ pub(crate) struct Held {
     /// The sidecar's own workload.
     pub(crate) workload: Option<Versioned<Workload>>,
     /// Services that exist.
-    pub(crate) services: BTreeMap<ServiceName, Versioned<Service>>,
+    pub(crate) services: BTreeMap<ServiceName, HeldService>,
     /// Endpoints of services that were asked for.
     pub(crate) endpoints: BTreeMap<ServiceName, Collection>,
     /// Services that do not exist, with the control plane's sentence.
@@ -85,10 +95,12 @@ impl Held {
                 self.workload = Some(Versioned { version, value: Arc::new(workload) });
                 changed.workload = true;
             }
-            Checked::Service(service) => {
+            Checked::Service(service, compiled) => {
                 let name = service.name.clone();
                 self.missing.remove(&name);
-                self.services.insert(name.clone(), Versioned { version, value: Arc::new(service) });
+                let resource = Versioned { version, value: Arc::new(service) };
+                let held = HeldService { resource, compiled: Arc::new(compiled) };
+                self.services.insert(name.clone(), held);
                 changed.services.insert(name);
             }
             Checked::Endpoint(endpoint) => {
@@ -178,7 +190,7 @@ impl Held {
             ResourceType::Service => self
                 .services
                 .iter()
-                .map(|(name, held)| (name.to_string(), held.version.to_string()))
+                .map(|(name, held)| (name.to_string(), held.resource.version.to_string()))
                 .filter(|(_, version)| !version.is_empty())
                 .take(room)
                 .collect(),
@@ -190,9 +202,12 @@ impl Held {
                         left_out.insert(service.clone());
                         continue;
                     }
-                    versions.extend(collection.members.values().map(|member| {
-                        (member.value.resource_name(), member.version.to_string())
-                    }));
+                    versions.extend(
+                        collection
+                            .members
+                            .values()
+                            .map(|member| (member.value.resource_name(), member.version.to_string())),
+                    );
                 }
                 versions
             }
@@ -212,7 +227,8 @@ impl Held {
             out.push((ResourceType::Workload, name, held.version.clone(), held.value.encode()));
         }
         for (name, held) in &self.services {
-            out.push((ResourceType::Service, name.to_string(), held.version.clone(), held.value.encode()));
+            let Versioned { version, value } = &held.resource;
+            out.push((ResourceType::Service, name.to_string(), version.clone(), value.encode()));
         }
         for (service, collection) in &self.endpoints {
             if collection.known && collection.members.is_empty() {
@@ -234,5 +250,10 @@ impl Held {
         } else if let Ok(resource) = Checked::decode(kind, name, bytes) {
             self.put(version, resource, &mut changed);
         }
+    }
+
+    /// The trust bundle for mutual TLS, if one is held.
+    pub(crate) fn trusted(&self) -> Option<mesh_mtls::TrustBundle> {
+        checked_trust_bundle(&self.trust_bundle.as_ref()?.value).ok()
     }
 }

@@ -6,8 +6,12 @@
 //! | [`held`] | the last good state of every resource asked for. Pure |
 //! | [`wanted`] | which services are needed: named, asked for by traffic, or backends of routes. Pure |
 //! | [`session`] | the protocol as a state machine: messages in, messages and changes out. Pure |
+//! | [`view`] | what is held becomes what requests read. Pure |
+//! | [`cache`] | the last good configuration on disk |
 
+pub(crate) mod cache;
 pub(crate) mod decode;
 pub(crate) mod held;
 pub(crate) mod session;
+pub(crate) mod view;
 pub(crate) mod wanted;

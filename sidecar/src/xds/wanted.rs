@@ -76,7 +76,7 @@ impl Wanted {
         let mut all: BTreeSet<_> = self.pinned.iter().chain(self.demanded.keys()).cloned().collect();
         let asked: Vec<_> = all.iter().filter_map(|name| held.services.get(name)).collect();
         for service in asked {
-            let rules = service.value.ports.iter().flat_map(|port| &port.rules);
+            let rules = service.resource.value.ports.iter().flat_map(|port| &port.rules);
             let backends = rules.flat_map(|rule| &rule.backends).filter(|backend| backend.invalid.is_none());
             all.extend(backends.map(|backend| backend.service.clone()));
         }

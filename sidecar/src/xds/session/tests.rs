@@ -5,8 +5,8 @@ use mesh_names::{AppProtocol, Port};
 use mesh_protocol::announcement::AnnouncedState;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
 use mesh_protocol::service::{Backend, PathMatch, RouteMatch, RouteRule, Service, ServicePort};
-use mesh_protocol::workload::Workload;
 use mesh_protocol::wire::Any;
+use mesh_protocol::workload::Workload;
 
 fn port(number: u16) -> Port {
     Port::new(number).unwrap()
@@ -21,7 +21,8 @@ fn names(texts: &[&str]) -> BTreeSet<ServiceName> {
 }
 
 fn service(text: &str, backends: &[&str]) -> Service {
-    let backend = |service: &&str| Backend { service: name(service), port: port(80), weight: 1, invalid: None };
+    let backend =
+        |service: &&str| Backend { service: name(service), port: port(80), weight: 1, invalid: None };
     let rule = RouteRule {
         route: "shop/route".into(),
         index: 0,
@@ -38,13 +39,8 @@ fn service(text: &str, backends: &[&str]) -> Service {
         query_params: vec![],
     };
     let (rules, matches) = if backends.is_empty() { (vec![], vec![]) } else { (vec![rule], vec![all]) };
-    let port = ServicePort {
-        port: port(80),
-        name: String::new(),
-        app_protocol: AppProtocol::Http,
-        rules,
-        matches,
-    };
+    let port =
+        ServicePort { port: port(80), name: String::new(), app_protocol: AppProtocol::Http, rules, matches };
     Service { name: name(text), ports: vec![port] }
 }
 
@@ -98,7 +94,10 @@ fn error(name: &str, code: i32, sentence: &str) -> wire::DeltaDiscoveryResponse 
         resource_name: Some(wire::ResourceName { name: name.into() }),
         error_detail: Some(wire::Status { code, message: sentence.into(), details: vec![] }),
     };
-    wire::DeltaDiscoveryResponse { resource_errors: vec![error], ..response(ResourceType::Service, "n", vec![]) }
+    wire::DeltaDiscoveryResponse {
+        resource_errors: vec![error],
+        ..response(ResourceType::Service, "n", vec![])
+    }
 }
 
 fn own() -> Own {
@@ -193,7 +192,11 @@ fn a_refusal_names_resource_and_field_and_the_rest_is_applied() {
         reply.error_detail.unwrap().message,
         "service `shop/orders`: field `ports.port`: `70000` is not a port: it must be between 1 and 65535"
     );
-    assert_eq!(&*session.held().services[&name("shop/orders")].version, "v1", "the last good one stays");
+    assert_eq!(
+        &*session.held().services[&name("shop/orders")].resource.version,
+        "v1",
+        "the last good one stays"
+    );
     assert!(session.held().services.contains_key(&name("shop/cart")));
     assert_eq!(got.changed.services, names(&["shop/cart"]));
 }
@@ -343,10 +346,8 @@ fn the_own_workload_and_the_trust_bundle_outlive_their_removal() {
 fn an_empty_trust_bundle_is_refused() {
     let mut session = open(&[]);
     let kind = ResourceType::TrustBundle;
-    let empty = mesh_protocol::wire::v1::TrustBundle {
-        trust_domain: "mesh.internal".into(),
-        certificates: vec![],
-    };
+    let empty =
+        mesh_protocol::wire::v1::TrustBundle { trust_domain: "mesh.internal".into(), certificates: vec![] };
     let bytes = prost::Message::encode_to_vec(&empty);
     let got = session.receive(response(kind, "n", vec![resource(kind, "mesh.internal", "v", bytes)]));
     assert!(got.reply.unwrap().error_detail.unwrap().message.contains("at least one certificate"));
@@ -361,7 +362,8 @@ fn a_bundle_that_is_no_certificate_is_refused() {
         trust_domain: TrustDomain::default(),
         certificates: vec![bytes::Bytes::from_static(b"not a certificate")],
     };
-    let got = session.receive(response(kind, "n", vec![resource(kind, "mesh.internal", "v", bundle.encode())]));
+    let got =
+        session.receive(response(kind, "n", vec![resource(kind, "mesh.internal", "v", bundle.encode())]));
     let message = got.reply.unwrap().error_detail.unwrap().message;
     assert!(message.starts_with("trust_bundle `mesh.internal`: field `certificates`: "), "{message}");
     assert!(session.held().trust_bundle.is_none());
@@ -400,10 +402,7 @@ fn backends_of_routes_are_wanted_too() {
     let resources = vec![resource(ResourceType::Service, "shop/orders", "v", orders.encode())];
     session.receive(response(ResourceType::Service, "n", resources));
     let wanted = crate::xds::wanted::Wanted::new([name("shop/orders")]);
-    assert_eq!(
-        wanted.services(session.held()),
-        names(&["shop/orders", "shop/orders-v1", "shop/orders-v2"])
-    );
+    assert_eq!(wanted.services(session.held()), names(&["shop/orders", "shop/orders-v1", "shop/orders-v2"]));
 }
 
 #[test]
@@ -412,7 +411,12 @@ fn many_refusals_make_one_bounded_sentence() {
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let mut session = open(&wanted);
     let bad = wanted.iter().map(|name| resource(ResourceType::Service, name, "v", vec![0xff])).collect();
-    let message =
-        session.receive(response(ResourceType::Service, "n", bad)).reply.unwrap().error_detail.unwrap().message;
+    let message = session
+        .receive(response(ResourceType::Service, "n", bad))
+        .reply
+        .unwrap()
+        .error_detail
+        .unwrap()
+        .message;
     assert!(message.ends_with("; and 12 more"), "{message}");
 }
