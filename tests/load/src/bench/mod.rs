@@ -1,0 +1,1 @@
+//! A proxy pair side by side with its peers.

@@ -1,0 +1,2 @@
+//! `bench`: a proxy pair side by side with its peers.
+fn main() {}
