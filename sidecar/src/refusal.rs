@@ -569,6 +569,13 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_is_explained_to_people() {
+        let explained: Vec<_> = mesh_protocol::refusal::EXPLANATIONS.iter().map(|row| row.word).collect();
+        let words: Vec<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
+        assert_eq!(explained, words, "mesh_protocol::refusal has one row for each reason, in this order");
+    }
+
+    #[test]
     fn a_backend_that_is_down_is_unavailable_in_grpc() {
         for reason in [
             Reason::ConnectRefused,

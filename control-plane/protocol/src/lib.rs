@@ -8,6 +8,7 @@
 //! | [`endpoint`] | `outrigger.v1.Endpoint`: where one instance of a service is, and who it must prove to be |
 //! | [`workload`] | `outrigger.v1.Workload`: what a workload's own sidecar serves |
 //! | [`trust_bundle`] | `outrigger.v1.TrustBundle`: whom to trust |
+//! | [`refusal`] | the words by which a sidecar says why, and what each means |
 //! | [`announcement`] | a sidecar's word on its workload, sent on the discovery stream |
 //!
 //! Decoding is in two phases: bytes to message (on failure no name is known), then message to validated type (on
@@ -16,6 +17,7 @@
 pub mod announcement;
 pub mod endpoint;
 mod error;
+pub mod refusal;
 pub mod resource;
 pub mod service;
 pub mod trust_bundle;
