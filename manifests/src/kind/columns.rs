@@ -1,0 +1,321 @@
+//! What `kubectl get` prints: columns and cells of the Kubernetes Table format, for built-in kinds as Kubernetes prints
+//! them. What enters is an object as stored; a field that is missing or of a wrong type becomes `<none>`, never an error.
+
+use super::Kind;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Its heading; `kubectl` prints it in capitals.
+    pub name: &'static str,
+    /// The JSON type of its cells.
+    pub cell_type: &'static str,
+    /// `name` for the column of names, else empty.
+    pub format: &'static str,
+    /// What it shows.
+    pub description: &'static str,
+    /// 0: always printed; 1: only with `-o wide`.
+    pub priority: i32,
+}
+
+const NAME: Column = Column { format: "name", ..text("Name", "The name of the object, unique in its namespace") };
+const AGE: Column = text("Age", "How long ago the object was stored first");
+
+const fn text(name: &'static str, description: &'static str) -> Column {
+    Column { name, cell_type: "string", format: "", description, priority: 0 }
+}
+
+const fn number(name: &'static str, description: &'static str) -> Column {
+    Column { cell_type: "integer", ..text(name, description) }
+}
+
+const fn wide(column: Column) -> Column {
+    Column { priority: 1, ..column }
+}
+
+const NAMESPACE: &[Column] = &[NAME, text("Status", "Active, or Terminating"), AGE];
+const SERVICE: &[Column] = &[
+    NAME,
+    text("Type", "How the Service is exposed"),
+    text("Cluster-IP", "Its virtual address"),
+    text("External-IP", "Addresses from outside"),
+    text("Port(s)", "Its ports"),
+    AGE,
+    wide(text("Selector", "The labels of the Workloads behind it")),
+];
+const SECRET: &[Column] =
+    &[NAME, text("Type", "What its contents are for"), number("Data", "How many entries it has"), AGE];
+const CONFIG_MAP: &[Column] = &[NAME, number("Data", "How many entries it has"), AGE];
+const ENDPOINT_SLICE: &[Column] = &[
+    NAME,
+    text("AddressType", "IPv4 or IPv6"),
+    text("Ports", "The ports of every endpoint"),
+    text("Endpoints", "The addresses"),
+    AGE,
+];
+const WORKLOAD: &[Column] = &[
+    NAME,
+    text("Address", "Where it is reached"),
+    text("ServiceAccount", "What it runs as"),
+    text("Zone", "Where it runs"),
+    text("Ready", "Whether it takes traffic"),
+    text("Applied", "The version of the configuration its sidecar has applied"),
+    AGE,
+    wide(text("Ports", "The application's ports")),
+];
+const HTTP_ROUTE: &[Column] = &[
+    NAME,
+    text("Hostnames", "The hosts it is for"),
+    AGE,
+    wide(text("Parents", "What it is attached to")),
+    wide(text("Accepted", "Whether every parent has accepted it")),
+];
+
+impl Kind {
+    /// The columns of a table of its objects.
+    pub const fn columns(self) -> &'static [Column] {
+        match self {
+            Self::Namespace => NAMESPACE,
+            Self::Service => SERVICE,
+            Self::Secret => SECRET,
+            Self::ConfigMap => CONFIG_MAP,
+            Self::EndpointSlice => ENDPOINT_SLICE,
+            Self::Workload => WORKLOAD,
+            Self::HttpRoute => HTTP_ROUTE,
+        }
+    }
+
+    /// The row of one object, a cell for each of [`Kind::columns`].
+    pub fn cells(self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let name = Value::from(at(object, "/metadata/name").unwrap_or_default());
+        let age = Value::from(age(object, now));
+        let or_none = |pointer: &str| Value::from(at(object, pointer).unwrap_or("<none>"));
+        match self {
+            Self::Namespace => {
+                vec![name, Value::from(at(object, "/status/phase").unwrap_or("Active")), age]
+            }
+            Self::Service => vec![
+                name,
+                Value::from(at(object, "/spec/type").unwrap_or("ClusterIP")),
+                or_none("/spec/clusterIP"),
+                Value::from(external_ip(object)),
+                Value::from(service_ports(object)),
+                age,
+                Value::from(selector(object)),
+            ],
+            Self::Secret => vec![
+                name,
+                Value::from(at(object, "/type").unwrap_or("Opaque")),
+                Value::from(entries(object, &["data", "stringData"])),
+                age,
+            ],
+            Self::ConfigMap => vec![name, Value::from(entries(object, &["data", "binaryData"])), age],
+            Self::EndpointSlice => vec![
+                name,
+                or_none("/addressType"),
+                Value::from(joined(list(object, "/ports").filter_map(|port| port.get("port")), "<unset>")),
+                Value::from(endpoints(object)),
+                age,
+            ],
+            Self::Workload => vec![
+                name,
+                or_none("/spec/address"),
+                Value::from(at(object, "/spec/serviceAccount").unwrap_or("default")),
+                or_none("/spec/zone"),
+                Value::from(condition(object.pointer("/status/conditions"), "Ready").unwrap_or("Unknown")),
+                or_none("/status/appliedRevision"),
+                age,
+                Value::from(joined(list(object, "/spec/ports").filter_map(|port| port.get("port")), "<none>")),
+            ],
+            Self::HttpRoute => vec![
+                name,
+                match object.pointer("/spec/hostnames") {
+                    Some(Value::Array(hosts)) if !hosts.is_empty() => Value::from(Value::from(hosts.clone()).to_string()),
+                    Some(_) | None => Value::from(""),
+                },
+                age,
+                Value::from(parents(object)),
+                Value::from(accepted(object)),
+            ],
+        }
+    }
+}
+
+fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
+    object.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
+}
+
+fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn joined<'a>(values: impl Iterator<Item = &'a Value>, nothing: &str) -> String {
+    let texts: Vec<String> = values.map(shown).collect();
+    if texts.is_empty() { nothing.to_owned() } else { texts.join(",") }
+}
+
+fn entries(object: &Value, fields: &[&str]) -> usize {
+    fields.iter().filter_map(|field| object.get(field)?.as_object()).map(serde_json::Map::len).sum()
+}
+
+fn external_ip(object: &Value) -> String {
+    match at(object, "/spec/type") {
+        Some("ExternalName") => at(object, "/spec/externalName").unwrap_or("<none>").to_owned(),
+        _ => joined(list(object, "/spec/externalIPs"), "<none>"),
+    }
+}
+
+fn service_ports(object: &Value) -> String {
+    let port = |port: &Value| {
+        let number = port.get("port").map(shown).unwrap_or_default();
+        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+        match port.get("nodePort").and_then(Value::as_u64) {
+            Some(node_port) if node_port > 0 => format!("{number}:{node_port}/{protocol}"),
+            Some(_) | None => format!("{number}/{protocol}"),
+        }
+    };
+    let ports: Vec<String> = list(object, "/spec/ports").map(port).collect();
+    if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") }
+}
+
+fn selector(object: &Value) -> String {
+    let selector = object.pointer("/spec/selector").and_then(Value::as_object);
+    let pairs: Vec<String> =
+        selector.into_iter().flatten().map(|(key, value)| format!("{key}={}", shown(value))).collect();
+    if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
+}
+
+/// As Kubernetes: three addresses, then how many more.
+fn endpoints(object: &Value) -> String {
+    const SHOWN: usize = 3;
+    let addresses = || list(object, "/endpoints").flat_map(|endpoint| list(endpoint, "/addresses"));
+    let first = joined(addresses().take(SHOWN), "<unset>");
+    match addresses().count().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} + {more} more..."),
+    }
+}
+
+fn parents(object: &Value) -> String {
+    let parent = |parent: &Value| {
+        let kind = parent.get("kind").and_then(Value::as_str).unwrap_or("Gateway");
+        format!("{kind}/{}", parent.get("name").map(shown).unwrap_or_default())
+    };
+    let parents: Vec<String> = list(object, "/spec/parentRefs").map(parent).collect();
+    if parents.is_empty() { "<none>".to_owned() } else { parents.join(",") }
+}
+
+fn accepted(object: &Value) -> &'static str {
+    let mut words = list(object, "/status/parents")
+        .map(|parent| condition(parent.get("conditions"), "Accepted").unwrap_or("Unknown"))
+        .peekable();
+    if words.peek().is_none() {
+        return "Unknown";
+    }
+    if words.all(|word| word == "True") { "True" } else { "False" }
+}
+
+fn condition<'a>(conditions: Option<&'a Value>, kind: &str) -> Option<&'a str> {
+    let mut conditions = conditions?.as_array()?.iter();
+    conditions.find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))?.get("status")?.as_str()
+}
+
+fn age(object: &Value, now: Timestamp) -> String {
+    match at(object, "/metadata/creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok()) {
+        Some(created) => human(now.as_second() - created.as_second()),
+        None => "<unknown>".to_owned(),
+    }
+}
+
+/// Kubernetes' way to say how long: two units while the second one matters.
+fn human(seconds: i64) -> String {
+    let two = |first: i64, unit: &str, second: i64, small: &str| match second {
+        0 => format!("{first}{unit}"),
+        _ => format!("{first}{unit}{second}{small}"),
+    };
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        i64::MIN..-1 => "<invalid>".to_owned(),
+        -1..0 => "0s".to_owned(),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, "d", hours % 24, "h"),
+        691_200..63_072_000 => format!("{days}d"),
+        63_072_000..252_288_000 => two(days / 365, "y", days % 365, "d"),
+        252_288_000.. => format!("{}y", days / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_age_is_said_as_kubernetes_says_it() {
+        for (seconds, said) in [
+            (-5, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (600, "10m"),
+            (10_799, "179m"),
+            (10_860, "3h1m"),
+            (100_000, "27h"),
+            (172_800, "2d"),
+            (180_000, "2d2h"),
+            (700_000, "8d"),
+            (63_072_000, "2y"),
+            (63_158_400, "2y1d"),
+            (300_000_000, "9y"),
+        ] {
+            assert_eq!(human(seconds), said);
+        }
+    }
+
+    #[test]
+    fn every_row_has_a_cell_for_every_column_even_of_an_empty_object() {
+        for kind in Kind::ALL {
+            for object in [json!({}), json!(null), json!({"metadata": 7, "spec": [], "status": "x"})] {
+                assert_eq!(kind.cells(&object, Timestamp::UNIX_EPOCH).len(), kind.columns().len(), "{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_is_printed_as_kubernetes_prints_it() {
+        let service = json!({
+            "metadata": {"name": "front", "creationTimestamp": "1970-01-01T00:00:00Z"},
+            "spec": {"clusterIP": "10.0.0.1", "selector": {"app": "front"},
+                     "ports": [{"port": 80}, {"port": 53, "protocol": "UDP", "nodePort": 30053}]},
+        });
+        let now = Timestamp::from_second(61).unwrap();
+        assert_eq!(
+            Value::from(Kind::Service.cells(&service, now)),
+            json!(["front", "ClusterIP", "10.0.0.1", "<none>", "80/TCP,53:30053/UDP", "61s", "app=front"])
+        );
+    }
+
+    #[test]
+    fn a_slice_shows_three_addresses_and_how_many_more() {
+        let endpoint = |address: &str| json!({"addresses": [address]});
+        let slice = json!({
+            "addressType": "IPv4", "ports": [{"port": 80}, {"port": 81}],
+            "endpoints": [endpoint("10.0.0.1"), endpoint("10.0.0.2"), endpoint("10.0.0.3"), endpoint("10.0.0.4")],
+        });
+        let cells = Kind::EndpointSlice.cells(&slice, Timestamp::UNIX_EPOCH);
+        assert_eq!(cells[2], json!("80,81"));
+        assert_eq!(cells[3], json!("10.0.0.1,10.0.0.2,10.0.0.3 + 1 more..."));
+    }
+}

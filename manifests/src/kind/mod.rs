@@ -1,0 +1,231 @@
+//! The kinds of object the mesh knows, as one closed enum and one table. A new kind is a new variant, a row of
+//! [`Kind::facts`], its schema and its reader: the compiler names every place that must know.
+
+pub mod columns;
+pub mod route;
+pub mod schema;
+pub mod service;
+pub mod slice;
+pub mod workload;
+
+mod metadata;
+mod plain;
+
+pub use metadata::Metadata;
+pub use plain::{ConfigMap, Namespace, Secret};
+
+use std::fmt;
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1` Namespace.
+    Namespace,
+    /// `v1` Service: a name with ports, and the labels of the Workloads behind it.
+    Service,
+    /// `v1` Secret.
+    Secret,
+    /// `v1` ConfigMap.
+    ConfigMap,
+    /// `discovery.k8s.io/v1` EndpointSlice: the instances of a Service.
+    EndpointSlice,
+    /// `outrigger.dev/v1alpha1` Workload: one running instance, what a Pod is to Kubernetes.
+    Workload,
+    /// `gateway.networking.k8s.io/v1` HTTPRoute.
+    HttpRoute,
+}
+
+/// Where objects of a kind live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// In the mesh as a whole.
+    Cluster,
+    /// In a namespace.
+    Namespaced,
+}
+
+/// What never changes about a kind.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    group: &'static str,
+    version: &'static str,
+    api_version: &'static str,
+    name: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+    categories: &'static [&'static str],
+    scope: Scope,
+}
+
+impl Kind {
+    /// Every kind, in the order in which a set of manifests is applied: what others refer to comes first.
+    pub const ALL: [Self; 7] = [
+        Self::Namespace,
+        Self::Secret,
+        Self::ConfigMap,
+        Self::Service,
+        Self::Workload,
+        Self::EndpointSlice,
+        Self::HttpRoute,
+    ];
+
+    const fn facts(self) -> Facts {
+        match self {
+            Self::Namespace => Facts {
+                scope: Scope::Cluster,
+                categories: &[],
+                ..core("Namespace", "namespaces", "namespace", &["ns"])
+            },
+            Self::Service => {
+                Facts { categories: &["all"], ..core("Service", "services", "service", &["svc"]) }
+            }
+            Self::Secret => core("Secret", "secrets", "secret", &[]),
+            Self::ConfigMap => core("ConfigMap", "configmaps", "configmap", &["cm"]),
+            Self::EndpointSlice => Facts {
+                group: "discovery.k8s.io",
+                api_version: "discovery.k8s.io/v1",
+                ..core("EndpointSlice", "endpointslices", "endpointslice", &[])
+            },
+            Self::Workload => Facts {
+                group: "outrigger.dev",
+                version: "v1alpha1",
+                api_version: "outrigger.dev/v1alpha1",
+                categories: &["all", "outrigger"],
+                ..core("Workload", "workloads", "workload", &["wl"])
+            },
+            Self::HttpRoute => Facts {
+                group: "gateway.networking.k8s.io",
+                api_version: "gateway.networking.k8s.io/v1",
+                categories: &["gateway-api"],
+                ..core("HTTPRoute", "httproutes", "httproute", &[])
+            },
+        }
+    }
+
+    /// The API group; empty for the core group.
+    pub const fn group(self) -> &'static str {
+        self.facts().group
+    }
+
+    /// The version in the group.
+    pub const fn version(self) -> &'static str {
+        self.facts().version
+    }
+
+    /// Group and version as manifests write them: `v1`, `discovery.k8s.io/v1`.
+    pub const fn api_version(self) -> &'static str {
+        self.facts().api_version
+    }
+
+    /// The name in manifests: `HTTPRoute`.
+    pub const fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// The name in URLs: `httproutes`.
+    pub const fn plural(self) -> &'static str {
+        self.facts().plural
+    }
+
+    /// The name `kubectl` prints and takes for one object: `httproute`.
+    pub const fn singular(self) -> &'static str {
+        self.facts().singular
+    }
+
+    /// What else `kubectl` takes: `svc`.
+    pub const fn short_names(self) -> &'static [&'static str] {
+        self.facts().short_names
+    }
+
+    /// The groups of kinds `kubectl get` takes this one for, such as `all`.
+    pub const fn categories(self) -> &'static [&'static str] {
+        self.facts().categories
+    }
+
+    /// Where its objects live.
+    pub const fn scope(self) -> Scope {
+        self.facts().scope
+    }
+
+    /// Whether its objects live in a namespace.
+    pub const fn is_namespaced(self) -> bool {
+        matches!(self.facts().scope, Scope::Namespaced)
+    }
+
+    /// The kind a URL names.
+    pub fn from_api(group: &str, version: &str, plural: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| {
+            kind.group() == group && kind.version() == version && kind.plural() == plural
+        })
+    }
+
+    /// The kind a manifest names.
+    pub fn from_api_version_kind(api_version: &str, kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.api_version() == api_version && known.name() == kind)
+    }
+
+    /// The kind a person names on a command line: by plural, singular, short name or name, in any case, with or without
+    /// its group (`services`, `svc`, `httproutes.gateway.networking.k8s.io`).
+    pub fn from_argument(text: &str) -> Option<Self> {
+        let text = text.to_lowercase();
+        let (name, group) = text.split_once('.').map_or((text.as_str(), None), |(name, group)| (name, Some(group)));
+        Self::ALL.into_iter().find(|kind| {
+            let named = kind.plural() == name || kind.singular() == name || kind.short_names().contains(&name);
+            named && group.is_none_or(|group| group == kind.group())
+        })
+    }
+}
+
+const fn core(
+    name: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+) -> Facts {
+    Facts {
+        group: "",
+        version: "v1",
+        api_version: "v1",
+        name,
+        plural,
+        singular,
+        short_names,
+        categories: &[],
+        scope: Scope::Namespaced,
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_found_by_url_and_by_manifest() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_api(kind.group(), kind.version(), kind.plural()), Some(kind));
+            assert_eq!(Kind::from_api_version_kind(kind.api_version(), kind.name()), Some(kind));
+            let expected = match kind.group() {
+                "" => kind.version().to_owned(),
+                group => format!("{group}/{}", kind.version()),
+            };
+            assert_eq!(kind.api_version(), expected);
+        }
+        assert_eq!(Kind::from_api_version_kind("v1", "HTTPRoute"), None);
+    }
+
+    #[test]
+    fn a_kind_is_named_on_the_command_line_in_any_of_its_forms() {
+        for text in ["svc", "service", "services", "Service", "SERVICES"] {
+            assert_eq!(Kind::from_argument(text), Some(Kind::Service), "{text}");
+        }
+        assert_eq!(Kind::from_argument("httproutes.gateway.networking.k8s.io"), Some(Kind::HttpRoute));
+        assert_eq!(Kind::from_argument("httproutes.example.org"), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! The JSON schema of each kind, as the types that read it generate it: the one source for unknown fields, wrong types
+//! and the API's OpenAPI documents.
+
+use super::Kind;
+use super::workload::{WorkloadSpec, WorkloadStatus};
+use gateway_api::experimental::httproutes::{HttpRouteSpec, HttpRouteStatus};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+static SCHEMAS: LazyLock<BTreeMap<Kind, Value>> =
+    LazyLock::new(|| Kind::ALL.into_iter().map(|kind| (kind, generate(kind))).collect());
+
+impl Kind {
+    /// Its schema, whole, without references to others: OpenAPI v3, as custom resource definitions hold it.
+    pub fn schema(self) -> &'static Value {
+        SCHEMAS.get(&self).unwrap_or(&Value::Null)
+    }
+}
+
+fn generate(kind: Kind) -> Value {
+    let mut schema = match kind {
+        Kind::Namespace => whole::<core::Namespace>(),
+        Kind::Service => whole::<core::Service>(),
+        Kind::Secret => whole::<core::Secret>(),
+        Kind::ConfigMap => whole::<core::ConfigMap>(),
+        Kind::EndpointSlice => whole::<discovery::EndpointSlice>(),
+        Kind::Workload => parts::<WorkloadSpec, WorkloadStatus>(
+            "One running instance of a service, what a Pod is to Kubernetes. A sidecar registers its own; write one by \
+             hand for an instance without a sidecar.",
+        ),
+        Kind::HttpRoute => parts::<HttpRouteSpec, HttpRouteStatus>(
+            "Routes HTTP requests that meet certain conditions to certain Services, by weight.",
+        ),
+    };
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert(
+            "x-kubernetes-group-version-kind".to_owned(),
+            json!([{"group": kind.group(), "version": kind.version(), "kind": kind.name()}]),
+        );
+    }
+    schema
+}
+
+fn generator() -> SchemaGenerator {
+    let mut settings = SchemaSettings::openapi3();
+    settings.inline_subschemas = true;
+    settings.meta_schema = None;
+    settings.into_generator()
+}
+
+fn whole<T: JsonSchema>() -> Value {
+    let mut schema = generator().into_root_schema_for::<T>().to_value();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("title");
+    }
+    schema
+}
+
+/// The schema of a kind whose types cover only its specification and status.
+fn parts<Spec: JsonSchema, Status: JsonSchema>(description: &str) -> Value {
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let mut properties = Map::new();
+    properties.insert("apiVersion".to_owned(), text("The group and version of the kind."));
+    properties.insert("kind".to_owned(), text("The name of the kind."));
+    properties.insert("metadata".to_owned(), whole::<ObjectMeta>());
+    properties.insert("spec".to_owned(), whole::<Spec>());
+    properties.insert("status".to_owned(), whole::<Status>());
+    json!({"type": "object", "description": description, "properties": properties, "required": ["spec"]})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_is_whole() {
+        for kind in Kind::ALL {
+            let text = kind.schema().to_string();
+            assert!(!text.contains("\"$ref\""), "{kind} refers to another schema");
+            assert_eq!(kind.schema().pointer("/properties/metadata/type"), Some(&json!("object")), "{kind}");
+        }
+    }
+}

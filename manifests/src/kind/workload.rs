@@ -1,0 +1,122 @@
+//! Our own kind Workload, `outrigger.dev/v1alpha1`: one running instance, what a Pod is to Kubernetes. The control plane
+//! writes it when a sidecar registers; people write it for instances without a sidecar.
+//!
+//! The serde types here are the kind as written; [`Workload`] is the kind as read.
+
+use super::Metadata;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+use mesh_names::{AppProtocol, Port, ServiceAccount, WorkloadName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// The type of the condition that says whether a workload takes traffic.
+pub const READY: &str = "Ready";
+
+/// A Workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Its labels, by which Services select it, and its age.
+    pub metadata: Metadata,
+    /// Its namespace and name.
+    pub name: WorkloadName,
+    /// Where it is reached.
+    pub address: IpAddr,
+    /// The sidecar's inbound mutual-TLS port; none: there is no sidecar, it is reached in plain text.
+    pub inbound_port: Option<Port>,
+    /// What it is; `default` if not given.
+    pub service_account: ServiceAccount,
+    /// The zone it runs in.
+    pub zone: Option<String>,
+    /// The application's ports, each number once.
+    pub ports: Vec<WorkloadPort>,
+    /// Whether it takes traffic: its `Ready` condition. Without one, an instance without a sidecar is taken to be
+    /// ready, and one with a sidecar is not: it has yet to register.
+    pub is_ready: bool,
+    /// The version its sidecar has applied, as it last said.
+    pub applied_revision: Option<String>,
+}
+
+/// A port the application listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadPort {
+    /// The number.
+    pub port: Port,
+    /// Its name, for Services whose `targetPort` is one.
+    pub name: Option<String>,
+    /// What is spoken there.
+    pub app_protocol: AppProtocol,
+}
+
+/// The kind as written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadManifest {
+    /// `outrigger.dev/v1alpha1`
+    #[serde(default)]
+    pub api_version: String,
+    /// `Workload`
+    #[serde(default)]
+    pub kind: String,
+    /// Name, namespace, and the labels by which Services select it.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// What the instance is and where it is reached.
+    pub spec: WorkloadSpec,
+    /// What the control plane knows of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<WorkloadStatus>,
+}
+
+/// What the instance is and where it is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadSpec {
+    /// The IP address other sidecars reach the instance at.
+    pub address: String,
+    /// The sidecar's inbound mutual-TLS port at that address. Leave it out for an instance without a sidecar: it is
+    /// then reached in plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound_port: Option<i32>,
+    /// The service account the instance runs as, the last part of its SPIFFE ID. Default: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// The zone the instance runs in. Traffic prefers endpoints in its own zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The ports the application listens on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<WorkloadPortSpec>,
+}
+
+/// A port the application listens on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadPortSpec {
+    /// The number, 1 to 65535.
+    pub port: i32,
+    /// A name for it, unique in the Workload: Services may give it as `targetPort`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What is spoken: `http`, `h2c`, `grpc` or `tcp`. Default: the first bytes of either side decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<String>,
+}
+
+/// What the control plane knows of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadStatus {
+    /// `Ready`: the instance takes traffic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// When its sidecar was last heard of. It is written when the lease begins and ends, not with each heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_heartbeat_time: Option<Time>,
+    /// The control-plane replica that holds its lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_holder: Option<String>,
+    /// The version of the configuration its sidecar has applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_revision: Option<String>,
+}

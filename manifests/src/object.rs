@@ -1,0 +1,222 @@
+//! From JSON to a checked object: what enters is a kind and any JSON; what leaves is an object of which every field is
+//! known, decided and valid, or everything that is wrong with it. Reading never stops at the first problem.
+
+use crate::check;
+use crate::diagnostic::{Code, Diagnostic, Report, Subject};
+use crate::kind::route::HttpRoute;
+use crate::kind::service::Service;
+use crate::kind::slice::EndpointSlice;
+use crate::kind::workload::Workload;
+use crate::kind::{ConfigMap, Kind, Metadata, Namespace, Secret};
+use crate::path::FieldPath;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Most bytes of one object as JSON; etcd's own limit is a little above.
+pub const OBJECT_BYTES_MAX: usize = 1024 * 1024;
+/// Deepest nesting of mappings and lists; the deepest kind needs 14.
+pub const DEPTH_MAX: usize = 64;
+
+/// A checked object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// A Namespace.
+    Namespace(Namespace),
+    /// A Service.
+    Service(Service),
+    /// A Secret.
+    Secret(Secret),
+    /// A ConfigMap.
+    ConfigMap(ConfigMap),
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSlice),
+    /// A Workload.
+    Workload(Workload),
+    /// An HTTPRoute.
+    HttpRoute(HttpRoute),
+}
+
+/// What reading an object found.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// The object, unless there is an error among the diagnostics.
+    pub object: Option<Object>,
+    /// Errors and warnings, in the order of the text's fields as far as possible.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Object {
+    /// Reads an object and checks everything that can be checked without other objects.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, warnings included.
+    pub fn from_json(kind: Kind, value: Value) -> Result<Self, Vec<Diagnostic>> {
+        let Reading { object, diagnostics } = Self::read(kind, value);
+        object.ok_or(diagnostics)
+    }
+
+    /// Reads an object like [`Object::from_json`] and keeps the warnings of one that is taken.
+    pub fn read(kind: Kind, mut value: Value) -> Reading {
+        let mut report = Report::default();
+        let subject = subject(kind, &value);
+        let object = match bounds(&value) {
+            Err(diagnostic) => {
+                report.push(diagnostic);
+                None
+            }
+            Ok(()) => {
+                envelope(kind, &value, &mut report);
+                check::structure::check(kind.schema(), &mut value, &FieldPath::default(), &mut report);
+                typed(kind, value, &mut report)
+            }
+        };
+        let object = object.filter(|_| !report.has_errors());
+        Reading { object, diagnostics: report.finish(&subject) }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Service(_) => Kind::Service,
+            Self::Secret(_) => Kind::Secret,
+            Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Workload(_) => Kind::Workload,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+        }
+    }
+
+    /// Its name, namespace, labels and age.
+    pub fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Namespace(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::Secret(object) => &object.metadata,
+            Self::ConfigMap(object) => &object.metadata,
+            Self::EndpointSlice(object) => &object.metadata,
+            Self::Workload(object) => &object.metadata,
+            Self::HttpRoute(object) => &object.metadata,
+        }
+    }
+}
+
+/// The object's own word on what it is, for diagnostics.
+pub(crate) fn subject(kind: Kind, value: &Value) -> Subject {
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Subject { kind: kind.name().to_owned(), namespace: text("/metadata/namespace"), name: text("/metadata/name") }
+}
+
+fn bounds(value: &Value) -> Result<(), Diagnostic> {
+    let mut open = vec![(value, 1_usize)];
+    while let Some((value, depth)) = open.pop() {
+        let inside: Vec<&Value> = match value {
+            Value::Array(items) => items.iter().collect(),
+            Value::Object(fields) => fields.values().collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => continue,
+        };
+        if depth > DEPTH_MAX {
+            let message = format!("mappings and lists are nested deeper than {DEPTH_MAX} levels");
+            let diagnostic = Diagnostic::error(Code::TooDeep, FieldPath::default(), message);
+            return Err(diagnostic.mend("no kind needs this: look for wrong indentation"));
+        }
+        open.extend(inside.into_iter().map(|value| (value, depth + 1)));
+    }
+    let bytes = value.to_string().len();
+    if bytes > OBJECT_BYTES_MAX {
+        let message = format!("the object has {bytes} bytes, more than {OBJECT_BYTES_MAX}");
+        let diagnostic = Diagnostic::error(Code::TooLarge, FieldPath::default(), message);
+        return Err(diagnostic.mend("split it, or keep large contents elsewhere"));
+    }
+    Ok(())
+}
+
+/// `apiVersion` and `kind`, if given, must be those of the kind the object is read as.
+fn envelope(kind: Kind, value: &Value, report: &mut Report) {
+    for (field, expected) in [("apiVersion", kind.api_version()), ("kind", kind.name())] {
+        match value.get(field) {
+            Some(Value::String(given)) if given != expected => {
+                let message = format!("it is `{given}`, and the object is read as `{expected}`");
+                report.error(Code::BadValue, FieldPath::of(field), message, format!("write `{expected}`"));
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
+    match kind {
+        Kind::Namespace => {
+            decode(kind, value, report).and_then(|it| check::plain::namespace(it, report)).map(Object::Namespace)
+        }
+        Kind::Service => {
+            decode(kind, value, report).and_then(|it| check::service::read(&it, report)).map(Object::Service)
+        }
+        Kind::Secret => {
+            decode(kind, value, report).and_then(|it| check::plain::secret(it, report)).map(Object::Secret)
+        }
+        Kind::ConfigMap => {
+            decode(kind, value, report).and_then(|it| check::plain::config_map(it, report)).map(Object::ConfigMap)
+        }
+        Kind::EndpointSlice => {
+            decode(kind, value, report).and_then(|it| check::slice::read(&it, report)).map(Object::EndpointSlice)
+        }
+        Kind::Workload => {
+            decode(kind, value, report).and_then(|it| check::workload::read(&it, report)).map(Object::Workload)
+        }
+        Kind::HttpRoute => {
+            decode(kind, value, report).and_then(|it| check::route::read(&it, report)).map(Object::HttpRoute)
+        }
+    }
+}
+
+/// Reads the value as the type that holds the kind. [`check::structure`] has reported what it could; what only the
+/// type itself knows, such as base64 and timestamps, is found here.
+fn decode<T: DeserializeOwned>(kind: Kind, mut value: Value, report: &mut Report) -> Option<T> {
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("apiVersion".to_owned(), Value::from(kind.api_version()));
+        fields.insert("kind".to_owned(), Value::from(kind.name()));
+        fields.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    }
+    let had_errors = report.has_errors();
+    let mut track = serde_path_to_error::Track::new();
+    let mut unknown = Vec::new();
+    let mut ignore = |path: serde_ignored::Path<'_>| unknown.push(path_of_ignored(&path));
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let decoded = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut ignore));
+    for path in unknown {
+        report.error(Code::UnknownField, path, "there is no such field", "take it away");
+    }
+    match decoded {
+        Ok(decoded) => Some(decoded),
+        // The value was mended where it was wrong, so that an error here is most likely its echo.
+        Err(_) if had_errors => None,
+        Err(error) => {
+            let path = path_of_error(&track.path());
+            report.error(Code::WrongType, path, error.to_string(), "see the kind's reference for its format");
+            None
+        }
+    }
+}
+
+fn path_of_error(path: &serde_path_to_error::Path) -> FieldPath {
+    use serde_path_to_error::Segment;
+    path.iter().fold(FieldPath::default(), |path, segment| match segment {
+        Segment::Seq { index } => path.index(*index),
+        Segment::Map { key } => path.field(key),
+        Segment::Enum { variant } => path.field(variant),
+        Segment::Unknown => path,
+    })
+}
+
+fn path_of_ignored(path: &serde_ignored::Path<'_>) -> FieldPath {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => FieldPath::default(),
+        Path::Seq { parent, index } => path_of_ignored(parent).index(*index),
+        Path::Map { parent, key } => path_of_ignored(parent).field(key),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            path_of_ignored(parent)
+        }
+    }
+}
