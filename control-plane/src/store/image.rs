@@ -1,0 +1,119 @@
+//! The store in memory, as a value: every object, and the last changes for watches. What enters is a change with its
+//! expectation; what leaves is the decision. Pure: disk and threads are elsewhere. Clones share their contents.
+
+use super::{Event, Expect, Key, List, Revision, StoreError, Stored};
+use imbl::{OrdMap, Vector};
+use manifests::Kind;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// How many changes a watch may lag behind before it must list again. At 1,000 changes a second that is 16 seconds,
+/// and at 2 KiB an object the history holds at most 32 MiB beyond the objects themselves.
+pub(crate) const HISTORY_EVENTS: usize = 16_384;
+
+/// What a write wants to do.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Put(Arc<Value>),
+    Delete,
+}
+
+/// Everything at one revision.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    revision: Revision,
+    /// The history holds every change after this one.
+    floor: Revision,
+    objects: OrdMap<Key, Stored>,
+    history: Vector<Event>,
+}
+
+impl Image {
+    /// The image of what was read from disk: no history, so watches start from now.
+    pub(crate) fn new(revision: Revision, objects: impl IntoIterator<Item = Stored>) -> Self {
+        let objects = objects.into_iter().map(|stored| (stored.key.clone(), stored)).collect();
+        Self { revision, floor: revision, objects, history: Vector::new() }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<&Stored> {
+        self.objects.get(key)
+    }
+
+    pub(crate) fn list(&self, kind: Option<Kind>, namespace: Option<&str>) -> List {
+        let in_namespace = |stored: &Stored| namespace.is_none_or(|n| n == stored.key.namespace);
+        let items = match kind {
+            None => self.objects.values().filter(|s| in_namespace(s)).cloned().collect(),
+            Some(kind) => self
+                .objects
+                .range(Key::new(kind, namespace.unwrap_or_default(), "")..)
+                .map(|(_, stored)| stored)
+                .take_while(|stored| stored.key.kind == kind && in_namespace(stored))
+                .cloned()
+                .collect(),
+        };
+        List { items, revision: self.revision }
+    }
+
+    /// What the change would do, or why it may not.
+    pub(crate) fn decide(&self, key: Key, change: Change, expect: Expect) -> Result<Event, StoreError> {
+        let previous = self.objects.get(&key);
+        match (expect, previous) {
+            (Expect::Any, _) | (Expect::Absent, None) => {}
+            (Expect::Absent, Some(_)) => return Err(StoreError::AlreadyExists { key }),
+            (Expect::At(_), None) => return Err(StoreError::NotFound { key }),
+            (Expect::At(expected), Some(there)) if there.revision == expected => {}
+            (Expect::At(expected), Some(there)) => {
+                return Err(StoreError::Conflict { key, expected, found: there.revision });
+            }
+        }
+        let revision = Revision(self.revision.0 + 1);
+        match (change, previous) {
+            (Change::Put(object), previous) => {
+                Ok(Event::Put { stored: Stored { key, revision, object }, previous: previous.cloned() })
+            }
+            (Change::Delete, Some(there)) => {
+                Ok(Event::Deleted(Stored { key, revision, object: there.object.clone() }))
+            }
+            (Change::Delete, None) => Err(StoreError::NotFound { key }),
+        }
+    }
+
+    /// Takes over a decided change.
+    pub(crate) fn apply(&mut self, event: Event) {
+        self.revision = event.revision();
+        match &event {
+            Event::Put { stored, .. } => {
+                self.objects.insert(stored.key.clone(), stored.clone());
+            }
+            Event::Deleted(stored) => {
+                self.objects.remove(&stored.key);
+            }
+        }
+        self.history.push_back(event);
+        while self.history.len() > HISTORY_EVENTS {
+            if let Some(forgotten) = self.history.pop_front() {
+                self.floor = forgotten.revision();
+            }
+        }
+    }
+
+    /// Whether a watch can start after `from`.
+    pub(crate) fn reaches(&self, from: Revision) -> Result<(), StoreError> {
+        if (self.floor..=self.revision).contains(&from) {
+            return Ok(());
+        }
+        Err(StoreError::Compacted { asked: from, oldest: self.floor, newest: self.revision })
+    }
+
+    /// The changes after `from`, oldest first.
+    pub(crate) fn after(&self, from: Revision) -> Result<impl Iterator<Item = &Event>, StoreError> {
+        self.reaches(from)?;
+        // Revisions follow each other without a gap, so the place of a change follows from its revision.
+        let skip = usize::try_from(from.0 - self.floor.0).unwrap_or(usize::MAX).min(self.history.len());
+        Ok((skip..self.history.len()).filter_map(|place| self.history.get(place)))
+    }
+}
