@@ -1,3 +1,24 @@
-//! End-to-end tests with the real binaries, real sockets and real peers.
+//! What the end-to-end tests share: the real binaries, started on loopback on ports the system chooses, and small
+//! clients that show every byte. Tests are blocking and sequential inside, and run in parallel with each other: nothing
+//! is shared between two of them but the binaries.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`world`] | a mesh in a folder of its own, with helpers to add services and origins |
+//! | [`http1`] | HTTP/1.1 requests written and answers read byte by byte |
+//! | [`pki`] | certificates, good and bad |
+//! | [`wait`] | waiting for something to become so, with a deadline and a story |
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    reason = "a test that can't go on should panic, with what it saw"
+)]
+
+pub mod http1;
 pub mod pki;
+pub mod wait;
+pub mod world;

@@ -6,16 +6,18 @@
 use mesh_mtls::{PrivateKey, Svid, TrustBundle};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A certificate authority.
 pub struct TestCa {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    certificate: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate to be issued: an hour old, valid for one more, for both sides of a connection, naming nobody.
@@ -40,12 +42,23 @@ impl TestCa {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
-        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a CA certificate") }
+        let certificate = params.self_signed(&key).expect("a CA certificate").der().to_vec();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// A running control plane's own CA, taken from its data directory: what it signs is trusted by the mesh.
+    pub fn stolen(data_dir: &Path) -> Self {
+        let read = |name| std::fs::read_to_string(data_dir.join(name)).expect("the CA's files");
+        let (certificate, key) = (read("ca.crt"), KeyPair::from_pem(&read("ca.key")).expect("the CA's key"));
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).expect("the CA's certificate");
+        let bundle = TrustBundle::from_pem(&certificate).expect("the CA's certificate");
+        let certificate = bundle.certificates().next().expect("a certificate").to_vec();
+        Self { certificate, issuer }
     }
 
     /// The CA's certificate in PEM.
     pub fn pem(&self) -> String {
-        self.issuer.pem()
+        mesh_mtls::pem::encode("CERTIFICATE", &self.certificate)
     }
 
     /// Trust in this CA.
@@ -55,7 +68,7 @@ impl TestCa {
 
     /// Trust in several CAs, as during a rotation.
     pub fn trust_in(authorities: &[&Self]) -> TrustBundle {
-        TrustBundle::from_der(authorities.iter().map(|ca| ca.issuer.der().to_vec())).expect("a trust bundle")
+        TrustBundle::from_der(authorities.iter().map(|ca| ca.certificate.clone())).expect("a trust bundle")
     }
 
     /// Begins a certificate.

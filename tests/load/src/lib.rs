@@ -8,11 +8,14 @@
 //! | [`mesh`] | a whole mesh of child processes: control plane, sidecars, origins |
 //! | [`running`] | child processes: started until their ready line, stopped, their output kept |
 //! | [`scrape`] | metrics in the text format, read back |
+//! | [`demo`] | a whole mesh with real traffic: a canary shifts, an instance dies, nobody notices |
+//! | [`mesh`], [`running`], [`scrape`] | control plane and sidecars as child processes, and what they count |
 //! | [`bench`] | a proxy pair side by side with its peers: CPU, latency, memory, start-up |
 //!
 //! Nothing here knows how a mesh works inside: servers and clients speak plain protocols, as users' programs do.
 
 pub mod bench;
+pub mod demo;
 pub mod generator;
 pub mod mesh;
 pub mod origin;

@@ -4,9 +4,10 @@
 use crate::running::Running;
 use crate::scrape::{Samples, scrape};
 use anyhow::{Context, Result, bail};
+use std::ffi::{OsStr, OsString};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 /// A running mesh. Dropping it ends every process.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Member {
     pub name: String,
     application: Option<Running>,
     sidecar: Running,
+    arguments: Vec<OsString>,
 }
 
 /// What a sidecar is told about the member it runs beside.
@@ -47,18 +49,44 @@ impl Mesh {
     /// # Errors
     /// It can't be started, with the end of its log.
     pub fn start(bin_dir: &Path, dir: &Path) -> Result<Self> {
-        let mut command = Command::new(bin_dir.join("control-plane"));
-        command.arg("serve").arg("--data-dir").arg(dir.join("control-plane"));
-        command.args([
-            "--api-addr",
-            "127.0.0.1:0",
-            "--discovery-addr",
-            "127.0.0.1:0",
-            "--metrics-addr",
-            "127.0.0.1:0",
-        ]);
-        let control_plane = Running::start("control-plane", command, &dir.join("logs"))?;
+        let control_plane = control_plane(bin_dir, dir, [ANY_PORT; 3])?;
         Ok(Self { bin_dir: bin_dir.to_owned(), dir: dir.to_owned(), control_plane, members: Vec::new() })
+    }
+
+    /// Kills the control plane at once (SIGKILL).
+    pub fn kill_control_plane(&mut self) {
+        self.control_plane.kill();
+    }
+
+    /// The control plane's process number.
+    pub fn control_plane_pid(&self) -> u32 {
+        self.control_plane.pid()
+    }
+
+    /// Starts the control plane again, after its end, on the addresses it had.
+    ///
+    /// # Errors
+    /// It can't be started, with the end of its log.
+    pub fn restart_control_plane(&mut self) -> Result<()> {
+        self.control_plane.kill();
+        let api = self.control_plane.ready("api")?.trim_start_matches("https://").to_owned();
+        let discovery = self.control_plane.ready("discovery")?.to_owned();
+        let metrics = self.control_plane.ready("metrics")?.to_owned();
+        self.control_plane = control_plane(&self.bin_dir, &self.dir, [&api, &discovery, &metrics])?;
+        Ok(())
+    }
+
+    /// Starts a member's sidecar again, after its end, on the inbound address it had; the other addresses are new.
+    ///
+    /// # Errors
+    /// There is no such member, or the sidecar does not become ready.
+    pub fn restart_sidecar(&mut self, name: &str) -> Result<()> {
+        let (program, logs) = (self.program("sidecar"), self.logs());
+        let member = self.member(name)?;
+        member.sidecar.kill();
+        let inbound = member.sidecar.ready("inbound")?.to_owned();
+        member.sidecar = sidecar(program, name, &member.arguments, &inbound, &logs)?;
+        Ok(())
     }
 
     /// A program of this build.
@@ -127,29 +155,26 @@ impl Mesh {
         let token_file = state.join("token");
         std::fs::write(&token_file, token).with_context(|| format!("writing {}", token_file.display()))?;
 
-        let mut command = self.program("sidecar");
-        command
-            .arg("run")
-            .arg("--control-plane")
-            .arg(format!("https://{}", self.control_plane.ready("discovery")?));
-        command.arg("--trust-bundle").arg(self.dir.join("control-plane/ca.crt"));
-        command.arg("--token-file").arg(token_file).arg("--state-dir").arg(state.join("state"));
-        command.args(["--namespace", beside.namespace, "--service-account", account, "--name", name]);
-        command.args(["--address", "127.0.0.1", "--workers", "1"]);
-        for listener in ["outbound", "inbound", "admin", "metrics"] {
-            command.arg(format!("--{listener}-addr")).arg("127.0.0.1:0");
-        }
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut push = |flag: &str, value: &OsStr| arguments.extend([flag.into(), value.to_owned()]);
+        push("--control-plane", format!("https://{}", self.control_plane.ready("discovery")?).as_ref());
+        push("--trust-bundle", self.dir.join("control-plane/ca.crt").as_ref());
+        push("--token-file", token_file.as_ref());
+        push("--state-dir", state.join("state").as_ref());
+        push("--namespace", beside.namespace.as_ref());
+        push("--service-account", account.as_ref());
+        push("--name", name.as_ref());
         for (key, value) in beside.labels {
-            command.arg("--label").arg(format!("{key}={value}"));
+            push("--label", format!("{key}={value}").as_ref());
         }
         if let Some(inbound) = &beside.inbound {
-            command.arg("--inbound").arg(inbound);
+            push("--inbound", inbound.as_ref());
         }
         for upstream in beside.upstreams {
-            command.arg("--upstream").arg(upstream);
+            push("--upstream", upstream.as_ref());
         }
-        let sidecar = Running::start(&format!("{name}-sidecar"), command, &self.logs())?;
-        self.members.push(Member { name: name.to_owned(), application, sidecar });
+        let sidecar = sidecar(self.program("sidecar"), name, &arguments, ANY_PORT, &self.logs())?;
+        self.members.push(Member { name: name.to_owned(), application, sidecar, arguments });
         Ok(())
     }
 
@@ -179,6 +204,17 @@ impl Member {
         self.sidecar.ready(key)
     }
 
+    /// The port its application listens on.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn application_port(&self) -> Result<u16> {
+        let application =
+            self.application.as_ref().with_context(|| format!("{} has no application", self.name))?;
+        let (_, port) = application.ready("addr")?.rsplit_once(':').context("an address without a port")?;
+        port.parse().context("a port that is no number")
+    }
+
     /// What its sidecar counted.
     ///
     /// # Errors
@@ -194,11 +230,66 @@ impl Member {
 
     /// Kills application and sidecar at once, as when a machine loses power.
     pub fn kill(&mut self) {
+        self.kill_application();
+        self.kill_sidecar();
+    }
+
+    /// Kills the application at once; its sidecar goes on.
+    pub fn kill_application(&mut self) {
         if let Some(application) = &mut self.application {
             application.kill();
         }
+    }
+
+    /// Kills the sidecar at once; its application goes on.
+    pub fn kill_sidecar(&mut self) {
         self.sidecar.kill();
     }
+
+    /// The sidecar's process number.
+    pub fn sidecar_pid(&self) -> u32 {
+        self.sidecar.pid()
+    }
+
+    /// Asks the sidecar to end and waits until it has.
+    ///
+    /// # Errors
+    /// It can't be asked.
+    pub fn terminate_sidecar(&mut self) -> Result<ExitStatus> {
+        self.sidecar.terminate()?;
+        self.sidecar.wait()
+    }
+}
+
+/// Lets the system choose.
+const ANY_PORT: &str = "127.0.0.1:0";
+
+fn control_plane(bin_dir: &Path, dir: &Path, [api, discovery, metrics]: [&str; 3]) -> Result<Running> {
+    let mut command = Command::new(bin_dir.join("control-plane"));
+    command.arg("serve").arg("--data-dir").arg(dir.join("control-plane"));
+    command.args(["--api-addr", api, "--discovery-addr", discovery, "--metrics-addr", metrics]);
+    Running::start("control-plane", command, &dir.join("logs"))
+}
+
+fn sidecar(
+    mut command: Command,
+    name: &str,
+    arguments: &[OsString],
+    inbound: &str,
+    logs: &Path,
+) -> Result<Running> {
+    command.arg("run").args(arguments).args([
+        "--address",
+        "127.0.0.1",
+        "--workers",
+        "1",
+        "--inbound-addr",
+        inbound,
+    ]);
+    for listener in ["outbound", "admin", "metrics"] {
+        command.arg(format!("--{listener}-addr")).arg(ANY_PORT);
+    }
+    Running::start(&format!("{name}-sidecar"), command, logs)
 }
 
 /// A port that was free a moment ago, for a program that must be told its port before it starts.

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -34,7 +34,11 @@ impl Running {
     pub fn start(name: &str, mut command: Command, log_dir: &Path) -> Result<Self> {
         fs::create_dir_all(log_dir).with_context(|| format!("creating {}", log_dir.display()))?;
         let log = log_dir.join(format!("{name}.log"));
-        let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("opening {}", log.display()))?;
         let program = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file.try_clone()?);
         let mut child = command.spawn().with_context(|| format!("starting {program}"))?;
@@ -109,6 +113,16 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Kills a process at once (SIGKILL), for those who hold its number only.
+///
+/// # Errors
+/// There is no such process.
+pub fn kill(pid: u32) -> Result<()> {
+    let target = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let target = target.with_context(|| format!("{pid} is no process number"))?;
+    kill_process(target, Signal::KILL).with_context(|| format!("killing process {pid}"))
 }
 
 /// Sends the ready line to `ready`, everything else to `log`.

@@ -1,0 +1,13 @@
+//! Real clients and servers that we did not write.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on should panic, with what it saw"
+)]
+
+mod curl;
+mod grpcio;
+mod kubectl;
+mod prometheus;

@@ -1,0 +1,18 @@
+//! End to end: a real control plane, real sidecars, real traffic. One file a promise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on should panic, with what it saw"
+)]
+
+mod control_plane_outage;
+mod drain;
+mod mtls;
+mod protocols;
+mod refusals;
+mod retries;
+mod routing;
+mod tcp;
+mod telemetry;
