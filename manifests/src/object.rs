@@ -184,7 +184,9 @@ fn decode<T: DeserializeOwned>(kind: Kind, mut value: Value, report: &mut Report
     let mut ignore = |path: serde_ignored::Path<'_>| unknown.push(path_of_ignored(&path));
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
     let decoded = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut ignore));
-    for path in unknown {
+    // Types made from a CustomResourceDefinition carry these two in their type, not in a field; `envelope` read them.
+    let is_envelope = |path: &FieldPath| *path == FieldPath::of("apiVersion") || *path == FieldPath::of("kind");
+    for path in unknown.into_iter().filter(|path| !is_envelope(path)) {
         report.error(Code::UnknownField, path, "there is no such field", "take it away");
     }
     match decoded {
