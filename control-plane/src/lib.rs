@@ -1,3 +1,8 @@
 //! Takes manifests over a Kubernetes-style API and pushes routing and discovery state to sidecars.
 
+pub mod controller;
+pub mod registry;
+pub mod snapshot;
 pub mod store;
+pub mod translate;
+pub mod xds;

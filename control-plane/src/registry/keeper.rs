@@ -1,0 +1,146 @@
+//! The task that brings the store to what the leases say.
+
+use super::leases::Desired;
+use super::object::{is_registered, registered, silenced};
+use super::{Registry, StoredAt};
+use crate::controller::stamp;
+use crate::controller::writer::update;
+use crate::store::{Expect, Key, Revision, Store, StoreError};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use manifests::Kind;
+use mesh_names::{Namespace, WorkloadName};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many workloads are written at once: they share the store's fsyncs.
+const CONCURRENT: usize = 64;
+/// From a failed write to the next try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Keeps the store until the task is dropped or the store is closed. Workloads registered before the process started
+/// are taken over first.
+pub async fn run(registry: Registry, store: Arc<dyn Store>) {
+    while let Err(error) = restore(&registry, &*store).await {
+        if matches!(error, StoreError::Closed) {
+            return;
+        }
+        tracing::warn!(%error, "registered workloads could not be read; trying again");
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+    loop {
+        let (changes, deadline) = {
+            let mut state = registry.state();
+            (state.leases.take_changes(Instant::now()), state.leases.next_deadline())
+        };
+        if changes.is_empty() {
+            let changed = registry.0.changed.notified();
+            match deadline {
+                // Whichever comes first; both only mean "look again".
+                Some(deadline) => {
+                    let _either = tokio::time::timeout_at(deadline, changed).await;
+                }
+                None => changed.await,
+            }
+            continue;
+        }
+        let writes = changes.into_iter().map(|(name, desired)| {
+            let (registry, store) = (&registry, &*store);
+            async move {
+                let outcome = write(store, &name, &desired).await;
+                match outcome {
+                    Ok(revision) => {
+                        confirm(registry, &name, &desired, revision);
+                        None
+                    }
+                    Err(error) => {
+                        registry.state().leases.retry(name);
+                        Some(error)
+                    }
+                }
+            }
+        });
+        let mut writes = futures_util::stream::iter(writes).buffer_unordered(CONCURRENT);
+        let (mut failures, mut last) = (0_usize, None);
+        while let Some(outcome) = writes.next().await {
+            if let Some(error) = outcome {
+                failures += 1;
+                last = Some(error);
+            }
+        }
+        if let Some(StoreError::Closed) = last {
+            return;
+        }
+        if let Some(error) = last {
+            tracing::warn!(failures, %error, "workloads could not be written; trying again");
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+}
+
+async fn restore(registry: &Registry, store: &dyn Store) -> Result<(), StoreError> {
+    let workloads = store.list(Some(Kind::Workload), None).await?;
+    let now = Instant::now();
+    let mut state = registry.state();
+    for stored in workloads.items.iter().filter(|stored| is_registered(&stored.object)) {
+        let account = stored.object.pointer("/spec/serviceAccount").and_then(|it| it.as_str());
+        let account = account.unwrap_or("default").parse();
+        let name = format!("{}/{}", stored.key.namespace, stored.key.name).parse::<WorkloadName>();
+        // What does not parse was not written here.
+        if let (Ok(name), Ok(account)) = (name, account) {
+            state.leases.restore(name, account, now);
+        }
+    }
+    Ok(())
+}
+
+/// Tells the stream behind a workload that what it announced is stored.
+fn confirm(registry: &Registry, name: &WorkloadName, desired: &Desired, revision: Revision) {
+    let Desired::Registered { announcement, .. } = desired else { return };
+    let state = registry.state();
+    let Some(sender) = state.leases.holder(name).and_then(|stream| state.stored.get(&stream)) else { return };
+    sender.send_replace(Some(StoredAt { sequence: announcement.sequence, revision }));
+}
+
+async fn write(store: &dyn Store, name: &WorkloadName, desired: &Desired) -> Result<Revision, StoreError> {
+    let key = Key::new(Kind::Workload, name.namespace.as_str(), name.name.as_str());
+    let now = Timestamp::now();
+    match desired {
+        Desired::Registered { announcement, account, standing } => {
+            ensure_namespace(store, &name.namespace).await?;
+            let object = |before: Option<&_>| registered(name, announcement, account, *standing, before, now);
+            update(store, &key, object).await
+        }
+        Desired::Silent => update(store, &key, |before| before.and_then(|it| silenced(it, now))).await,
+        Desired::Absent => match store.delete(key, Expect::Any).await {
+            Ok(stored) => Ok(stored.revision),
+            Err(StoreError::NotFound { .. }) => Ok(Revision::default()),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// An identity of a namespace is issued for a token made for it, so that someone meant the namespace to be there.
+async fn ensure_namespace(store: &dyn Store, namespace: &Namespace) -> Result<(), StoreError> {
+    let key = Key::new(Kind::Namespace, "", namespace.as_str());
+    let create = |before: Option<&serde_json::Value>| {
+        if before.is_some() {
+            return None;
+        }
+        let mut object = json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": namespace.as_str(),
+                "labels": { "kubernetes.io/metadata.name": namespace.as_str() },
+                "annotations": { "outrigger.dev/created-because": "a workload with an identity of this namespace registered" },
+            },
+            "status": { "phase": "Active" },
+        });
+        stamp::born(&mut object, Timestamp::now());
+        Some(object)
+    };
+    update(store, &key, create).await.map(|_| ())
+}

@@ -1,0 +1,247 @@
+//! Who holds which workload's name, and until when. Pure: the caller passes the time. What enters is announcements,
+//! ends of streams and the passing of time; what leaves is, for each workload about which something has changed, what
+//! the store should say of it.
+//!
+//! ```text
+//!            announce                     lost                     grace over
+//! (nothing) ──────────> Held by a stream ─────> Lost, as it was ─────────────> Unready ──keep over──> (nothing)
+//!                 ^           │ leaving, then lost: (nothing)        │
+//!                 └───────────┴──────────── announce ────────────────┘
+//! ```
+//!
+//! After a restart of the control plane stored workloads are `Lost` with a longer grace: their sidecars are on their
+//! way back.
+
+use mesh_names::{ServiceAccount, SpiffeId, WorkloadName};
+use mesh_protocol::announcement::{AnnouncedState, Announcement};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// From the end of a workload's stream to the moment it counts as unready. Long enough for a sidecar to reconnect,
+/// to this replica or another; short enough that retries carry callers through.
+pub const LOST_GRACE: Duration = Duration::from_secs(10);
+/// From the start of the control plane to the moment a stored workload that has not come back counts as unready: all
+/// sidecars reconnect at once then, with backoff.
+pub const RESTART_GRACE: Duration = Duration::from_secs(30);
+/// From there to its deletion. People can see what was lost for that long.
+pub const UNREADY_KEEP: Duration = Duration::from_secs(5 * 60);
+
+/// One discovery stream, for as long as the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// Why an announcement is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another service account's workload has that name and is alive.
+    #[error(
+        "workload `{name}` is held by a sidecar of service account `{holder}`: give this one another name, or stop the other first"
+    )]
+    Held {
+        /// The name asked for.
+        name: WorkloadName,
+        /// Who has it.
+        holder: ServiceAccount,
+    },
+    /// A stream is one workload's.
+    #[error("this stream announced workload `{first}` before and now `{then}`: open a stream for each workload")]
+    Renamed {
+        /// The name it began with.
+        first: WorkloadName,
+        /// The name it now uses.
+        then: WorkloadName,
+    },
+}
+
+/// What the store should say of a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Desired {
+    /// This, exactly.
+    Registered {
+        /// What its sidecar said.
+        announcement: Announcement,
+        /// Whose it is.
+        account: ServiceAccount,
+        /// Whether it takes traffic.
+        standing: Standing,
+    },
+    /// What it says already, but not ready: its sidecar has not been heard since the control plane started.
+    Silent,
+    /// Nothing.
+    Absent,
+}
+
+/// Whether a workload takes traffic, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It does.
+    Ready,
+    /// Its sidecar said that it does not, for now.
+    NotReady,
+    /// Its sidecar said that it finishes what it has and takes nothing new.
+    Leaving,
+    /// Its sidecar is gone.
+    Lost,
+}
+
+/// The registered workloads.
+#[derive(Debug, Default)]
+pub struct Leases {
+    leases: BTreeMap<WorkloadName, Lease>,
+    streams: HashMap<StreamId, WorkloadName>,
+    /// When something ends by itself, and whose.
+    deadlines: BTreeSet<(Instant, WorkloadName)>,
+    changed: BTreeSet<WorkloadName>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    account: ServiceAccount,
+    /// Nothing for a stored workload whose sidecar has not been heard yet.
+    said: Option<Announcement>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Held(StreamId),
+    Lost { unready_at: Instant },
+    Unready { delete_at: Instant },
+}
+
+impl Leases {
+    /// Takes over a workload that was stored before the process started.
+    pub fn restore(&mut self, name: WorkloadName, account: ServiceAccount, now: Instant) {
+        if self.leases.contains_key(&name) {
+            return;
+        }
+        let unready_at = now + RESTART_GRACE;
+        self.deadlines.insert((unready_at, name.clone()));
+        self.leases.insert(name, Lease { account, said: None, phase: Phase::Lost { unready_at } });
+    }
+
+    /// Takes a sidecar's word on its workload. The same service account takes a name over even while its old stream
+    /// seems alive: a sidecar that lost its connection is back before the loss is noticed.
+    ///
+    /// # Errors
+    /// [`Refusal`]: another service account holds the name, or the stream has announced another name before.
+    pub fn announce(
+        &mut self,
+        stream: StreamId,
+        peer: &SpiffeId,
+        announcement: Announcement,
+    ) -> Result<WorkloadName, Refusal> {
+        let name = WorkloadName::new(peer.namespace.clone(), announcement.name.clone());
+        if let Some(first) = self.streams.get(&stream).filter(|first| **first != name) {
+            return Err(Refusal::Renamed { first: first.clone(), then: name });
+        }
+        if let Some(lease) = self.leases.get(&name) {
+            let is_alive = !matches!(lease.phase, Phase::Unready { .. });
+            if is_alive && lease.account != peer.service_account {
+                return Err(Refusal::Held { name, holder: lease.account.clone() });
+            }
+        }
+        self.end_phase(&name);
+        self.streams.insert(stream, name.clone());
+        let lease = Lease {
+            account: peer.service_account.clone(),
+            said: Some(announcement),
+            phase: Phase::Held(stream),
+        };
+        self.leases.insert(name.clone(), lease);
+        self.changed.insert(name.clone());
+        Ok(name)
+    }
+
+    /// Notes that a stream has ended. A stream whose workload has been taken over by another ends without effect.
+    pub fn lost(&mut self, stream: StreamId, now: Instant) {
+        let Some(name) = self.streams.remove(&stream) else { return };
+        let Some(lease) = self.leases.get_mut(&name) else { return };
+        let has_left = lease.said.as_ref().is_some_and(|said| said.state == AnnouncedState::Leaving);
+        if has_left {
+            self.leases.remove(&name);
+            self.changed.insert(name);
+        } else {
+            let unready_at = now + LOST_GRACE;
+            lease.phase = Phase::Lost { unready_at };
+            self.deadlines.insert((unready_at, name));
+        }
+    }
+
+    /// When something will end by itself, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Notes the passing of time and hands out what has changed since the last call.
+    pub fn take_changes(&mut self, now: Instant) -> Vec<(WorkloadName, Desired)> {
+        while let Some((at, name)) = self.deadlines.pop_first() {
+            if at > now {
+                self.deadlines.insert((at, name));
+                break;
+            }
+            self.expire(name, at);
+        }
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|name| (name.clone(), self.desired(&name))).collect()
+    }
+
+    /// Has `name` handed out again by the next [`Leases::take_changes`]: writing it failed.
+    pub fn retry(&mut self, name: WorkloadName) {
+        self.changed.insert(name);
+    }
+
+    /// The stream that holds a workload.
+    pub fn holder(&self, name: &WorkloadName) -> Option<StreamId> {
+        match self.leases.get(name)?.phase {
+            Phase::Held(stream) => Some(stream),
+            Phase::Lost { .. } | Phase::Unready { .. } => None,
+        }
+    }
+
+    fn expire(&mut self, name: WorkloadName, at: Instant) {
+        let Some(lease) = self.leases.get_mut(&name) else { return };
+        match lease.phase {
+            Phase::Lost { .. } => {
+                let delete_at = at + UNREADY_KEEP;
+                lease.phase = Phase::Unready { delete_at };
+                self.deadlines.insert((delete_at, name.clone()));
+            }
+            Phase::Unready { .. } => {
+                self.leases.remove(&name);
+            }
+            Phase::Held(_) => return,
+        }
+        self.changed.insert(name);
+    }
+
+    /// Takes a workload out of whatever phase it is in: its deadline, or the stream that held it.
+    fn end_phase(&mut self, name: &WorkloadName) {
+        match self.leases.get(name).map(|lease| lease.phase) {
+            Some(Phase::Held(stream)) => {
+                self.streams.remove(&stream);
+            }
+            Some(Phase::Lost { unready_at: at } | Phase::Unready { delete_at: at }) => {
+                self.deadlines.remove(&(at, name.clone()));
+            }
+            None => {}
+        }
+    }
+
+    fn desired(&self, name: &WorkloadName) -> Desired {
+        let Some(lease) = self.leases.get(name) else { return Desired::Absent };
+        let Some(announcement) = lease.said.clone() else { return Desired::Silent };
+        let standing = match (lease.phase, announcement.state) {
+            (Phase::Unready { .. }, _) => Standing::Lost,
+            (Phase::Held(_) | Phase::Lost { .. }, AnnouncedState::Ready) => Standing::Ready,
+            (Phase::Held(_) | Phase::Lost { .. }, AnnouncedState::NotReady) => Standing::NotReady,
+            (Phase::Held(_) | Phase::Lost { .. }, AnnouncedState::Leaving) => Standing::Leaving,
+        };
+        Desired::Registered { announcement, account: lease.account.clone(), standing }
+    }
+}
+
+#[cfg(test)]
+#[path = "leases_tests.rs"]
+mod tests;

@@ -1,0 +1,112 @@
+//! Who is alive. What enters is announcements on discovery streams and the ends of those streams; what leaves is
+//! Workload objects in the store: written when a workload registers, changes what it says, is lost or leaves, and never
+//! just because time passes. The stream is the lease: there are no heartbeats here, the connection has its own.
+//!
+//! | room | what it does |
+//! | --- | --- |
+//! | [`leases`] | who holds which name, until when: pure |
+//! | [`keeper`] | the task that brings the store to what the leases say |
+//! | `object` | a Workload object as JSON |
+
+pub mod keeper;
+pub mod leases;
+mod object;
+
+use crate::store::Revision;
+use leases::{Leases, Refusal, StreamId};
+use mesh_names::{SpiffeId, WorkloadName};
+use mesh_protocol::announcement::Announcement;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// The registered workloads, shared by all streams and the keeper. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Registry(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Held for one decision, never over an await.
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    leases: Leases,
+    streams: u64,
+    stored: HashMap<StreamId, watch::Sender<Option<StoredAt>>>,
+}
+
+/// An announcement that is in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredAt {
+    /// Which.
+    pub sequence: u64,
+    /// The write that brought it there, or that last changed the object if it said so already.
+    pub revision: Revision,
+}
+
+/// One stream's place in the registry. Dropping it is the end of the stream.
+#[derive(Debug)]
+pub struct Registration {
+    registry: Registry,
+    stream: StreamId,
+    stored: watch::Receiver<Option<StoredAt>>,
+}
+
+impl Registry {
+    /// Opens a place for a stream.
+    pub fn open(&self) -> Registration {
+        let (sender, stored) = watch::channel(None);
+        let mut state = self.state();
+        state.streams += 1;
+        let stream = StreamId(state.streams);
+        state.stored.insert(stream, sender);
+        drop(state);
+        Registration { registry: self.clone(), stream, stored }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registration {
+    /// Takes the sidecar's word on its workload; it is written to the store soon.
+    ///
+    /// # Errors
+    /// [`Refusal`], which is told to the sidecar.
+    pub fn announce(&self, peer: &SpiffeId, announcement: Announcement) -> Result<WorkloadName, Refusal> {
+        let name = self.registry.state().leases.announce(self.stream, peer, announcement)?;
+        self.registry.0.changed.notify_one();
+        Ok(name)
+    }
+
+    /// The newest announcement of this stream that is in the store, when there is a newer one than last time.
+    ///
+    /// # Cancel safety
+    /// Safe: a change that was not returned is returned next time.
+    pub async fn stored(&mut self) -> StoredAt {
+        loop {
+            if self.stored.changed().await.is_err() {
+                // The sender lives as long as this value.
+                return std::future::pending().await;
+            }
+            if let Some(stored) = *self.stored.borrow_and_update() {
+                return stored;
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut state = self.registry.state();
+        state.stored.remove(&self.stream);
+        state.leases.lost(self.stream, Instant::now());
+        drop(state);
+        self.registry.0.changed.notify_one();
+    }
+}

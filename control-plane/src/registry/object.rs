@@ -1,0 +1,116 @@
+//! A registered Workload as JSON: made of what its sidecar announced, keeping what the server and people added.
+
+use super::leases::{LOST_GRACE, Standing};
+use crate::controller::stamp;
+use jiff::Timestamp;
+use mesh_names::{ServiceAccount, WorkloadName};
+use mesh_protocol::announcement::Announcement;
+use serde_json::{Map, Value, json};
+
+/// The annotation of Workloads that sidecars registered, as opposed to those that people wrote.
+const REGISTERED_BY: &str = "outrigger.dev/registered-by";
+const SIDECAR: &str = "sidecar";
+/// The reason of the condition `Ready` while a workload drains for good.
+pub(crate) const LEAVING: &str = "Leaving";
+
+/// Whether a stored Workload was registered by a sidecar.
+pub(super) fn is_registered(object: &Value) -> bool {
+    let annotations = object.get("metadata").and_then(|metadata| metadata.get("annotations"));
+    annotations.and_then(|it| it.get(REGISTERED_BY)).is_some_and(|by| by == SIDECAR)
+}
+
+/// The object to store for an announcement; nothing if `before` says the same.
+pub(super) fn registered(
+    name: &WorkloadName,
+    announcement: &Announcement,
+    account: &ServiceAccount,
+    standing: Standing,
+    before: Option<&Value>,
+    now: Timestamp,
+) -> Option<Value> {
+    let mut annotations = before
+        .and_then(|it| it.get("metadata")?.get("annotations")?.as_object())
+        .cloned()
+        .unwrap_or_default();
+    annotations.insert(REGISTERED_BY.to_owned(), SIDECAR.into());
+    let mut object = json!({
+        "apiVersion": "outrigger.dev/v1alpha1",
+        "kind": "Workload",
+        "metadata": {
+            "name": name.name.as_str(),
+            "namespace": name.namespace.as_str(),
+            "labels": announcement.labels,
+            "annotations": annotations,
+        },
+        "spec": spec(announcement, account),
+    });
+    match before {
+        None => stamp::born(&mut object, now),
+        Some(before) => stamp::succeed(&mut object, before),
+    }
+    let generation = generation(&object);
+    let status = with_condition(before, standing, generation, now);
+    object.as_object_mut()?.insert("status".to_owned(), status);
+    (before != Some(&object)).then_some(object)
+}
+
+/// The object with its condition saying that its sidecar is gone; nothing if it says so already.
+pub(super) fn silenced(before: &Value, now: Timestamp) -> Option<Value> {
+    let mut object = before.clone();
+    let status = with_condition(Some(before), Standing::Lost, generation(before), now);
+    object.as_object_mut()?.insert("status".to_owned(), status);
+    (object != *before).then_some(object)
+}
+
+fn spec(announcement: &Announcement, account: &ServiceAccount) -> Value {
+    let ports = announcement.ports.iter().map(|port| {
+        let mut entry = Map::new();
+        entry.insert("port".to_owned(), port.port.number().into());
+        if !port.name.is_empty() {
+            entry.insert("name".to_owned(), port.name.as_str().into());
+        }
+        if port.app_protocol != mesh_names::AppProtocol::Detect {
+            entry.insert("appProtocol".to_owned(), port.app_protocol.as_str().into());
+        }
+        Value::Object(entry)
+    });
+    let mut spec = json!({
+        "address": announcement.address.to_string(),
+        "inboundPort": announcement.inbound_port.number(),
+        "serviceAccount": account.as_str(),
+    });
+    if let Some(fields) = spec.as_object_mut() {
+        let ports: Vec<_> = ports.collect();
+        if !ports.is_empty() {
+            fields.insert("ports".to_owned(), ports.into());
+        }
+        if let Some(zone) = &announcement.zone {
+            fields.insert("zone".to_owned(), zone.as_str().into());
+        }
+    }
+    spec
+}
+
+fn with_condition(before: Option<&Value>, standing: Standing, generation: i64, now: Timestamp) -> Value {
+    let status = before.and_then(|it| it.get("status")?.as_object()).cloned();
+    let mut status = status.unwrap_or_default();
+    let (holds, reason, message) = match standing {
+        Standing::Ready => (true, "Connected", "its sidecar is connected and wants traffic".to_owned()),
+        Standing::NotReady => (false, "NotReady", "its sidecar is connected and wants no traffic yet".to_owned()),
+        Standing::Leaving => (false, LEAVING, "its sidecar drains: it finishes what it has".to_owned()),
+        Standing::Lost => {
+            let grace = LOST_GRACE.as_secs();
+            (false, "Lost", format!("its sidecar's stream ended and did not come back within {grace} s"))
+        }
+    };
+    let others = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let others = others.filter(|it| it.get("type").is_none_or(|kind| kind != "Ready")).cloned();
+    let ready = stamp::condition(status.get("conditions"), "Ready", holds, reason, &message, generation, now);
+    let conditions: Vec<Value> = std::iter::once(ready).chain(others).collect();
+    status.insert("conditions".to_owned(), conditions.into());
+    Value::Object(status)
+}
+
+fn generation(object: &Value) -> i64 {
+    object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(1)
+}

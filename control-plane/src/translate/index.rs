@@ -1,0 +1,280 @@
+//! The objects that resources are made of, by name, and who refers to whom, so that a change leads straight to what
+//! depends on it.
+
+use super::slice::is_derived;
+use manifests::kind::route::{HttpRoute, ParentRef};
+use manifests::kind::service::Service;
+use manifests::kind::slice::EndpointSlice;
+use manifests::kind::workload::Workload;
+use mesh_names::{Namespace, ServiceName, Subdomain, TrustDomain, WorkloadName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// An HTTPRoute: `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteName {
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: Subdomain,
+}
+
+/// An EndpointSlice: `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SliceName {
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: Subdomain,
+}
+
+/// A Workload, and what its status says beyond whether it is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadEntry {
+    /// The object.
+    pub workload: Workload,
+    /// It finishes what it has and takes nothing new.
+    pub is_leaving: bool,
+}
+
+/// One object created, changed or (with nothing in it) deleted.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A Service.
+    Service(ServiceName, Option<Arc<Service>>),
+    /// A Workload.
+    Workload(WorkloadName, Option<Arc<WorkloadEntry>>),
+    /// An HTTPRoute.
+    Route(RouteName, Option<Arc<HttpRoute>>),
+    /// An EndpointSlice.
+    Slice(SliceName, Option<Arc<EndpointSlice>>),
+}
+
+/// Something to compile again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dirty {
+    /// The Service resource.
+    Service(ServiceName),
+    /// The Endpoint resources of a Service, and the EndpointSlices derived for it.
+    Endpoints(ServiceName),
+    /// The Workload resource.
+    Workload(WorkloadName),
+    /// The status of a route.
+    Route(RouteName),
+}
+
+/// All objects, and their references the other way round.
+#[derive(Debug, Default)]
+pub struct Index {
+    pub(super) trust_domain: TrustDomain,
+    pub(super) services: BTreeMap<ServiceName, Arc<Service>>,
+    pub(super) workloads: BTreeMap<WorkloadName, Arc<WorkloadEntry>>,
+    pub(super) routes: BTreeMap<RouteName, Arc<HttpRoute>>,
+    pub(super) slices: BTreeMap<SliceName, Arc<EndpointSlice>>,
+    routes_of_parent: BTreeMap<ServiceName, BTreeSet<RouteName>>,
+    routes_of_backend: BTreeMap<ServiceName, BTreeSet<RouteName>>,
+    slices_of_service: BTreeMap<ServiceName, BTreeSet<SliceName>>,
+    slices_of_workload: BTreeMap<WorkloadName, BTreeSet<SliceName>>,
+}
+
+impl Index {
+    /// An empty index of a mesh with this trust domain.
+    pub fn new(trust_domain: TrustDomain) -> Self {
+        Self { trust_domain, ..Self::default() }
+    }
+
+    /// Takes a change and returns what depends on it.
+    pub fn apply(&mut self, change: Change) -> BTreeSet<Dirty> {
+        let mut dirty = BTreeSet::new();
+        match change {
+            Change::Service(name, service) => self.apply_service(name, service, &mut dirty),
+            Change::Workload(name, entry) => self.apply_workload(name, entry, &mut dirty),
+            Change::Route(name, route) => self.apply_route(name, route, &mut dirty),
+            Change::Slice(name, slice) => self.apply_slice(name, slice, &mut dirty),
+        }
+        dirty
+    }
+
+    /// Everything there is to compile.
+    pub fn everything(&self) -> BTreeSet<Dirty> {
+        let services = self.services.keys().flat_map(|s| [Dirty::Service(s.clone()), Dirty::Endpoints(s.clone())]);
+        let workloads = self.workloads.keys().cloned().map(Dirty::Workload);
+        let routes = self.routes.keys().cloned().map(Dirty::Route);
+        services.chain(workloads).chain(routes).collect()
+    }
+
+    /// The Service of this name.
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// The route of this name.
+    pub fn route(&self, name: &RouteName) -> Option<&Arc<HttpRoute>> {
+        self.routes.get(name)
+    }
+
+    /// The routes that name a Service as their parent.
+    pub(super) fn routes_attached<'a>(
+        &'a self,
+        parent: &ServiceName,
+    ) -> impl Iterator<Item = (&'a RouteName, &'a Arc<HttpRoute>)> {
+        self.routes_of_parent.get(parent).into_iter().flatten().filter_map(|name| self.routes.get_key_value(name))
+    }
+
+    /// The EndpointSlices that name a Service.
+    pub(super) fn slices_attached<'a>(
+        &'a self,
+        service: &ServiceName,
+    ) -> impl Iterator<Item = (&'a SliceName, &'a Arc<EndpointSlice>)> {
+        self.slices_of_service.get(service).into_iter().flatten().filter_map(|name| self.slices.get_key_value(name))
+    }
+
+    /// The Workloads a Service selects.
+    pub(super) fn selected<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Arc<WorkloadEntry>> {
+        let namespace = &service.name.namespace;
+        within(&self.workloads, namespace, first_workload(namespace), |name| &name.namespace)
+            .map(|(_, entry)| entry)
+            .filter(|entry| service.selects(&entry.workload.metadata.labels))
+    }
+
+    /// The Services that select a Workload.
+    pub(super) fn selecting<'a>(&'a self, entry: &'a WorkloadEntry) -> impl Iterator<Item = &'a Arc<Service>> {
+        let namespace = &entry.workload.name.namespace;
+        within(&self.services, namespace, first_service(namespace), |name| &name.namespace)
+            .map(|(_, service)| service)
+            .filter(|service| service.selects(&entry.workload.metadata.labels))
+    }
+
+    fn apply_service(&mut self, name: ServiceName, service: Option<Arc<Service>>, dirty: &mut BTreeSet<Dirty>) {
+        let old = replace(&mut self.services, &name, service.clone());
+        for service in [old, service].into_iter().flatten() {
+            dirty.extend(self.selected(&service).map(|entry| Dirty::Workload(entry.workload.name.clone())));
+        }
+        // Whether a backend exists decides the routes that lead to it, and so their parents.
+        for route in self.routes_of_backend.get(&name).into_iter().flatten() {
+            let parents = self.routes.get(route).into_iter().flat_map(|route| parents(route));
+            dirty.extend(parents.map(|parent| Dirty::Service(parent.clone())));
+            dirty.insert(Dirty::Route(route.clone()));
+        }
+        dirty.extend(self.routes_of_parent.get(&name).into_iter().flatten().cloned().map(Dirty::Route));
+        dirty.insert(Dirty::Endpoints(name.clone()));
+        dirty.insert(Dirty::Service(name));
+    }
+
+    fn apply_workload(
+        &mut self,
+        name: WorkloadName,
+        entry: Option<Arc<WorkloadEntry>>,
+        dirty: &mut BTreeSet<Dirty>,
+    ) {
+        let old = replace(&mut self.workloads, &name, entry.clone());
+        for entry in [old, entry].into_iter().flatten() {
+            dirty.extend(self.selecting(&entry).map(|service| Dirty::Endpoints(service.name.clone())));
+        }
+        for slice in self.slices_of_workload.get(&name).into_iter().flatten() {
+            let service = self.slices.get(slice).and_then(|slice| slice.service.clone());
+            dirty.extend(service.map(Dirty::Endpoints));
+        }
+        dirty.insert(Dirty::Workload(name));
+    }
+
+    fn apply_route(&mut self, name: RouteName, route: Option<Arc<HttpRoute>>, dirty: &mut BTreeSet<Dirty>) {
+        let old = replace(&mut self.routes, &name, route.clone());
+        for (route, links) in [(&old, Link::Cut), (&route, Link::Made)] {
+            let Some(route) = route else { continue };
+            for parent in parents(route) {
+                link(&mut self.routes_of_parent, parent, &name, links);
+                dirty.insert(Dirty::Service(parent.clone()));
+            }
+            for backend in route.rules.iter().flat_map(|rule| &rule.backends) {
+                link(&mut self.routes_of_backend, &backend.service, &name, links);
+            }
+        }
+        dirty.insert(Dirty::Route(name));
+    }
+
+    fn apply_slice(&mut self, name: SliceName, slice: Option<Arc<EndpointSlice>>, dirty: &mut BTreeSet<Dirty>) {
+        let old = replace(&mut self.slices, &name, slice.clone());
+        for (slice, links) in [(&old, Link::Cut), (&slice, Link::Made)] {
+            let Some(slice) = slice else { continue };
+            let Some(service) = &slice.service else { continue };
+            link(&mut self.slices_of_service, service, &name, links);
+            dirty.insert(Dirty::Endpoints(service.clone()));
+            if is_derived(slice) {
+                continue;
+            }
+            for workload in slice.endpoints.iter().filter_map(super::endpoint::target_workload) {
+                link(&mut self.slices_of_workload, &workload, &name, links);
+            }
+        }
+    }
+}
+
+/// The Services a route names as parents.
+fn parents(route: &HttpRoute) -> impl Iterator<Item = &ServiceName> {
+    route.parents.iter().filter_map(|parent| match parent {
+        ParentRef::Service { service, .. } => Some(service),
+        ParentRef::Gateway { .. } => None,
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Link {
+    Cut,
+    Made,
+}
+
+fn link<K: Ord + Clone, V: Ord + Clone>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V, link: Link) {
+    match link {
+        Link::Made => {
+            map.entry(key.clone()).or_default().insert(value.clone());
+        }
+        Link::Cut => {
+            if let Some(values) = map.get_mut(key) {
+                values.remove(value);
+                if values.is_empty() {
+                    map.remove(key);
+                }
+            }
+        }
+    }
+}
+
+fn replace<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) -> Option<V> {
+    match value {
+        Some(value) => map.insert(key.clone(), value),
+        None => map.remove(key),
+    }
+}
+
+/// The entries of one namespace: those from `first` on as long as the namespace is the same.
+fn within<'a, K: Ord, V>(
+    map: &'a BTreeMap<K, V>,
+    namespace: &'a Namespace,
+    first: Option<K>,
+    of: impl Fn(&K) -> &Namespace + 'a,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    first.into_iter().flat_map(move |first| map.range(first..)).take_while(move |(key, _)| of(key) == namespace)
+}
+
+/// Names are ordered by namespace first; `0` is before or equal to every name's start but other digits and letters.
+fn first_service(namespace: &Namespace) -> Option<ServiceName> {
+    Some(ServiceName::new(namespace.clone(), "0".parse().ok()?))
+}
+
+fn first_workload(namespace: &Namespace) -> Option<WorkloadName> {
+    Some(WorkloadName::new(namespace.clone(), "0".parse().ok()?))
+}
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Display for SliceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

@@ -1,0 +1,29 @@
+//! From objects to resources, pure and incremental: what enters is one object's change; what leaves is the resources
+//! that depend on it, as `mesh-protocol` types, and what statuses and EndpointSlices should say. No clock, no I/O, no
+//! async. The result never depends on the order of changes: whatever the history, it equals a compilation from nothing
+//! (`incremental_results_equal_a_full_compile`).
+//!
+//! ```text
+//! Change ──Index::apply──> Dirty keys ──compile_*──> Service, Endpoints, Workload, RouteStatus, DerivedSlice
+//! ```
+
+mod backend;
+mod endpoint;
+mod index;
+mod precedence;
+mod route;
+mod service;
+mod slice;
+mod workload;
+
+pub use endpoint::compile_endpoints;
+pub use index::{Change, Dirty, Index, RouteName, SliceName, WorkloadEntry};
+pub use route::{ParentStatus, RouteStatus, Verdict, compile_route_status};
+pub use service::compile_service;
+pub use slice::{DerivedSlice, MANAGED_BY, MANAGED_BY_LABEL, derive_slices};
+pub use workload::compile_workload;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod property_tests;

@@ -1,0 +1,164 @@
+//! Whatever the history, incremental results equal a compilation from nothing.
+
+use super::fixture::{change, deletion};
+use super::*;
+use manifests::{Kind, Object};
+use mesh_names::TrustDomain;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Everything that is compiled, by what it is called.
+type Results = BTreeMap<String, String>;
+
+fn compile(index: &Index, dirty: &Dirty, results: &mut Results) {
+    let mut put = |name: String, value: Option<String>| match value {
+        Some(value) => drop(results.insert(name, value)),
+        None => drop(results.remove(&name)),
+    };
+    match dirty {
+        Dirty::Service(name) => put(format!("service {name}"), compile_service(index, name).map(|it| format!("{it:?}"))),
+        Dirty::Workload(name) => put(format!("workload {name}"), compile_workload(index, name).map(|it| format!("{it:?}"))),
+        Dirty::Route(name) => put(format!("route {name}"), compile_route_status(index, name).map(|it| format!("{it:?}"))),
+        Dirty::Endpoints(name) => {
+            let endpoints = Some(compile_endpoints(index, name)).filter(|it| !it.is_empty());
+            put(format!("endpoints {name}"), endpoints.map(|it| format!("{it:?}")));
+            let (slices, _) = derive_slices(index, name);
+            let slices = Some(slices).filter(|it| !it.is_empty());
+            put(format!("slices {name}"), slices.map(|it| format!("{it:?}")));
+        }
+    }
+}
+
+fn from_nothing(index: &Index) -> Results {
+    let mut results = Results::new();
+    for dirty in index.everything() {
+        compile(index, &dirty, &mut results);
+    }
+    results
+}
+
+const NAMESPACES: [&str; 2] = ["shop", "billing"];
+const SERVICES: [&str; 3] = ["web", "orders", "web2"];
+
+fn service() -> impl Strategy<Value = Value> {
+    let port = prop_oneof![Just(json!(8080)), Just(json!("http")), Just(json!(9090))];
+    (0usize..2, 0usize..3, 0usize..4, proptest::collection::btree_map(80u16..83, port, 1..3)).prop_map(
+        |(namespace, name, app, ports)| {
+            let ports: Vec<_> = ports
+                .into_iter()
+                .map(|(port, target)| json!({"name": format!("p{port}"), "port": port, "targetPort": target}))
+                .collect();
+            let mut spec = json!({"ports": ports});
+            if app < 3 {
+                spec["selector"] = json!({"app": SERVICES[app]});
+            }
+            json!({"apiVersion": "v1", "kind": "Service",
+                   "metadata": {"namespace": NAMESPACES[namespace], "name": SERVICES[name]}, "spec": spec})
+        },
+    )
+}
+
+fn workload() -> impl Strategy<Value = Value> {
+    (0usize..2, 0usize..4, 0usize..3, any::<bool>(), any::<bool>(), 0u8..3).prop_map(
+        |(namespace, name, app, meshed, ready, address)| {
+            let status = if ready { "True" } else { "False" };
+            let mut spec = json!({"address": format!("10.0.0.{address}"), "serviceAccount": SERVICES[app],
+                "ports": [{"port": 8080, "name": "http"}]});
+            if meshed {
+                spec["inboundPort"] = json!(15008);
+            }
+            json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "Workload",
+                   "metadata": {"namespace": NAMESPACES[namespace], "name": format!("w{name}"),
+                                "labels": {"app": SERVICES[app]}},
+                   "spec": spec,
+                   "status": {"conditions": [{"type": "Ready", "status": status, "reason": "Test", "message": "",
+                                              "lastTransitionTime": "2026-01-01T00:00:00Z"}]}})
+        },
+    )
+}
+
+fn route() -> impl Strategy<Value = Value> {
+    let parent = (0usize..2, 0usize..3, proptest::option::of(80u16..83)).prop_map(|(namespace, name, port)| {
+        let mut parent = json!({"group": "", "kind": "Service", "name": SERVICES[name], "namespace": NAMESPACES[namespace]});
+        if let Some(port) = port {
+            parent["port"] = json!(port);
+        }
+        parent
+    });
+    let backend = (0usize..2, 0usize..3, 80u16..84, 0u32..3).prop_map(|(namespace, name, port, weight)| {
+        json!({"name": SERVICES[name], "namespace": NAMESPACES[namespace], "port": port, "weight": weight})
+    });
+    let rule = (proptest::collection::vec(backend, 0..3), proptest::sample::select(vec!["/", "/a", "/a/b"])).prop_map(
+        |(backends, path)| {
+            json!({"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": backends})
+        },
+    );
+    (0usize..2, 0usize..3, proptest::collection::vec(parent, 1..3), proptest::collection::vec(rule, 1..3)).prop_map(
+        |(namespace, name, mut parents, rules)| {
+            parents.dedup();
+            json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+                   "metadata": {"namespace": NAMESPACES[namespace], "name": format!("r{name}")},
+                   "spec": {"parentRefs": parents, "rules": rules}})
+        },
+    )
+}
+
+fn slice() -> impl Strategy<Value = Value> {
+    (0usize..2, 0usize..3, 0usize..3, proptest::option::of(0u8..4), any::<bool>(), any::<bool>()).prop_map(
+        |(namespace, name, service, workload, ready, derived)| {
+            let mut endpoint = json!({"addresses": ["10.1.0.1"], "conditions": {"ready": ready}});
+            if let Some(workload) = workload {
+                endpoint["targetRef"] = json!({"kind": "Workload", "name": format!("w{workload}"), "namespace": NAMESPACES[namespace]});
+            }
+            let mut labels = json!({"kubernetes.io/service-name": SERVICES[service]});
+            if derived {
+                labels[MANAGED_BY_LABEL] = json!(MANAGED_BY);
+            }
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                   "metadata": {"namespace": NAMESPACES[namespace], "name": format!("s{name}"), "labels": labels},
+                   "addressType": "IPv4", "ports": [{"name": "p80", "port": 8080}, {"name": "p81", "port": 8081}],
+                   "endpoints": [endpoint]})
+        },
+    )
+}
+
+fn object() -> impl Strategy<Value = Change> {
+    prop_oneof![service(), workload(), route(), slice()].prop_filter_map("valid", |value| {
+        let kind = Kind::from_api_version_kind(value["apiVersion"].as_str()?, value["kind"].as_str()?)?;
+        Object::from_json(kind, value).ok().map(change)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #[test]
+    fn incremental_results_equal_a_full_compile(
+        steps in proptest::collection::vec((object(), proptest::bool::weighted(0.3)), 1..50),
+    ) {
+        let mut index = Index::new(TrustDomain::default());
+        let mut results = Results::new();
+        for (change, is_deletion) in steps {
+            let change = if is_deletion { deletion(&change) } else { change };
+            for dirty in index.apply(change) {
+                compile(&index, &dirty, &mut results);
+            }
+            prop_assert_eq!(&results, &from_nothing(&index));
+        }
+    }
+}
+
+#[test]
+fn the_objects_of_the_property_are_valid() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    for strategy in [service().boxed(), workload().boxed(), route().boxed(), slice().boxed()] {
+        for _ in 0..20 {
+            let value = strategy.new_tree(&mut runner).unwrap().current();
+            let kind =
+                Kind::from_api_version_kind(value["apiVersion"].as_str().unwrap(), value["kind"].as_str().unwrap());
+            Object::from_json(kind.unwrap(), value.clone()).unwrap_or_else(|found| panic!("{value}: {found:?}"));
+        }
+    }
+}
