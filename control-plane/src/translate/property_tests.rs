@@ -131,7 +131,7 @@ fn object() -> impl Strategy<Value = Change> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
     fn incremental_results_equal_a_full_compile(
         steps in proptest::collection::vec((object(), proptest::bool::weighted(0.3)), 1..50),
