@@ -13,10 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 type Failure = HandshakeFailure;
 
 fn refused(failure: &Failure) -> &'static str {
-    match failure {
-        Failure::PeerRefused(alert) => alert.name(),
-        other => other.label(),
-    }
+    if let Failure::PeerRefused(alert) = failure { alert.name() } else { failure.label() }
 }
 
 /// Our acceptor meets a raw client that shows `certificate`: why it refuses, and what the client is told.
