@@ -1,6 +1,9 @@
 //! Takes manifests over a Kubernetes-style API and pushes routing and discovery state to sidecars.
 
+pub mod ca;
 pub mod controller;
+pub mod listen;
+pub mod peer;
 pub mod registry;
 pub mod snapshot;
 pub mod store;
