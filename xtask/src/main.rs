@@ -1,11 +1,55 @@
 //! Developer commands. `cargo xtask test` is what continuous integration runs.
+//!
+//! This crate builds in seconds and starts other programs; what needs more than that is a program of its own.
 
-use std::process::{Command, ExitCode};
+mod bench;
+mod cargo;
+mod codegen;
+mod test;
+mod tidy;
 
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Developer commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything continuous integration checks: format, lints, tidy, unit, end-to-end and interop tests
+    Test(test::Options),
+    /// The project's own rules on sources, names, crates and documents
+    Tidy,
+    /// A sidecar pair side by side with Envoy and with no proxy
+    Bench(bench::Options),
+    /// Generate Rust from the .proto files
+    Codegen(codegen::Options),
+}
+
+#[allow(clippy::print_stderr, reason = "the one place where a failure is reported")]
 fn main() -> ExitCode {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    match Command::new(cargo).args(["test", "--workspace"]).status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    let outcome = match Options::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Tidy => tidy_all(),
+        Command::Bench(options) => bench::run(&options),
+        Command::Codegen(options) => codegen::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn tidy_all() -> Result<()> {
+    let findings = tidy::check(&cargo::repository()?)?;
+    tidy::report(&findings)
 }

@@ -1,0 +1,60 @@
+//! Tests with programs we did not write. Each is skipped by name when its program is missing.
+
+use super::tally::{Tally, run_tests, run_tests_with};
+use crate::cargo::{cargo, run, target_dir};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The test binary.
+const SELECTION: [&str; 4] = ["--package", "tests", "--test", "interop"];
+/// What the Python tests need: pinned, so that a release elsewhere breaks nothing here.
+const PYTHON_PACKAGES: [&str; 1] = ["grpcio==1.85.1"];
+
+/// The tests in the module `module`, if `program` is installed.
+pub(super) fn with_tool(program: &str, module: &str) -> Result<Tally> {
+    if !is_installed(program) {
+        return Ok(Tally::skipped(1).because(&format!("{program} is not installed")));
+    }
+    build()?;
+    run_tests(&SELECTION, Some(module))
+}
+
+/// The tests with Python's grpcio, in a virtual environment under the target folder.
+pub(super) fn grpcio() -> Result<Tally> {
+    let Some(python) = python()? else {
+        let note = "python3 with venv, or grpcio from PyPI, cannot be had (no network?)";
+        return Ok(Tally::skipped(1).because(note));
+    };
+    build()?;
+    run_tests_with(&SELECTION, Some("grpcio"), &[("OUTRIGGER_TEST_PYTHON", python.into_os_string())])
+}
+
+fn build() -> Result<()> {
+    run(cargo()?.args(["build", "--workspace", "--bins"]))
+}
+
+fn is_installed(program: &str) -> bool {
+    let found = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&found).any(|dir| dir.join(program).is_file())
+}
+
+/// An interpreter that has the packages; made on first use.
+fn python() -> Result<Option<PathBuf>> {
+    let environment = target_dir()?.join("interop-python");
+    let python = environment.join("bin/python");
+    if has_grpcio(&python) {
+        return Ok(Some(python));
+    }
+    let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(&environment))
+        && succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PYTHON_PACKAGES));
+    Ok((made && has_grpcio(&python)).then_some(python))
+}
+
+fn has_grpcio(python: &Path) -> bool {
+    succeeds(Command::new(python).args(["-c", "import grpc"]).stderr(Stdio::null()))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.status().is_ok_and(|status| status.success())
+}

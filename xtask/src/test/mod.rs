@@ -1,0 +1,128 @@
+//! What continuous integration runs: every check in order, each to its end, and one table of what came of them. A check
+//! that cannot run because a tool is missing is skipped by name, never silently.
+
+mod interop;
+mod tally;
+
+use crate::cargo::{self, repository};
+use crate::{codegen, tidy};
+use anyhow::{Result, bail};
+use clap::Args;
+use std::time::SystemTime;
+use tally::Tally;
+
+/// The flags of `test`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Leave out a check by its name, as the table shows it; may be repeated
+    #[arg(long, value_name = "NAME")]
+    skip: Vec<String>,
+    /// Run only the checks whose names begin with this; may be repeated
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+}
+
+/// One check: its name, and how it is run.
+struct Check {
+    name: &'static str,
+    run: fn() -> Result<Tally>,
+}
+
+const CHECKS: [Check; 11] = [
+    Check { name: "format", run: || one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
+    Check { name: "tidy", run: || tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
+    Check { name: "lints", run: lints },
+    Check { name: "unit", run: unit },
+    Check { name: "documentation", run: documentation },
+    Check { name: "end-to-end", run: end_to_end },
+    Check { name: "interop::curl", run: || interop::with_tool("curl", "curl") },
+    Check { name: "interop::kubectl", run: || interop::with_tool("kubectl", "kubectl") },
+    Check { name: "interop::grpcio", run: interop::grpcio },
+    Check { name: "interop::prometheus", run: || interop::with_tool("promtool", "prometheus") },
+    Check { name: "generated", run: generated },
+];
+
+/// Runs the checks and sums up.
+///
+/// # Errors
+/// One of them failed.
+#[allow(clippy::print_stdout, reason = "the summary is this command's output")]
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(unknown) = options.skip.iter().find(|name| !CHECKS.iter().any(|check| check.name == **name)) {
+        let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+        bail!("--skip `{unknown}`: there is no such check; there are {}", names.join(", "));
+    }
+    let chosen = |check: &&Check| {
+        options.only.is_empty() || options.only.iter().any(|only| check.name.starts_with(only))
+    };
+    let mut rows = Vec::new();
+    let mut total = Tally::default();
+    for check in CHECKS.iter().filter(chosen) {
+        println!("== {}", check.name);
+        let start = SystemTime::now();
+        let (tally, note) = if options.skip.iter().any(|name| name == check.name) {
+            (Tally::skipped(1), "skipped by --skip".to_owned())
+        } else {
+            match (check.run)() {
+                Ok(tally) => {
+                    let note = tally.note.clone();
+                    (tally, note)
+                }
+                Err(error) => {
+                    println!("{error:#}");
+                    (Tally::failed(1), format!("{error:#}").lines().next().unwrap_or_default().to_owned())
+                }
+            }
+        };
+        total.add(&tally);
+        let seconds = start.elapsed().unwrap_or_default().as_secs();
+        rows.push(format!(
+            "{:<20} {:>7} {:>7} {:>7} {:>6}s  {note}",
+            check.name, tally.passed, tally.failed, tally.skipped, seconds
+        ));
+    }
+    println!("\n{:<20} {:>7} {:>7} {:>7} {:>7}", "check", "passed", "failed", "skipped", "time");
+    for row in rows {
+        println!("{}", row.trim_end());
+    }
+    println!("\n{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
+    match total.failed {
+        0 => Ok(()),
+        failed => bail!("{failed} failed"),
+    }
+}
+
+/// A check that passes or fails as a whole.
+fn one(command: &mut std::process::Command) -> Result<Tally> {
+    cargo::run(command)?;
+    Ok(Tally::passed(1))
+}
+
+fn lints() -> Result<Tally> {
+    one(cargo::cargo()?.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// Tests beside the code.
+fn unit() -> Result<Tally> {
+    tally::run_tests(&["--workspace", "--exclude", "tests"], None)
+}
+
+/// Examples in the documentation, and that its links lead somewhere.
+fn documentation() -> Result<Tally> {
+    tally::run_doc_tests()
+}
+
+/// The real binaries, built once.
+fn end_to_end() -> Result<Tally> {
+    cargo::run(cargo::cargo()?.args(["build", "--workspace", "--bins"]))?;
+    tally::run_tests(&["--package", "tests", "--lib", "--test", "mesh", "--test", "binaries"], None)
+}
+
+/// That generated files are what their .proto files make.
+fn generated() -> Result<Tally> {
+    if !codegen::can_build()? {
+        return Ok(Tally::skipped(1).because("the generator's crates cannot be fetched: no network"));
+    }
+    codegen::run(&codegen::Options { check: true })?;
+    Ok(Tally::passed(1))
+}
