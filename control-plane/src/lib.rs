@@ -1,5 +1,6 @@
 //! Takes manifests over a Kubernetes-style API and pushes routing and discovery state to sidecars.
 
+pub mod bootstrap;
 pub mod ca;
 pub mod controller;
 pub mod listen;

@@ -1,0 +1,140 @@
+//! The data directory: everything that must survive the process, and proof that no other process uses it.
+//!
+//! Enters: a path. Leaves: the directory, private and locked for as long as this process lives, and the names of the
+//! files in it. Never here: what the files mean.
+
+use mesh_process::file::{create_private_dir, write_private, write_public};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Why the directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataDirectoryError {
+    /// It cannot be created, opened or written.
+    #[error("cannot use the data directory: {0}; it must belong to the user that runs the control plane")]
+    Unusable(#[from] io::Error),
+    /// Another process has it.
+    #[error(
+        "the data directory {} is in use by another control plane; stop that one, or give another --data-dir",
+        path.display()
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// A directory that is ours alone.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    /// Held by the kernel until the process ends, however it ends.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Creates the directory when it is missing (mode 0700) and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be used, or another control plane uses it.
+    pub fn open(path: &Path) -> Result<Self, DataDirectoryError> {
+        create_private_dir(path)?;
+        let lock_path = path.join("lock");
+        let naming =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", lock_path.display()));
+        let lock =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path).map_err(naming)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataDirectoryError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(DataDirectoryError::Unusable(naming(error))),
+        }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The embedded store's file.
+    pub fn store(&self) -> PathBuf {
+        self.path.join("store.redb")
+    }
+
+    /// The trust bundle, for `sidecar run --trust-bundle`.
+    pub fn trust_bundle(&self) -> PathBuf {
+        self.path.join("ca.crt")
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.path.join("kubeconfig")
+    }
+
+    /// Writes the trust bundle, which holds no secret, unless it is there already as it should be.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_trust_bundle(&self, pem: &str) -> Result<(), DataDirectoryError> {
+        let path = self.trust_bundle();
+        Ok(unless_same(&path, pem.as_bytes(), write_public)?)
+    }
+
+    /// Writes the kubeconfig, unless it is there already as it should be.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_kubeconfig(&self, text: &str) -> Result<(), DataDirectoryError> {
+        let path = self.kubeconfig();
+        Ok(unless_same(&path, text.as_bytes(), write_private)?)
+    }
+}
+
+/// Leaves a file alone that holds these bytes, so that its date says when it changed.
+fn unless_same(path: &Path, bytes: &[u8], write: fn(&Path, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    if std::fs::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    write(path, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_serves_one_process_at_a_time() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let path = parent.path().join("data");
+        let first = DataDirectory::open(&path).expect("free");
+        let problem = DataDirectory::open(&path).expect_err("taken").to_string();
+        assert!(problem.contains("in use by another control plane"), "{problem}");
+        drop(first);
+        DataDirectory::open(&path).expect("free again");
+    }
+
+    #[test]
+    fn secrets_are_private_and_the_bundle_is_not() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let directory = DataDirectory::open(&parent.path().join("data")).expect("free");
+        directory.write_trust_bundle("CA").expect("writable");
+        directory.write_kubeconfig("KEY").expect("writable");
+        let mode = |path: &Path| std::fs::metadata(path).expect("written").permissions().mode() & 0o777;
+        assert_eq!(mode(directory.path()), 0o700);
+        assert_eq!(mode(&directory.kubeconfig()), 0o600);
+        assert_eq!(mode(&directory.trust_bundle()), 0o644);
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_a_directory_is_named() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let file = parent.path().join("file");
+        std::fs::write(&file, "").expect("writable");
+        let problem = DataDirectory::open(&file).expect_err("a file").to_string();
+        assert!(problem.contains(&file.display().to_string()), "{problem}");
+    }
+}
