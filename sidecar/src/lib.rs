@@ -1,7 +1,10 @@
 //! Runs beside a service and carries its traffic: mutual TLS, balancing, retries, metrics.
 
+mod backoff;
 pub mod bootstrap;
+mod control_plane;
 pub mod demand;
+mod identity;
 pub mod refusal;
 pub mod route;
 pub mod snapshot;

@@ -9,6 +9,7 @@ mod state;
 
 pub use grammar::{ControlPlane, GrammarError, Host, Inbound, Upstream};
 pub use settings::{AccessLog, Problems, Settings, Surroundings};
+pub(crate) use state::narrow;
 pub use state::{State, StateError};
 
 use flags::{CommandLine, Verb};

@@ -17,7 +17,6 @@ use mesh_protocol::announcement::Announcement;
 use mesh_protocol::resource::{ResourceType, collection, collection_of, endpoints_of};
 use mesh_protocol::wire::discovery as wire;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Most versions offered for resuming one type on a new stream: about 2 MB of names. What is beyond is fetched anew.
 pub(crate) const RESUME_MAX: usize = 20_000;

@@ -1,0 +1,162 @@
+//! How the control plane is reached. Enters: its URL. Leaves: a gRPC channel over mutual TLS with a server that proved
+//! to be the control plane, and nobody else, and this machine's own address as seen on the way there. The address is
+//! looked up anew for each connection and every answer is tried, in random order, so that one dead replica or stale
+//! record does not keep a sidecar away. Reconnecting is the callers' business: they know what they wait for.
+
+mod resolve;
+mod transport;
+
+use crate::bootstrap::ControlPlane;
+use mesh_mtls::{Alpn, Connector, HandshakeError, control_plane_id};
+use mesh_names::{SpiffeId, TrustDomain};
+use resolve::{ResolveError, Resolver};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tonic::transport::Channel;
+
+/// From the first packet to one address to the end of the TLS handshake with it.
+const ADDRESS_DEADLINE: Duration = Duration::from_secs(5);
+/// Addresses tried for one connection.
+const ADDRESSES_MAX: usize = 8;
+
+/// Knows where the control plane is and who it must prove to be.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    control_plane: ControlPlane,
+    expect: SpiffeId,
+    resolver: Resolver,
+}
+
+/// A connection to the control plane.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    /// For gRPC clients. Once its connection is lost it fails for good.
+    pub(crate) channel: Channel,
+    /// This machine's address on the way there.
+    pub(crate) local: IpAddr,
+    /// The replica that answered.
+    pub(crate) peer: SocketAddr,
+}
+
+/// Why the control plane can't be reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReachError {
+    /// Its name leads nowhere.
+    #[error("the control plane {at} cannot be reached: {source}")]
+    Resolve {
+        /// Its URL.
+        at: String,
+        /// Why.
+        source: ResolveError,
+    },
+    /// No address of it answers as it must.
+    #[error("the control plane {at} cannot be reached: {}", Attempts(.attempts))]
+    Addresses {
+        /// Its URL.
+        at: String,
+        /// What went wrong at each address tried.
+        attempts: Vec<(SocketAddr, AttemptError)>,
+    },
+}
+
+/// What went wrong at one address.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttemptError {
+    /// No TCP connection.
+    #[error("{0}")]
+    Connect(io::Error),
+    /// No mutual TLS.
+    #[error("{0}")]
+    Handshake(HandshakeError),
+    /// No HTTP/2.
+    #[error("{0}")]
+    Http2(tonic::transport::Error),
+    /// No answer in time.
+    #[error("no answer within {} s", ADDRESS_DEADLINE.as_secs())]
+    Deadline,
+}
+
+struct Attempts<'a>(&'a [(SocketAddr, AttemptError)]);
+
+impl fmt::Display for Attempts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (address, error)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{address}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Reach {
+    /// The control plane at this URL, of this trust domain.
+    pub(crate) fn new(control_plane: ControlPlane, trust_domain: &TrustDomain) -> Self {
+        Self { control_plane, expect: control_plane_id(trust_domain), resolver: Resolver::default() }
+    }
+
+    /// Opens a connection, as whoever `connector` is.
+    ///
+    /// # Errors
+    /// [`ReachError`] with what went wrong at each address.
+    ///
+    /// # Cancel safety
+    /// Cancelling drops what was opened.
+    pub(crate) async fn connect(&self, connector: &Connector) -> Result<Reached, ReachError> {
+        let at = self.control_plane.to_string();
+        let resolved = self.resolver.resolve(self.control_plane.host()).await;
+        let mut addresses = match resolved {
+            Ok(addresses) => addresses,
+            Err(source) => return Err(ReachError::Resolve { at, source }),
+        };
+        addresses.truncate(ADDRESSES_MAX);
+        let mut attempts = Vec::new();
+        for ip in addresses {
+            let address = SocketAddr::new(ip, self.control_plane.port().number());
+            match tokio::time::timeout(ADDRESS_DEADLINE, self.attempt(address, connector)).await {
+                Ok(Ok(reached)) => return Ok(reached),
+                Ok(Err(error)) => attempts.push((address, error)),
+                Err(_elapsed) => attempts.push((address, AttemptError::Deadline)),
+            }
+        }
+        Err(ReachError::Addresses { at, attempts })
+    }
+
+    async fn attempt(&self, peer: SocketAddr, connector: &Connector) -> Result<Reached, AttemptError> {
+        let stream = TcpStream::connect(peer).await.map_err(AttemptError::Connect)?;
+        stream.set_nodelay(true).map_err(AttemptError::Connect)?;
+        let local = stream.local_addr().map_err(AttemptError::Connect)?.ip();
+        let name = match self.control_plane.host() {
+            crate::bootstrap::Host::Name(name) => name.clone(),
+            crate::bootstrap::Host::Address(ip) => ip.to_string(),
+        };
+        let tls = connector.connect(stream, &self.expect, &name, Alpn::H2, None);
+        let tls = tls.await.map_err(AttemptError::Handshake)?;
+        let channel = transport::channel(tls, &self.control_plane).await.map_err(AttemptError::Http2)?;
+        Ok(Reached { channel, local: local.to_canonical(), peer })
+    }
+}
+
+/// What a failed call means, in one line: the status's own words, or those of the connection's end under it.
+pub(crate) fn words_of(status: &tonic::Status) -> String {
+    let mut source = std::error::Error::source(status);
+    let mut last = None;
+    while let Some(error) = source {
+        if let Some(failure) =
+            error.downcast_ref::<io::Error>().and_then(mesh_mtls::HandshakeFailure::of_stream_error)
+        {
+            return failure.to_string();
+        }
+        last = Some(error.to_string());
+        source = error.source();
+    }
+    let code = status.code();
+    match (status.message(), last) {
+        ("", Some(cause)) => format!("{code:?}: {cause}"),
+        ("", None) => format!("{code:?}"),
+        (message, Some(cause)) if !message.contains(&cause) => format!("{code:?}: {message}: {cause}"),
+        (message, _) => format!("{code:?}: {message}"),
+    }
+}
