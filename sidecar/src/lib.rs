@@ -6,6 +6,7 @@ mod control_plane;
 pub mod demand;
 mod identity;
 pub mod refusal;
+mod register;
 pub mod route;
 pub mod snapshot;
 mod xds;

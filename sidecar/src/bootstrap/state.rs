@@ -27,8 +27,11 @@ pub enum StateError {
         /// What the operating system said, with the path.
         source: io::Error,
     },
-    /// Others may look into it.
-    #[error("the state directory {} is open to other users (mode {mode:o}); run `chmod 700 {}`", path.display(), path.display())]
+    /// Others may change what is in it.
+    #[error(
+        "the state directory {} can be changed by other users (mode {mode:o}); pass --state-dir with one of this user's own",
+        path.display()
+    )]
     Open {
         /// The directory.
         path: PathBuf,
@@ -44,7 +47,8 @@ pub enum StateError {
 }
 
 impl State {
-    /// Creates the directory if need be (mode 0700) and locks it.
+    /// Creates the directory if need be (mode 0700) and locks it. One that others can read is accepted: every file in it
+    /// is private by itself.
     ///
     /// # Errors
     /// [`StateError`], each with what to do.
@@ -54,7 +58,7 @@ impl State {
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", directory.display()));
         create_private_dir(directory).map_err(unusable)?;
         let mode = std::fs::metadata(directory).map_err(|error| unusable(naming(error)))?.mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if mode & 0o022 != 0 {
             return Err(StateError::Open { path: directory.to_owned(), mode });
         }
         let lock = OpenOptions::new()
@@ -136,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_open_to_others_is_refused() {
+    fn a_directory_that_others_can_write_is_refused() {
         let (_parent, path) = fresh();
         drop(State::open(&path).unwrap());
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
         let error = State::open(&path).unwrap_err().to_string();
-        assert!(error.contains("is open to other users (mode 755); run `chmod 700 "), "{error}");
+        assert!(error.contains("can be changed by other users (mode 777)"), "{error}");
     }
 
     #[test]

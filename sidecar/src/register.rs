@@ -1,0 +1,215 @@
+//! What this sidecar says of the workload beside it. The announcement goes first on every discovery stream and that
+//! stream is the lease: while it lives, so does the workload. Enters: settings, the bound inbound port, the state the
+//! process wants to be in. Leaves: announcements, and the word that one is in force. On drain, [`Registrar::leave`]
+//! comes before anything is closed.
+
+use crate::bootstrap::Settings;
+use mesh_names::{Port, Subdomain};
+use mesh_protocol::announcement::{AnnouncedState, Announcement};
+use mesh_protocol::workload::WorkloadPort;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// From telling that we leave to the control plane's word that every Service has dropped us. A control plane needs
+/// milliseconds; one that needs longer must not hold up a shutdown.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
+/// From that word to the end of accepting. The control plane has compiled and queued the change by then, but each caller
+/// still has to receive and apply it: one network flight and some milliseconds of a busy control thread. Until then
+/// callers pick us in good faith, and are served. 250 ms is ten times what callers within one region need.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// Makes the announcements of one process. Owned by the task that follows the control plane.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    announcement: Announcement,
+    given: Option<IpAddr>,
+}
+
+/// The application's side: what state is wanted, and what is in force. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Registrar {
+    wanted: watch::Sender<AnnouncedState>,
+    standing: watch::Receiver<Standing>,
+}
+
+/// The follower's ends of the same.
+#[derive(Debug)]
+pub(crate) struct RegistrarEnds {
+    /// What state is wanted.
+    pub(crate) wanted: watch::Receiver<AnnouncedState>,
+    /// What the control plane has made of it.
+    pub(crate) standing: watch::Sender<Standing>,
+}
+
+/// What the control plane has made of the latest announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// There is no stream to announce on.
+    Away,
+    /// It was told, and has not said that it is in force.
+    Told,
+    /// It is in force for the whole mesh.
+    InForce(AnnouncedState),
+}
+
+/// How a leave went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The whole mesh knows.
+    InForce,
+    /// The control plane is away: callers find out by themselves.
+    Alone,
+    /// The control plane did not say so in time.
+    Unanswered,
+}
+
+/// Both sides. The workload starts ready: it is announced once the listeners are bound.
+pub(crate) fn registrar() -> (Registrar, RegistrarEnds) {
+    let (wanted, wanted_seen) = watch::channel(AnnouncedState::Ready);
+    let (standing, standing_seen) = watch::channel(Standing::Away);
+    let ends = RegistrarEnds { wanted: wanted_seen, standing };
+    (Registrar { wanted, standing: standing_seen }, ends)
+}
+
+impl Registration {
+    /// For the workload of this name, whose sidecar takes mutual TLS at `inbound_port`.
+    pub(crate) fn new(name: Subdomain, settings: &Settings, inbound_port: Port) -> Self {
+        let ports = settings.inbound.iter().map(|inbound| WorkloadPort {
+            port: inbound.port,
+            name: inbound.name.clone(),
+            app_protocol: inbound.protocol,
+            services: Vec::new(),
+        });
+        let announcement = Announcement {
+            sequence: 0,
+            name,
+            labels: settings.labels.clone(),
+            address: settings.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            inbound_port,
+            ports: ports.collect(),
+            zone: settings.zone.clone(),
+            state: AnnouncedState::Ready,
+        };
+        Self { announcement, given: settings.address }
+    }
+
+    /// The first announcement of a new stream. `local` is this machine's address on the way to the control plane: other
+    /// sidecars reach it there unless an address was given.
+    pub(crate) fn on_stream(&mut self, local: IpAddr, state: AnnouncedState) -> &Announcement {
+        self.announcement.sequence = 1;
+        self.announcement.address = self.given.unwrap_or(local);
+        self.announcement.state = state;
+        &self.announcement
+    }
+
+    /// The announcement of a change on the running stream; none if it says so already.
+    pub(crate) fn change(&mut self, state: AnnouncedState) -> Option<&Announcement> {
+        if self.announcement.state == state {
+            return None;
+        }
+        self.announcement.sequence += 1;
+        self.announcement.state = state;
+        Some(&self.announcement)
+    }
+
+    /// What stands once the control plane says that `announced` is in force.
+    pub(crate) fn standing(&self, announced: u64) -> Standing {
+        if announced >= self.announcement.sequence {
+            Standing::InForce(self.announcement.state)
+        } else {
+            Standing::Told
+        }
+    }
+}
+
+impl Registrar {
+    /// Waits until the workload is registered and takes traffic.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn registered(&self) {
+        let mut standing = self.standing.clone();
+        let ready = Standing::InForce(AnnouncedState::Ready);
+        if standing.wait_for(|standing| *standing == ready).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Leaves the mesh: tells the control plane, waits for its word that all Services have dropped this workload, and
+    /// then as long as callers need to apply that. Only then may listeners stop. Never waits longer than 2.25 s.
+    pub(crate) async fn leave(&self) -> Left {
+        self.wanted.send_replace(AnnouncedState::Leaving);
+        let gone = Standing::InForce(AnnouncedState::Leaving);
+        let mut standing = self.standing.clone();
+        let told = standing.wait_for(|standing| *standing == gone || *standing == Standing::Away);
+        let left = match tokio::time::timeout(LEAVE_DEADLINE, told).await {
+            Ok(Ok(standing)) if *standing == gone => Left::InForce,
+            Ok(_) => return Left::Alone,
+            Err(_elapsed) => Left::Unanswered,
+        };
+        tokio::time::sleep(LINGER).await;
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    fn registration() -> Registration {
+        let announcement = Announcement {
+            sequence: 0,
+            name: "orders-1".parse().unwrap(),
+            labels: [].into(),
+            address: "127.0.0.1".parse().unwrap(),
+            inbound_port: Port::new(15008).unwrap(),
+            ports: vec![],
+            zone: None,
+            state: AnnouncedState::Ready,
+        };
+        Registration { announcement, given: None }
+    }
+
+    #[test]
+    fn the_sequence_starts_anew_with_each_stream_and_grows_with_each_change() {
+        let mut registration = registration();
+        let local = "192.0.2.7".parse().unwrap();
+        let first = registration.on_stream(local, AnnouncedState::Ready);
+        assert_eq!((first.sequence, first.address), (1, local));
+        assert_eq!(registration.standing(1), Standing::InForce(AnnouncedState::Ready));
+        assert_eq!(registration.change(AnnouncedState::Ready), None);
+        assert_eq!(registration.change(AnnouncedState::Leaving).unwrap().sequence, 2);
+        assert_eq!(registration.standing(1), Standing::Told, "that was the older one");
+        assert_eq!(registration.standing(2), Standing::InForce(AnnouncedState::Leaving));
+        assert_eq!(registration.on_stream(local, AnnouncedState::Leaving).sequence, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leaving_waits_for_the_word_and_then_for_the_callers() {
+        let (registrar, mut ends) = registrar();
+        ends.standing.send_replace(Standing::InForce(AnnouncedState::Ready));
+        let start = Instant::now();
+        let control_plane = async {
+            ends.wanted.changed().await.unwrap();
+            assert_eq!(*ends.wanted.borrow(), AnnouncedState::Leaving);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            ends.standing.send_replace(Standing::InForce(AnnouncedState::Leaving));
+        };
+        let (left, ()) = tokio::join!(registrar.leave(), control_plane);
+        assert_eq!(left, Left::InForce);
+        assert_eq!(start.elapsed(), Duration::from_millis(350));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_or_absent_control_plane_does_not_hold_up_a_shutdown() {
+        let (registrar, ends) = registrar();
+        let start = Instant::now();
+        assert_eq!(registrar.leave().await, Left::Alone);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        ends.standing.send_replace(Standing::InForce(AnnouncedState::Ready));
+        assert_eq!(registrar.leave().await, Left::Unanswered);
+        assert_eq!(start.elapsed(), LEAVE_DEADLINE + LINGER);
+    }
+}

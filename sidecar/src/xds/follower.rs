@@ -1,0 +1,447 @@
+//! The task that follows the control plane. It owns the session, what is held, the set of wanted services and the
+//! registration; nobody else touches them. Enters: responses, demand from workers, the state the process wants to be in.
+//! Leaves: snapshots for the workers, the trust bundle for handshakes, the cache on disk. It never waits for anything
+//! but events: traffic's demand is taken in while a connection is being made or waited for.
+//!
+//! ```text
+//! connecting ──reached──> opening ──first response──> following ──lost──> waiting (250 ms … 15 s) ──> connecting
+//!     └────────────────── failed ────────────────────────────────────────────^
+//! ```
+
+use crate::backoff::{Backoff, random};
+use crate::control_plane::{Reach, ReachError, Reached};
+use crate::demand::Demands;
+use crate::register::{RegistrarEnds, Registration, Standing};
+use crate::snapshot::{ServiceState, Snapshot};
+use crate::xds::cache::{self, Cached};
+use crate::xds::held::{Changed, Held};
+use crate::xds::link::{self, LinkError, Requests, Responses};
+use crate::xds::metrics::DiscoveryMetrics;
+use crate::xds::session::{Own, Session};
+use crate::xds::view;
+use crate::xds::wanted::{Asked, Wanted};
+use mesh_mtls::{Connector, Identity, TrustBundle};
+use mesh_names::ServiceName;
+use mesh_process::Condition;
+use mesh_protocol::wire::discovery as wire;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// The wait after a first lost connection: a restarted control plane is found quickly …
+const RECONNECT_FIRST: Duration = Duration::from_millis(250);
+/// … and one that stays away is not hammered.
+const RECONNECT_MOST: Duration = Duration::from_secs(15);
+/// A stream that lived this long was a good one: the next wait is short again.
+const STABLE: Duration = Duration::from_secs(60);
+/// Ages are shown, and changes written to disk, this often.
+const TICK: Duration = Duration::from_secs(1);
+/// Idle services are looked for this often, in ticks.
+const EXPIRE_TICKS: u64 = 30;
+/// The confirmation time on disk is renewed this often, in ticks, though nothing changed.
+const CONFIRM_TICKS: u64 = 600;
+
+/// What the follower works with.
+pub(crate) struct Parts {
+    /// Who this sidecar is to the control plane.
+    pub(crate) own: Own,
+    /// Where the control plane is.
+    pub(crate) reach: Arc<Reach>,
+    /// Who this sidecar is to everybody.
+    pub(crate) identity: Identity,
+    /// Services named by flags.
+    pub(crate) pinned: Vec<ServiceName>,
+    /// What is announced.
+    pub(crate) registration: Registration,
+    /// Where the wanted state comes from, and where the one in force goes.
+    pub(crate) registrar: RegistrarEnds,
+    /// Demand of the workers.
+    pub(crate) demands: Demands,
+    /// To the workers.
+    pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
+    /// The epoch of `LastUsed`.
+    pub(crate) started: Instant,
+    /// Where the last good configuration is kept.
+    pub(crate) cache: PathBuf,
+    /// What operators see.
+    pub(crate) metrics: DiscoveryMetrics,
+    /// Holds once there is a configuration.
+    pub(crate) configured: Condition,
+    /// Ends the task.
+    pub(crate) stop: CancellationToken,
+}
+
+/// The task's state.
+pub(crate) struct Follower {
+    parts: Parts,
+    session: Session,
+    wanted: Wanted,
+    requests: Option<Requests>,
+    /// Whether the wanted set must be computed anew.
+    wants_changed: bool,
+    /// What workers have not been told.
+    untold: Changed,
+    /// Whether a response came on the stream that is up.
+    confirmed_by_stream: bool,
+    confirmed: SystemTime,
+    unsaved: bool,
+    saving: Option<JoinHandle<std::io::Result<()>>>,
+    tick: Interval,
+    ticks: u64,
+    full_told: Option<Instant>,
+}
+
+/// Why the control plane is not followed.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    /// No connection.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    /// No stream.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// What happens in this process.
+enum Local {
+    Demand(ServiceName),
+    State,
+    Settle,
+    Tick,
+}
+
+impl Follower {
+    /// Starts from the configuration on disk, if there is one: workers have it when this returns.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let (held, confirmed) = match cache::load(&parts.cache, &parts.own.trust_domain) {
+            Ok(Some(Cached { held, confirmed })) => (held, Some(confirmed)),
+            Ok(None) => (Held::default(), None),
+            Err(error) => {
+                let path = parts.cache.display();
+                tracing::warn!(%path, %error, "the configuration on disk is not used");
+                (Held::default(), None)
+            }
+        };
+        let mut wanted = Wanted::new(parts.pinned.iter().cloned());
+        let now = Instant::now();
+        let mut untold = Changed::default();
+        for service in held.services.keys().chain(held.endpoints.keys()) {
+            wanted.ask(service, now, &held);
+            untold.services.insert(service.clone());
+        }
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut follower = Self {
+            session: Session::new(parts.own.clone(), held),
+            parts,
+            wanted,
+            requests: None,
+            wants_changed: true,
+            untold,
+            confirmed_by_stream: false,
+            confirmed: confirmed.unwrap_or_else(SystemTime::now),
+            unsaved: false,
+            saving: None,
+            tick,
+            ticks: 0,
+            full_told: None,
+        };
+        follower.resume(confirmed);
+        follower
+    }
+
+    fn resume(&mut self, confirmed: Option<SystemTime>) {
+        self.settle_wants();
+        let Some(confirmed) = confirmed else { return };
+        // Beside the bundle file, not instead of it: either may be the newer one. The control plane's next word decides.
+        if let Some(kept) = self.session.held().trusted() {
+            let file = self.parts.identity.trust_bundle();
+            let both = file.certificates().chain(kept.certificates()).map(<[u8]>::to_vec);
+            if let Ok(both) = TrustBundle::from_der(both.collect::<BTreeSet<_>>()) {
+                self.parts.identity.set_trust_bundle(both);
+            }
+        }
+        let age = SystemTime::now().duration_since(confirmed).unwrap_or_default();
+        tracing::info!(
+            revision = self.session.held().revision,
+            age_s = age.as_secs(),
+            "serving the configuration kept on disk until the control plane answers"
+        );
+        self.parts.metrics.age(age);
+        self.tell_workers();
+        self.unsaved = false;
+    }
+
+    /// Follows the control plane until told to stop. The configuration is on disk when this returns.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
+        loop {
+            let began = Instant::now();
+            let Some(error) = self.once().await else { break };
+            if began.elapsed() >= STABLE {
+                backoff.reset();
+            }
+            let wait = backoff.after_failure(random());
+            tracing::warn!(%error, retry_in_ms = wait.as_millis(), "the control plane is not followed");
+            if self.meanwhile(tokio::time::sleep(wait)).await.is_none() {
+                break;
+            }
+        }
+        self.finish().await;
+    }
+
+    /// One connection, from its first packet to its end. None: told to stop.
+    async fn once(&mut self) -> Option<FollowError> {
+        let connector = Connector::new(self.parts.identity.clone());
+        let reach = Arc::clone(&self.parts.reach);
+        let reached = match self.meanwhile(async move { reach.connect(&connector).await }).await? {
+            Ok(reached) => reached,
+            Err(error) => return Some(error.into()),
+        };
+        let ended = self.follow(reached).await;
+        self.requests = None;
+        self.session.close();
+        self.confirmed_by_stream = false;
+        self.parts.metrics.connected(false);
+        self.parts.registrar.standing.send_replace(Standing::Away);
+        self.unsaved = true;
+        ended.map(Into::into)
+    }
+
+    async fn follow(&mut self, reached: Reached) -> Option<LinkError> {
+        let Reached { channel, local, peer } = reached;
+        let (requests, queued) = link::queue();
+        let state = *self.parts.registrar.wanted.borrow_and_update();
+        let node = self.node();
+        let announcement = self.parts.registration.on_stream(local, state);
+        let opening = self.session.open(node, announcement);
+        self.requests = Some(requests);
+        self.parts.registrar.standing.send_replace(Standing::Told);
+        self.send(opening);
+        let mut responses = match self.meanwhile(link::open(channel, queued)).await? {
+            Ok(responses) => responses,
+            Err(error) => return Some(error),
+        };
+        tracing::info!(%peer, "following the control plane");
+        self.parts.metrics.connected(true);
+        let ended = self.receive_all(&mut responses).await;
+        if ended.is_none() {
+            tracing::debug!("the discovery stream is closed");
+        }
+        ended
+    }
+
+    async fn receive_all(&mut self, responses: &mut Responses) -> Option<LinkError> {
+        loop {
+            let stop = self.parts.stop.clone();
+            // Biased: what has arrived is taken in before workers are told, so that they are told once.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                response = responses.next() => match response {
+                    Ok(response) => self.on_response(response),
+                    Err(error) => return Some(error),
+                },
+                local = self.local() => self.on_local(local),
+            }
+            if self.requests.is_none() {
+                return Some(LinkError::Stuck);
+            }
+        }
+    }
+
+    /// Runs `future` while local events are handled. None: told to stop.
+    async fn meanwhile<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        tokio::pin!(future);
+        loop {
+            let stop = self.parts.stop.clone();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                output = &mut future => return Some(output),
+                local = self.local() => self.on_local(local),
+            }
+        }
+    }
+
+    /// The next thing that happens in this process. Cancel safe: each arm is.
+    async fn local(&mut self) -> Local {
+        let unsettled = self.wants_changed || !self.untold.is_empty();
+        tokio::select! {
+            biased;
+            Some(service) = self.parts.demands.next() => Local::Demand(service),
+            Ok(()) = self.parts.registrar.wanted.changed() => Local::State,
+            () = std::future::ready(()), if unsettled => Local::Settle,
+            _ = self.tick.tick() => Local::Tick,
+        }
+    }
+
+    fn on_local(&mut self, event: Local) {
+        match event {
+            Local::Demand(service) => self.on_demand(&service),
+            Local::State => self.on_state(),
+            Local::Settle => {
+                self.settle_wants();
+                self.tell_workers();
+            }
+            Local::Tick => self.on_tick(),
+        }
+    }
+
+    fn on_demand(&mut self, service: &ServiceName) {
+        match self.wanted.ask(service, Instant::now(), self.session.held()) {
+            Asked::Already => {}
+            Asked::New => self.wants_changed = true,
+            Asked::Full => {
+                let told = self.full_told.is_some_and(|told| told.elapsed() < STABLE);
+                if !told {
+                    self.full_told = Some(Instant::now());
+                    tracing::warn!(%service, "not subscribed: this sidecar follows as many services as it may");
+                }
+            }
+        }
+    }
+
+    fn on_state(&mut self) {
+        let state = *self.parts.registrar.wanted.borrow_and_update();
+        let Some(announcement) = self.parts.registration.change(state) else { return };
+        let request = self.session.announce(announcement);
+        if request.is_some() {
+            self.parts.registrar.standing.send_replace(Standing::Told);
+        }
+        self.send(request);
+    }
+
+    fn on_response(&mut self, response: wire::DeltaDiscoveryResponse) {
+        let received = self.session.receive(response);
+        self.send(received.reply);
+        for rejection in &received.rejected {
+            self.parts.metrics.rejected(rejection);
+            let kind = rejection.kind.map_or("unknown", mesh_protocol::resource::ResourceType::as_str);
+            tracing::warn!(kind, name = rejection.name, why = rejection.why, "refused a resource");
+        }
+        if let Some(announced) = received.announced {
+            let standing = self.parts.registration.standing(announced);
+            self.parts.registrar.standing.send_replace(standing);
+        }
+        if received.changed.trust_bundle
+            && let Some(bundle) = self.session.held().trusted()
+        {
+            self.parts.identity.set_trust_bundle(bundle);
+        }
+        // Routes name backends, so any change to a service may change what is wanted.
+        self.wants_changed |= !received.changed.services.is_empty();
+        self.untold.merge(received.changed);
+        if !self.confirmed_by_stream {
+            self.confirmed_by_stream = true;
+            self.confirmed = SystemTime::now();
+            // The first word of a control plane that has nothing to change: workers learn that it was received.
+            if !self.parts.snapshots.borrow().received {
+                self.untold.workload = true;
+            }
+        }
+    }
+
+    fn settle_wants(&mut self) {
+        if !std::mem::take(&mut self.wants_changed) {
+            return;
+        }
+        let services = self.wanted.services(self.session.held());
+        let (requests, changed) = self.session.want(services);
+        self.send(requests);
+        self.untold.merge(changed);
+    }
+
+    fn tell_workers(&mut self) {
+        if self.untold.is_empty() {
+            return;
+        }
+        let changed = std::mem::take(&mut self.untold);
+        let held = self.session.held();
+        let next = view::next(&self.parts.snapshots.borrow(), held, &changed);
+        tracing::debug!(revision = held.revision, services = changed.services.len(), "configuration changed");
+        self.parts.metrics.revision(&held.revision);
+        self.parts.snapshots.send_replace(Arc::new(next));
+        self.parts.configured.set(true);
+        self.unsaved = true;
+    }
+
+    fn on_tick(&mut self) {
+        self.ticks += 1;
+        let now = SystemTime::now();
+        if self.confirmed_by_stream {
+            self.confirmed = now;
+            self.unsaved |= self.ticks % CONFIRM_TICKS == 0;
+        }
+        self.parts.metrics.age(now.duration_since(self.confirmed).unwrap_or_default());
+        if self.ticks % EXPIRE_TICKS == 0 {
+            self.expire();
+        }
+        if self.saving.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.saving = None;
+        }
+        if self.unsaved && self.saving.is_none() && self.parts.snapshots.borrow().received {
+            self.save();
+        }
+    }
+
+    fn expire(&mut self) {
+        for (name, state) in &self.parts.snapshots.borrow().services {
+            if let ServiceState::Known(view) = state {
+                let used = self.parts.started.checked_add(Duration::from_secs(view.last_used.second()));
+                self.wanted.used(name, used.unwrap_or(self.parts.started));
+            }
+        }
+        self.wants_changed |= self.wanted.expire(Instant::now(), self.session.held());
+    }
+
+    /// Writes what is held to disk, on a thread of its own.
+    fn save(&mut self) {
+        self.unsaved = false;
+        let (held, confirmed) = (self.session.held().clone(), self.confirmed);
+        let (path, domain) = (self.parts.cache.clone(), self.parts.own.trust_domain.clone());
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            let written = cache::store(&path, &cache::encode(&held, &domain, confirmed));
+            if let Err(error) = &written {
+                tracing::error!(%error, "the configuration cannot be kept in the state directory");
+            }
+            written
+        }));
+    }
+
+    async fn finish(mut self) {
+        if let Some(saving) = self.saving.take() {
+            // It has logged its own failure.
+            drop(saving.await);
+        }
+        if self.parts.snapshots.borrow().received {
+            self.save();
+            if let Some(saving) = self.saving.take() {
+                drop(saving.await);
+            }
+        }
+    }
+
+    fn send(&mut self, requests: impl IntoIterator<Item = wire::DeltaDiscoveryRequest>) {
+        let Some(link) = &self.requests else { return };
+        if requests.into_iter().try_for_each(|request| link.send(request)).is_err() {
+            // The stream is given up; everything is said again on the next one.
+            self.requests = None;
+        }
+    }
+
+    fn node(&self) -> wire::Node {
+        wire::Node {
+            id: self.parts.own.workload.to_string(),
+            cluster: self.parts.own.workload.namespace.to_string(),
+            user_agent_name: "outrigger-sidecar".to_owned(),
+            user_agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
