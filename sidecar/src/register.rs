@@ -94,6 +94,22 @@ impl Registration {
         Self { announcement, given: settings.address }
     }
 
+    /// A workload of this name without ports or labels.
+    #[cfg(test)]
+    pub(crate) fn of_name(name: Subdomain, inbound_port: Port) -> Self {
+        let announcement = Announcement {
+            sequence: 0,
+            name,
+            labels: [].into(),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            inbound_port,
+            ports: Vec::new(),
+            zone: None,
+            state: AnnouncedState::Ready,
+        };
+        Self { announcement, given: None }
+    }
+
     /// The first announcement of a new stream. `local` is this machine's address on the way to the control plane: other
     /// sidecars reach it there unless an address was given.
     pub(crate) fn on_stream(&mut self, local: IpAddr, state: AnnouncedState) -> &Announcement {
@@ -159,17 +175,7 @@ mod tests {
     use tokio::time::Instant;
 
     fn registration() -> Registration {
-        let announcement = Announcement {
-            sequence: 0,
-            name: "orders-1".parse().unwrap(),
-            labels: [].into(),
-            address: "127.0.0.1".parse().unwrap(),
-            inbound_port: Port::new(15008).unwrap(),
-            ports: vec![],
-            zone: None,
-            state: AnnouncedState::Ready,
-        };
-        Registration { announcement, given: None }
+        Registration::of_name("orders-1".parse().unwrap(), Port::new(15008).unwrap())
     }
 
     #[test]

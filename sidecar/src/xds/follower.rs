@@ -445,3 +445,6 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
