@@ -7,6 +7,7 @@ pub mod listen;
 pub mod peer;
 pub mod registry;
 pub mod snapshot;
+pub mod api;
 pub mod store;
 pub mod translate;
 pub mod xds;

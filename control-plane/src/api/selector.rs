@@ -1,0 +1,228 @@
+//! Label and field selectors: what enters is the text of a query; what leaves answers whether an object matches. Pure.
+
+use serde_json::Value;
+
+/// Selects objects by label. Empty selects all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LabelSelector(Vec<Requirement>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Requirement {
+    label: String,
+    must: Must,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Must {
+    Exist,
+    NotExist,
+    In(Vec<String>),
+    NotIn(Vec<String>),
+    Exceed(i64),
+    StayBelow(i64),
+}
+
+impl LabelSelector {
+    /// Reads `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1,m<2`; says why it cannot.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        split_outside_parentheses(text)
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(Requirement::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Whether the object's labels meet every requirement.
+    pub(crate) fn matches(&self, object: &Value) -> bool {
+        let labels = object.pointer("/metadata/labels");
+        self.0.iter().all(|requirement| {
+            let value = labels.and_then(|labels| labels.get(&requirement.label)).and_then(Value::as_str);
+            requirement.must.holds(value)
+        })
+    }
+}
+
+impl Requirement {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (label, must) = if let Some(label) = text.strip_prefix('!') {
+            (label, Must::NotExist)
+        } else if let Some((label, value)) = text.split_once("!=") {
+            (label, Must::NotIn(vec![value.trim().into()]))
+        } else if let Some((label, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+            (label, Must::In(vec![value.trim().into()]))
+        } else if let Some((label, set)) = set(text, " notin") {
+            (label, Must::NotIn(set))
+        } else if let Some((label, set)) = set(text, " in") {
+            (label, Must::In(set))
+        } else if let Some((label, value)) = text.split_once('>') {
+            (label, Must::Exceed(number(value)?))
+        } else if let Some((label, value)) = text.split_once('<') {
+            (label, Must::StayBelow(number(value)?))
+        } else {
+            (text, Must::Exist)
+        };
+        let label = label.trim();
+        let is_label = !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+        if !is_label {
+            return Err(format!("`{text}` does not start with a label's name"));
+        }
+        Ok(Self { label: label.into(), must })
+    }
+}
+
+impl Must {
+    /// As in Kubernetes, a label that is not there satisfies `!=` and `notin`.
+    fn holds(&self, value: Option<&str>) -> bool {
+        let number = || value.and_then(|value| value.parse::<i64>().ok());
+        match self {
+            Self::Exist => value.is_some(),
+            Self::NotExist => value.is_none(),
+            Self::In(set) => value.is_some_and(|value| set.iter().any(|member| member == value)),
+            Self::NotIn(set) => value.is_none_or(|value| set.iter().all(|member| member != value)),
+            Self::Exceed(bound) => number().is_some_and(|value| value > *bound),
+            Self::StayBelow(bound) => number().is_some_and(|value| value < *bound),
+        }
+    }
+}
+
+fn set<'a>(text: &'a str, operator: &str) -> Option<(&'a str, Vec<String>)> {
+    let (label, rest) = text.split_once(operator)?;
+    let members = rest.trim().strip_prefix('(')?.strip_suffix(')')?;
+    Some((label, members.split(',').map(|member| member.trim().to_owned()).collect()))
+}
+
+fn number(text: &str) -> Result<i64, String> {
+    text.trim().parse().map_err(|_| format!("`{}` is not a whole number", text.trim()))
+}
+
+fn split_outside_parentheses(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    text.split(move |c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    })
+}
+
+/// Selects objects by `metadata.name`, `metadata.namespace` and, for Secrets, `type`. Empty selects all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct FieldSelector(Vec<(Field, Equality, String)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Name,
+    Namespace,
+    Type,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Equality {
+    Is,
+    IsNot,
+}
+
+impl FieldSelector {
+    /// Reads `metadata.name=x,metadata.namespace!=y`; says why it cannot.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let term = |text: &str| {
+            let (field, equality, value) = if let Some((field, value)) = text.split_once("!=") {
+                (field, Equality::IsNot, value)
+            } else if let Some((field, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+                (field, Equality::Is, value)
+            } else {
+                return Err(format!("`{text}` has no `=` or `!=`"));
+            };
+            let field = match field.trim() {
+                "metadata.name" => Field::Name,
+                "metadata.namespace" => Field::Namespace,
+                "type" => Field::Type,
+                other => {
+                    return Err(format!(
+                        "`{other}` does not select: use `metadata.name` or `metadata.namespace`"
+                    ));
+                }
+            };
+            Ok((field, equality, value.trim().to_owned()))
+        };
+        text.split(',').filter(|part| !part.trim().is_empty()).map(term).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether the object's fields are as required.
+    pub(crate) fn matches(&self, object: &Value) -> bool {
+        self.0.iter().all(|(field, equality, value)| {
+            let pointer = match field {
+                Field::Name => "/metadata/name",
+                Field::Namespace => "/metadata/namespace",
+                Field::Type => "/type",
+            };
+            let found = object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            (found == value) == (*equality == Equality::Is)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn label_selectors_select_as_in_kubernetes() {
+        let object =
+            json!({"metadata": {"labels": {"app": "web", "tier": "front", "weight": "5", "x.io/y": ""}}});
+        for (text, expected) in [
+            ("", true),
+            ("app=web", true),
+            ("app==web", true),
+            ("app = web , tier=front", true),
+            ("app=api", false),
+            ("app!=api", true),
+            ("other!=api", true),
+            ("app in (api, web)", true),
+            ("app in (api),tier=front", false),
+            ("app notin (api)", true),
+            ("other notin (api)", true),
+            ("app", true),
+            ("other", false),
+            ("!other", true),
+            ("!app", false),
+            ("weight>4", true),
+            ("weight<5", false),
+            ("app>1", false),
+            ("x.io/y=", true),
+        ] {
+            assert_eq!(LabelSelector::parse(text).unwrap().matches(&object), expected, "{text}");
+        }
+        assert!(LabelSelector::parse("a=b").unwrap().matches(&json!({"metadata": {"labels": {"a": "b"}}})));
+        assert!(!LabelSelector::parse("a=b").unwrap().matches(&json!({})));
+    }
+
+    #[test]
+    fn torn_selectors_are_refused() {
+        for text in ["=a", "a b", "a in b", "x>y", "!", "a in (b"] {
+            assert!(LabelSelector::parse(text).is_err(), "{text}");
+        }
+        for text in ["metadata.name", "spec.nodeName=x", "=x"] {
+            assert!(FieldSelector::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn field_selectors_select_by_name_and_namespace() {
+        let object = json!({"metadata": {"name": "a", "namespace": "shop"}});
+        for (text, expected) in [
+            ("metadata.name=a", true),
+            ("metadata.name=b", false),
+            ("metadata.name!=b", true),
+            ("metadata.name=a,metadata.namespace==shop", true),
+            ("metadata.namespace=x", false),
+        ] {
+            assert_eq!(FieldSelector::parse(text).unwrap().matches(&object), expected, "{text}");
+        }
+    }
+}
