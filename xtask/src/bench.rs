@@ -19,18 +19,7 @@ pub(crate) struct Options {
 /// # Errors
 /// The build fails, or the benchmark does: an answer was wrong, or a hop was not mutual TLS.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut build = cargo::cargo()?;
-    build.args([
-        "build",
-        "--release",
-        "--package",
-        "mesh-load",
-        "--package",
-        "control-plane",
-        "--package",
-        "sidecar",
-    ]);
-    cargo::run(&mut build)?;
+    cargo::release_build()?;
     let target = target_dir()?;
     let mut bench = Command::new(target.join("release/bench"));
     bench.arg("--out").arg(target.join("bench")).args(&options.flags).current_dir(repository()?);

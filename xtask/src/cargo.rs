@@ -25,6 +25,13 @@ pub(crate) fn cargo() -> Result<Command> {
     Ok(command)
 }
 
+/// Builds everything that the demo and the benchmark start.
+pub(crate) fn release_build() -> Result<()> {
+    let mut build = cargo()?;
+    build.args(["build", "--release", "--bins"]);
+    run(build.args(["--package", "mesh-load", "--package", "control-plane", "--package", "sidecar"]))
+}
+
 /// Runs a command to its end, its output passed on.
 ///
 /// # Errors

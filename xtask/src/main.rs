@@ -5,6 +5,7 @@
 mod bench;
 mod cargo;
 mod codegen;
+mod demo;
 mod test;
 mod tidy;
 
@@ -22,6 +23,8 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// A whole mesh on this machine with real traffic: a canary shifts, an instance dies, nobody notices
+    Demo(demo::Options),
     /// Everything continuous integration checks: format, lints, tidy, unit, end-to-end and interop tests
     Test(test::Options),
     /// The project's own rules on sources, names, crates and documents
@@ -35,6 +38,7 @@ enum Command {
 #[allow(clippy::print_stderr, reason = "the one place where a failure is reported")]
 fn main() -> ExitCode {
     let outcome = match Options::parse().command {
+        Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy_all(),
         Command::Bench(options) => bench::run(&options),
