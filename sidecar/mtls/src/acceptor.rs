@@ -21,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 const FIRST_READ: usize = 4096;
 /// The first byte of a TLS handshake record (RFC 8446 §5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
-/// A client that opens connections one after the other uses one and gets one; two let it open two at once.
+/// Tickets of a full handshake, so that a client can open two connections at once; a client may ask for fewer.
 const TICKETS: usize = 2;
 
 /// Takes mutual TLS connections. Clones share everything; one a worker is fine.
@@ -99,6 +99,7 @@ impl Shared {
     fn build(&self) -> ServerConfig {
         let mut config = server_config(&self.identity, Who::Workload, &self.protocols);
         config.send_tls13_tickets = TICKETS;
+        config.max_tls13_tickets = TICKETS;
         // Without a ticketer, sessions are kept in memory, which costs no correctness.
         if let Ok(ticketer) = Ticketer::new() {
             config.ticketer = ticketer;

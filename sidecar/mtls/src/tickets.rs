@@ -7,8 +7,9 @@ use rustls_pki_types::ServerName;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// As many connections as are commonly opened to one endpoint at once; each uses one ticket and is given new ones.
-const TICKETS_MAX: usize = 8;
+/// A full handshake brings two tickets, a resumed one uses one and brings one; a few connections at once leave some
+/// more. Each is about 2 KiB.
+const TICKETS_MAX: usize = 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tickets(Mutex<Held>);

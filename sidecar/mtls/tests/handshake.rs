@@ -271,3 +271,21 @@ async fn any_cut_of_a_handshake_is_a_failure_and_never_a_panic() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_key_exchange_is_post_quantum_and_the_cipher_the_cheapest() {
+    let ca = TestCa::new("mesh");
+    let connector = Connector::new(identity(&ca, SHOP));
+    let server = raw_server(ca.leaf().uri(ORDERS).issue(), &["h2"]);
+    let (near, far) = pipe();
+    let orders = id(ORDERS);
+    let (server, client) =
+        tokio::join!(server.accept(far), connector.connect(near, &orders, SNI, Alpn::H2, None));
+    client.unwrap();
+    let server = server.unwrap();
+    let session = server.get_ref().1;
+    let group = session.negotiated_key_exchange_group().unwrap().name();
+    assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+    let cipher = session.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(cipher, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+}

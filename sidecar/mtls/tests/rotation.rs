@@ -33,6 +33,23 @@ async fn a_resumed_session_still_carries_the_identity_of_both() {
 }
 
 #[tokio::test]
+async fn sessions_are_resumed_again_and_again_and_never_without_being_asked_for() {
+    let ca = TestCa::new("mesh");
+    let (acceptor, connector) = (acceptor(&identity(&ca, ORDERS)), Connector::new(identity(&ca, SHOP)));
+    meet(&acceptor, &connector, ORDERS).await.1.unwrap();
+    for _ in 0..8 {
+        assert!(meet(&acceptor, &connector, ORDERS).await.1.unwrap().is_resumed());
+    }
+    for _ in 0..2 {
+        let (near, far) = pipe();
+        let expect = id(ORDERS);
+        let (_, client) =
+            tokio::join!(serve(&acceptor, far), connector.connect(near, &expect, SNI, Alpn::Tcp, None));
+        assert!(!client.unwrap().is_resumed());
+    }
+}
+
+#[tokio::test]
 async fn a_session_is_not_resumed_for_another_expected_identity() {
     let ca = TestCa::new("mesh");
     let (acceptor, connector) = (acceptor(&identity(&ca, ORDERS)), Connector::new(identity(&ca, SHOP)));

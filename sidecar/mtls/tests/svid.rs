@@ -6,6 +6,7 @@ mod peer;
 
 use mesh_mtls::{PrivateKey, Svid, SvidError, TrustBundle};
 use peer::*;
+use proptest::prelude::*;
 use std::time::SystemTime;
 use tests::pki::TestCa;
 
@@ -52,4 +53,18 @@ fn a_csr_is_signed_and_names_nobody() {
         rcgen::CertificateSigningRequestParams::from_der(&key.csr().unwrap().into_der().into()).unwrap();
     assert!(csr.params.subject_alt_names.is_empty());
     assert_eq!(csr.params.distinguished_name.iter().count(), 0);
+}
+
+proptest! {
+    /// The certificate of a peer comes from the network: any bytes are judged, none panics.
+    #[test]
+    fn a_mangled_certificate_is_judged_without_panic(edits in proptest::collection::vec((0usize..600, any::<u8>()), 1..6)) {
+        let mut issued = TestCa::new("mesh").leaf().uri(SHOP).dns("shop").subject("a", "b").issue();
+        for (at, byte) in edits {
+            if let Some(slot) = issued.chain[0].get_mut(at) {
+                *slot = byte;
+            }
+        }
+        drop(Svid::new(issued.chain, issued.key));
+    }
 }
