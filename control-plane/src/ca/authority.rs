@@ -2,8 +2,12 @@
 //! sign, or an error that says which file is wrong and how to mend it.
 //!
 //! On the first start a P-256 root for ten years is made. To plug in an intermediate of your own PKI, place its key as
-//! `ca.key` and, as `ca.crt`, its certificate first, then those above it up to the root. To rotate roots, place the new
-//! key, and the new certificate followed by the old one: both are trusted, the new one signs.
+//! `ca.key` and, as `ca.crt`, its certificate first, then those above it up to the root.
+//!
+//! The first certificate in `ca.crt` signs, every root in it is trusted. So roots are rotated in three steps, each a
+//! restart, with a day or more between them, and no connection is refused: (1) append the new root's certificate;
+//! (2) when every sidecar trusts both, put the new certificate first and its key in `ca.key`; (3) when every
+//! certificate has been renewed, remove the old root's.
 
 use mesh_mtls::pem::{self, PemFileError};
 use mesh_names::TrustDomain;

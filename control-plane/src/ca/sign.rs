@@ -221,6 +221,19 @@ mod tests {
         assert!(matches!(sign(&trailing), Err(SignError::Malformed)));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_mangled_request_is_judged_without_panic(edits in proptest::collection::vec((0usize..300, 0u8..), 1..6)) {
+            let mut csr = PrivateKey::generate().unwrap().csr().unwrap().into_der();
+            for (at, byte) in edits {
+                if let Some(slot) = csr.get_mut(at) {
+                    *slot = byte;
+                }
+            }
+            drop(proven_key(&csr));
+        }
+    }
+
     #[test]
     fn two_certificates_of_one_key_have_different_serial_numbers() {
         let csr = PrivateKey::generate().unwrap().csr().unwrap();

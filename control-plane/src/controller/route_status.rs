@@ -18,9 +18,10 @@ pub(super) fn with_status(object: &Value, status: &RouteStatus, now: Timestamp) 
         let reference = parent_ref(parent);
         let known = before.iter().filter(is_ours).find(|entry| entry.get("parentRef") == Some(&reference));
         let conditions = known.and_then(|entry| entry.get("conditions"));
-        let stated = [("Accepted", &parent.accepted), ("ResolvedRefs", &parent.resolved)].map(|(kind, it)| {
-            condition(conditions, kind, it.holds, it.reason, &it.message, status.generation, now)
-        });
+        let stated =
+            [("Accepted", &parent.accepted), ("ResolvedRefs", &parent.resolved)].map(|(kind, it)| {
+                condition(conditions, kind, it.holds, it.reason, &it.message, status.generation, now)
+            });
         json!({ "parentRef": reference, "controllerName": CONTROLLER, "conditions": stated })
     });
     let parents: Vec<Value> = ours.chain(others).collect();

@@ -17,7 +17,10 @@ pub fn born(object: &mut Value, now: Timestamp) {
 pub fn succeed(object: &mut Value, before: &Value) {
     let content = |value: &Value| {
         let fields = value.as_object().into_iter().flatten();
-        fields.filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status")).map(|(k, v)| (k.clone(), v.clone())).collect()
+        fields
+            .filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status"))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     };
     let (new, old): (serde_json::Map<_, _>, serde_json::Map<_, _>) = (content(object), content(before));
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };

@@ -72,7 +72,11 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
     }
 }
 
-async fn write_slice(store: &dyn Store, service: &ServiceName, slice: &DerivedSlice) -> Result<(), StoreError> {
+async fn write_slice(
+    store: &dyn Store,
+    service: &ServiceName,
+    slice: &DerivedSlice,
+) -> Result<(), StoreError> {
     let key = Key::new(Kind::EndpointSlice, service.namespace.as_str(), slice.name.as_str());
     update(store, &key, |before| {
         let mut object = slice.object.clone();
@@ -102,7 +106,9 @@ async fn delete_slice(store: &dyn Store, service: &ServiceName, name: &str) -> R
 
 async fn write_status(store: &dyn Store, route: &RouteName, status: &RouteStatus) -> Result<(), StoreError> {
     let key = Key::new(Kind::HttpRoute, route.namespace.as_str(), route.name.as_str());
-    update(store, &key, |before| before.and_then(|object| with_status(object, status, Timestamp::now()))).await.map(|_| ())
+    update(store, &key, |before| before.and_then(|object| with_status(object, status, Timestamp::now())))
+        .await
+        .map(|_| ())
 }
 
 /// Puts what `change` makes of the object that is there; nothing to write when it makes nothing. Returns the revision

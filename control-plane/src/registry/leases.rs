@@ -45,7 +45,9 @@ pub enum Refusal {
         holder: ServiceAccount,
     },
     /// A stream is one workload's.
-    #[error("this stream announced workload `{first}` before and now `{then}`: open a stream for each workload")]
+    #[error(
+        "this stream announced workload `{first}` before and now `{then}`: open a stream for each workload"
+    )]
     Renamed {
         /// The name it began with.
         first: WorkloadName,

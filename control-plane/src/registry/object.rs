@@ -96,7 +96,9 @@ fn with_condition(before: Option<&Value>, standing: Standing, generation: i64, n
     let mut status = status.unwrap_or_default();
     let (holds, reason, message) = match standing {
         Standing::Ready => (true, "Connected", "its sidecar is connected and wants traffic".to_owned()),
-        Standing::NotReady => (false, "NotReady", "its sidecar is connected and wants no traffic yet".to_owned()),
+        Standing::NotReady => {
+            (false, "NotReady", "its sidecar is connected and wants no traffic yet".to_owned())
+        }
         Standing::Leaving => (false, LEAVING, "its sidecar drains: it finishes what it has".to_owned()),
         Standing::Lost => {
             let grace = LOST_GRACE.as_secs();

@@ -79,7 +79,9 @@ impl Snapshot {
     ) -> impl Iterator<Item = (ResourceType, &'a ResourceName)> {
         earlier.resources.diff(&self.resources).map(|item| {
             let (kind, name) = match item {
-                DiffItem::Add(key, _) | DiffItem::Remove(key, _) | DiffItem::Update { new: (key, _), .. } => key,
+                DiffItem::Add(key, _) | DiffItem::Remove(key, _) | DiffItem::Update { new: (key, _), .. } => {
+                    key
+                }
             };
             (*kind, name)
         })
@@ -138,7 +140,8 @@ mod tests {
             snapshot.put(ResourceType::Endpoint, name.into(), vec![1]);
         }
         snapshot.put(ResourceType::Service, "shop/a/3".into(), vec![1]);
-        let names: Vec<_> = snapshot.with_prefix(ResourceType::Endpoint, "shop/a/").map(|(n, _)| &**n).collect();
+        let names: Vec<_> =
+            snapshot.with_prefix(ResourceType::Endpoint, "shop/a/").map(|(n, _)| &**n).collect();
         assert_eq!(names, ["shop/a/1", "shop/a/2"]);
     }
 

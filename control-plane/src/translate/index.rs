@@ -98,7 +98,8 @@ impl Index {
 
     /// Everything there is to compile.
     pub fn everything(&self) -> BTreeSet<Dirty> {
-        let services = self.services.keys().flat_map(|s| [Dirty::Service(s.clone()), Dirty::Endpoints(s.clone())]);
+        let services =
+            self.services.keys().flat_map(|s| [Dirty::Service(s.clone()), Dirty::Endpoints(s.clone())]);
         let workloads = self.workloads.keys().cloned().map(Dirty::Workload);
         let routes = self.routes.keys().cloned().map(Dirty::Route);
         services.chain(workloads).chain(routes).collect()
@@ -119,7 +120,11 @@ impl Index {
         &'a self,
         parent: &ServiceName,
     ) -> impl Iterator<Item = (&'a RouteName, &'a Arc<HttpRoute>)> {
-        self.routes_of_parent.get(parent).into_iter().flatten().filter_map(|name| self.routes.get_key_value(name))
+        self.routes_of_parent
+            .get(parent)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.routes.get_key_value(name))
     }
 
     /// The EndpointSlices that name a Service.
@@ -127,11 +132,18 @@ impl Index {
         &'a self,
         service: &ServiceName,
     ) -> impl Iterator<Item = (&'a SliceName, &'a Arc<EndpointSlice>)> {
-        self.slices_of_service.get(service).into_iter().flatten().filter_map(|name| self.slices.get_key_value(name))
+        self.slices_of_service
+            .get(service)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.slices.get_key_value(name))
     }
 
     /// The Workloads a Service selects.
-    pub(super) fn selected<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Arc<WorkloadEntry>> {
+    pub(super) fn selected<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Iterator<Item = &'a Arc<WorkloadEntry>> {
         let namespace = &service.name.namespace;
         within(&self.workloads, namespace, first_workload(namespace), |name| &name.namespace)
             .map(|(_, entry)| entry)
@@ -139,14 +151,22 @@ impl Index {
     }
 
     /// The Services that select a Workload.
-    pub(super) fn selecting<'a>(&'a self, entry: &'a WorkloadEntry) -> impl Iterator<Item = &'a Arc<Service>> {
+    pub(super) fn selecting<'a>(
+        &'a self,
+        entry: &'a WorkloadEntry,
+    ) -> impl Iterator<Item = &'a Arc<Service>> {
         let namespace = &entry.workload.name.namespace;
         within(&self.services, namespace, first_service(namespace), |name| &name.namespace)
             .map(|(_, service)| service)
             .filter(|service| service.selects(&entry.workload.metadata.labels))
     }
 
-    fn apply_service(&mut self, name: ServiceName, service: Option<Arc<Service>>, dirty: &mut BTreeSet<Dirty>) {
+    fn apply_service(
+        &mut self,
+        name: ServiceName,
+        service: Option<Arc<Service>>,
+        dirty: &mut BTreeSet<Dirty>,
+    ) {
         let old = replace(&mut self.services, &name, service.clone());
         for service in [old, service].into_iter().flatten() {
             dirty.extend(self.selected(&service).map(|entry| Dirty::Workload(entry.workload.name.clone())));
@@ -194,7 +214,12 @@ impl Index {
         dirty.insert(Dirty::Route(name));
     }
 
-    fn apply_slice(&mut self, name: SliceName, slice: Option<Arc<EndpointSlice>>, dirty: &mut BTreeSet<Dirty>) {
+    fn apply_slice(
+        &mut self,
+        name: SliceName,
+        slice: Option<Arc<EndpointSlice>>,
+        dirty: &mut BTreeSet<Dirty>,
+    ) {
         let old = replace(&mut self.slices, &name, slice.clone());
         for (slice, links) in [(&old, Link::Cut), (&slice, Link::Made)] {
             let Some(slice) = slice else { continue };
@@ -255,7 +280,10 @@ fn within<'a, K: Ord, V>(
     first: Option<K>,
     of: impl Fn(&K) -> &Namespace + 'a,
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
-    first.into_iter().flat_map(move |first| map.range(first..)).take_while(move |(key, _)| of(key) == namespace)
+    first
+        .into_iter()
+        .flat_map(move |first| map.range(first..))
+        .take_while(move |(key, _)| of(key) == namespace)
 }
 
 /// Names are ordered by namespace first; `0` is before or equal to every name's start but other digits and letters.

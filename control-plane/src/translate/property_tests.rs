@@ -17,9 +17,15 @@ fn compile(index: &Index, dirty: &Dirty, results: &mut Results) {
         None => drop(results.remove(&name)),
     };
     match dirty {
-        Dirty::Service(name) => put(format!("service {name}"), compile_service(index, name).map(|it| format!("{it:?}"))),
-        Dirty::Workload(name) => put(format!("workload {name}"), compile_workload(index, name).map(|it| format!("{it:?}"))),
-        Dirty::Route(name) => put(format!("route {name}"), compile_route_status(index, name).map(|it| format!("{it:?}"))),
+        Dirty::Service(name) => {
+            put(format!("service {name}"), compile_service(index, name).map(|it| format!("{it:?}")))
+        }
+        Dirty::Workload(name) => {
+            put(format!("workload {name}"), compile_workload(index, name).map(|it| format!("{it:?}")))
+        }
+        Dirty::Route(name) => {
+            put(format!("route {name}"), compile_route_status(index, name).map(|it| format!("{it:?}")))
+        }
         Dirty::Endpoints(name) => {
             let endpoints = Some(compile_endpoints(index, name)).filter(|it| !it.is_empty());
             put(format!("endpoints {name}"), endpoints.map(|it| format!("{it:?}")));
@@ -94,14 +100,13 @@ fn route() -> impl Strategy<Value = Value> {
             json!({"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": backends})
         },
     );
-    (0usize..2, 0usize..3, proptest::collection::vec(parent, 1..3), proptest::collection::vec(rule, 1..3)).prop_map(
-        |(namespace, name, mut parents, rules)| {
+    (0usize..2, 0usize..3, proptest::collection::vec(parent, 1..3), proptest::collection::vec(rule, 1..3))
+        .prop_map(|(namespace, name, mut parents, rules)| {
             parents.dedup();
             json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
                    "metadata": {"namespace": NAMESPACES[namespace], "name": format!("r{name}")},
                    "spec": {"parentRefs": parents, "rules": rules}})
-        },
-    )
+        })
 }
 
 fn slice() -> impl Strategy<Value = Value> {
@@ -156,9 +161,12 @@ fn the_objects_of_the_property_are_valid() {
     for strategy in [service().boxed(), workload().boxed(), route().boxed(), slice().boxed()] {
         for _ in 0..20 {
             let value = strategy.new_tree(&mut runner).unwrap().current();
-            let kind =
-                Kind::from_api_version_kind(value["apiVersion"].as_str().unwrap(), value["kind"].as_str().unwrap());
-            Object::from_json(kind.unwrap(), value.clone()).unwrap_or_else(|found| panic!("{value}: {found:?}"));
+            let kind = Kind::from_api_version_kind(
+                value["apiVersion"].as_str().unwrap(),
+                value["kind"].as_str().unwrap(),
+            );
+            Object::from_json(kind.unwrap(), value.clone())
+                .unwrap_or_else(|found| panic!("{value}: {found:?}"));
         }
     }
 }

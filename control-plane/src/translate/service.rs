@@ -19,11 +19,18 @@ pub fn compile_service(index: &Index, name: &ServiceName) -> Option<resource::Se
     Some(resource::Service { name: name.clone(), ports })
 }
 
-fn compile_port(index: &Index, service: &written::Service, port: &written::ServicePort) -> resource::ServicePort {
+fn compile_port(
+    index: &Index,
+    service: &written::Service,
+    port: &written::ServicePort,
+) -> resource::ServicePort {
     let mut rules = Vec::new();
     let mut ranked = Vec::new();
     let attached: Vec<(&RouteName, &Arc<HttpRoute>)> = if has_routes(port) {
-        index.routes_attached(&service.name).filter(|(name, route)| attaches(name, route, service, port)).collect()
+        index
+            .routes_attached(&service.name)
+            .filter(|(name, route)| attaches(name, route, service, port))
+            .collect()
     } else {
         Vec::new()
     };

@@ -29,12 +29,7 @@ pub fn compile_workload(index: &Index, name: &WorkloadName) -> Option<Workload> 
             AppProtocol::Detect => agreed.unwrap_or_default(),
             known @ (AppProtocol::Http | AppProtocol::H2c | AppProtocol::Grpc | AppProtocol::Tcp) => known,
         };
-        WorkloadPort {
-            port: port.port,
-            name: port.name.clone().unwrap_or_default(),
-            app_protocol,
-            services,
-        }
+        WorkloadPort { port: port.port, name: port.name.clone().unwrap_or_default(), app_protocol, services }
     });
     Some(Workload {
         name: name.clone(),

@@ -85,9 +85,10 @@ fn subscribing(url: &str, names: &[&str]) -> DeltaDiscoveryRequest {
 fn told(response: &DeltaDiscoveryResponse) -> Vec<String> {
     let resources = response.resources.iter().map(|r| format!("+{}", r.name));
     let removed = response.removed_resources.iter().map(|name| format!("-{name}"));
-    let errors = response.resource_errors.iter().map(|e| {
-        format!("!{}", e.resource_name.as_ref().map(|n| n.name.as_str()).unwrap_or_default())
-    });
+    let errors = response
+        .resource_errors
+        .iter()
+        .map(|e| format!("!{}", e.resource_name.as_ref().map(|n| n.name.as_str()).unwrap_or_default()));
     resources.chain(removed).chain(errors).collect()
 }
 
@@ -208,7 +209,10 @@ fn a_refused_version_is_not_sent_again_until_it_changes() {
         ..Default::default()
     });
     let nack = requested.nack.expect("the refusal is reported");
-    assert_eq!((nack.resources, nack.message.as_str()), (vec!["shop/orders".to_owned()], "field `ports`: no"));
+    assert_eq!(
+        (nack.resources, nack.message.as_str()),
+        (vec!["shop/orders".to_owned()], "field `ports`: no")
+    );
     stream.put(ResourceType::Service, "shop/web", "other");
     assert!(stream.is_silent());
     assert_eq!(stream.session.applied(), Revision(0), "a refused state is not applied");
@@ -235,8 +239,9 @@ fn a_stale_nonce_acknowledges_nothing_but_its_subscriptions_count() {
 #[test]
 fn a_resumed_stream_hears_only_what_differs() {
     let mut stream = shop();
-    let version =
-        |kind, name: &str, s: &Stream| s.world.get(kind, name).map(|e| e.version.to_string()).unwrap_or_default();
+    let version = |kind, name: &str, s: &Stream| {
+        s.world.get(kind, name).map(|e| e.version.to_string()).unwrap_or_default()
+    };
     let mut request = subscribing(SERVICE, &["shop/orders", "shop/web", "shop/gone"]);
     request.initial_resource_versions = [
         ("shop/orders".to_owned(), version(ResourceType::Service, "shop/orders", &stream)),
@@ -316,11 +321,8 @@ fn an_unknown_type_is_answered_and_the_stream_lives_on() {
     let reply = stream.ask(subscribing(cluster, &["x"])).reply.expect("an answer");
     assert_eq!(reply.type_url, cluster);
     assert!(sentence(&reply).1.starts_with(&format!("`{cluster}` is not served here; these are: ")));
-    let ack = DeltaDiscoveryRequest {
-        type_url: cluster.into(),
-        response_nonce: reply.nonce,
-        ..Default::default()
-    };
+    let ack =
+        DeltaDiscoveryRequest { type_url: cluster.into(), response_nonce: reply.nonce, ..Default::default() };
     assert!(stream.ask(ack).reply.is_none(), "an ACK is not answered: no endless exchange");
     stream.subscribe(SERVICE, &["shop/orders"]);
     assert_eq!(stream.exchange(), ["+shop/orders"]);
@@ -377,8 +379,16 @@ fn names_that_cannot_be_are_refused_each_with_its_rule() {
     for (url, name, rule) in [
         (SERVICE, "orders", "`orders` is not a service name: it must have the form `namespace/name`"),
         (SERVICE, "*", "there is no wildcard here: subscribe to the names that are needed"),
-        (ENDPOINT, "shop/orders", "`shop/orders` is not an endpoint's name: it must have the form `namespace/service/*`"),
-        (BUNDLE, "A", "`A` is not a trust domain: only lower-case letters, digits, `.`, `-` and `_` may stand in it"),
+        (
+            ENDPOINT,
+            "shop/orders",
+            "`shop/orders` is not an endpoint's name: it must have the form `namespace/service/*`",
+        ),
+        (
+            BUNDLE,
+            "A",
+            "`A` is not a trust domain: only lower-case letters, digits, `.`, `-` and `_` may stand in it",
+        ),
     ] {
         stream.subscribe(url, &[name]);
         let response = stream.hear();

@@ -277,10 +277,7 @@ impl Subscriptions {
         draft.bytes += size_of(name, encoded);
         draft.resources.push(wire::Resource {
             version: encoded.version.to_string(),
-            resource: Some(Any {
-                type_url: self.kind.type_url().to_owned(),
-                value: encoded.bytes.to_vec(),
-            }),
+            resource: Some(Any { type_url: self.kind.type_url().to_owned(), value: encoded.bytes.to_vec() }),
             name: name.to_string(),
             aliases: Vec::new(),
         });
@@ -306,7 +303,9 @@ impl Subscriptions {
 
     /// The `namespace/service` of an endpoint or of a collection; nothing for other types.
     fn service_of<'a>(&self, name: &'a str) -> Option<&'a str> {
-        (self.kind == ResourceType::Endpoint).then(|| name.rsplit_once('/').map(|(service, _)| service)).flatten()
+        (self.kind == ResourceType::Endpoint)
+            .then(|| name.rsplit_once('/').map(|(service, _)| service))
+            .flatten()
     }
 
     fn is_covered(&self, name: &str) -> bool {
