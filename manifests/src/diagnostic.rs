@@ -252,7 +252,8 @@ pub(crate) struct Report {
 impl Report {
     /// Adds one, unless it is the echo of a field already found to be missing, unknown or of a wrong type.
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        let echoes = |earlier: &Diagnostic| earlier.is_structural() && earlier.path.is_start_of(&diagnostic.path);
+        let echoes =
+            |earlier: &Diagnostic| earlier.is_structural() && earlier.path.is_start_of(&diagnostic.path);
         if !self.found.iter().any(echoes) {
             self.found.push(diagnostic);
         }

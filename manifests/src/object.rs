@@ -104,7 +104,11 @@ impl Object {
 /// The object's own word on what it is, for diagnostics.
 pub(crate) fn subject(kind: Kind, value: &Value) -> Subject {
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    Subject { kind: kind.name().to_owned(), namespace: text("/metadata/namespace"), name: text("/metadata/name") }
+    Subject {
+        kind: kind.name().to_owned(),
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name"),
+    }
 }
 
 fn bounds(value: &Value) -> Result<(), Diagnostic> {
@@ -147,35 +151,36 @@ fn envelope(kind: Kind, value: &Value, report: &mut Report) {
 fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
     match kind {
         Kind::Namespace => {
-            decode(kind, value, report).and_then(|it| check::plain::namespace(it, report)).map(Object::Namespace)
+            decode(value, report).and_then(|it| check::plain::namespace(it, report)).map(Object::Namespace)
         }
         Kind::Service => {
-            decode(kind, value, report).and_then(|it| check::service::read(&it, report)).map(Object::Service)
+            decode(value, report).and_then(|it| check::service::read(&it, report)).map(Object::Service)
         }
         Kind::Secret => {
-            decode(kind, value, report).and_then(|it| check::plain::secret(it, report)).map(Object::Secret)
+            decode(value, report).and_then(|it| check::plain::secret(it, report)).map(Object::Secret)
         }
         Kind::ConfigMap => {
-            decode(kind, value, report).and_then(|it| check::plain::config_map(it, report)).map(Object::ConfigMap)
+            decode(value, report).and_then(|it| check::plain::config_map(it, report)).map(Object::ConfigMap)
         }
         Kind::EndpointSlice => {
-            decode(kind, value, report).and_then(|it| check::slice::read(&it, report)).map(Object::EndpointSlice)
+            decode(value, report).and_then(|it| check::slice::read(&it, report)).map(Object::EndpointSlice)
         }
         Kind::Workload => {
-            decode(kind, value, report).and_then(|it| check::workload::read(&it, report)).map(Object::Workload)
+            decode(value, report).and_then(|it| check::workload::read(&it, report)).map(Object::Workload)
         }
         Kind::HttpRoute => {
-            decode(kind, value, report).and_then(|it| check::route::read(&it, report)).map(Object::HttpRoute)
+            decode(value, report).and_then(|it| check::route::read(&it, report)).map(Object::HttpRoute)
         }
     }
 }
 
 /// Reads the value as the type that holds the kind. [`check::structure`] has reported what it could; what only the
 /// type itself knows, such as base64 and timestamps, is found here.
-fn decode<T: DeserializeOwned>(kind: Kind, mut value: Value, report: &mut Report) -> Option<T> {
+fn decode<T: DeserializeOwned>(mut value: Value, report: &mut Report) -> Option<T> {
     if let Some(fields) = value.as_object_mut() {
-        fields.insert("apiVersion".to_owned(), Value::from(kind.api_version()));
-        fields.insert("kind".to_owned(), Value::from(kind.name()));
+        // Judged already, and not every type has fields for them.
+        fields.remove("apiVersion");
+        fields.remove("kind");
         fields.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
     }
     let had_errors = report.has_errors();

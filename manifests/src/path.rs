@@ -34,6 +34,12 @@ impl FieldPath {
         self.then(Step::Index(place))
     }
 
+    /// This path, and then `inside`.
+    #[must_use]
+    pub fn join(&self, inside: &Self) -> Self {
+        Self(self.0.iter().chain(&inside.0).cloned().collect())
+    }
+
     /// The steps from the object to the field.
     pub fn steps(&self) -> &[Step] {
         &self.0
@@ -84,7 +90,9 @@ impl fmt::Display for FieldPath {
         for (place, step) in self.0.iter().enumerate() {
             match step {
                 Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Field(key) if key.is_empty() || key.contains(['.', '[', ']', '/']) => write!(f, "[{key}]")?,
+                Step::Field(key) if key.is_empty() || key.contains(['.', '[', ']', '/']) => {
+                    write!(f, "[{key}]")?
+                }
                 Step::Field(key) if place == 0 => f.write_str(key)?,
                 Step::Field(key) => write!(f, ".{key}")?,
             }
@@ -118,7 +126,9 @@ mod tests {
 
     #[test]
     fn a_torn_path_is_read_as_far_as_it_goes() {
-        for (text, shown) in [("spec..x", "spec.x"), ("spec[0", "spec[0]"), (".a", "a"), ("a[\"b.c\"]", "a[b.c]")] {
+        for (text, shown) in
+            [("spec..x", "spec.x"), ("spec[0", "spec[0]"), (".a", "a"), ("a[\"b.c\"]", "a[b.c]")]
+        {
             assert_eq!(FieldPath::parse(text).to_string(), shown);
         }
     }

@@ -91,7 +91,8 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>, path: &FieldPath, 
         check_key(key, &path, report);
         if !text.is_empty() && !is_qualified(text) {
             let message = format!("`{text}` is not the value of a label");
-            let mend = "use at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends";
+            let mend =
+                "use at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends";
             report.error(Code::BadLabel, path, message, mend);
         }
     }
@@ -107,7 +108,12 @@ fn check_key(key: &str, path: &FieldPath, report: &mut Report) {
     } else {
         return;
     };
-    report.error(Code::BadLabel, path.clone(), format!("`{key}` is not the key of a label or annotation"), broken);
+    report.error(
+        Code::BadLabel,
+        path.clone(),
+        format!("`{key}` is not the key of a label or annotation"),
+        broken,
+    );
 }
 
 /// Kubernetes' "qualified name" without its prefix.

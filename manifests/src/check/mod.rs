@@ -6,7 +6,10 @@ pub(crate) mod plain;
 pub(crate) mod route;
 pub(crate) mod route_match;
 pub(crate) mod service;
+pub(crate) mod set;
 pub(crate) mod slice;
 pub(crate) mod structure;
 pub(crate) mod value;
 pub(crate) mod workload;
+
+pub use set::{Completeness, check};

@@ -30,9 +30,14 @@ pub(crate) fn read(given: &gateway::HttpRoute, report: &mut Report) -> Option<Ht
     let own = metadata.as_ref().and_then(|metadata| metadata.namespace.clone());
     let namespace = own.clone().or_else(|| metadata::DEFAULT_NAMESPACE.parse().ok())?;
     let (path, spec) = (FieldPath::of("spec"), &given.spec);
-    let hostnames = hostnames(spec.hostnames.as_deref().unwrap_or_default(), &path.field("hostnames"), report);
-    let parents =
-        parents(spec.parent_refs.as_deref().unwrap_or_default(), &namespace, &path.field("parentRefs"), report);
+    let hostnames =
+        hostnames(spec.hostnames.as_deref().unwrap_or_default(), &path.field("hostnames"), report);
+    let parents = parents(
+        spec.parent_refs.as_deref().unwrap_or_default(),
+        &namespace,
+        &path.field("parentRefs"),
+        report,
+    );
     let given_rules = spec.rules.as_deref().unwrap_or_default();
     let path = path.field("rules");
     value::at_most(RULES_MAX, given_rules.len(), &path, report);
@@ -158,7 +163,11 @@ fn rule(given: &gateway::HttpRouteRules, own: &Namespace, path: &FieldPath, repo
     let (request_timeout, backend_request_timeout) = timeouts(given.timeouts.as_ref(), path, report);
     Rule {
         name: given.name.clone(),
-        matches: route_match::read(given.matches.as_deref().unwrap_or_default(), &path.field("matches"), report),
+        matches: route_match::read(
+            given.matches.as_deref().unwrap_or_default(),
+            &path.field("matches"),
+            report,
+        ),
         backends,
         request_timeout,
         backend_request_timeout,
@@ -191,10 +200,13 @@ fn backends(
         let weight = given.weight.map_or(Some(1), |weight| {
             value::within(0, WEIGHT_MAX, weight.into(), path.field("weight"), report)
         });
-        let (group, kind) = (given.group.as_deref().unwrap_or_default(), given.kind.as_deref().unwrap_or("Service"));
+        let (group, kind) =
+            (given.group.as_deref().unwrap_or_default(), given.kind.as_deref().unwrap_or("Service"));
         if !matches!((group, kind), ("" | "core", "Service")) {
-            let message = format!("the mesh does not send requests to the kind `{kind}` of the group \"{group}\"");
-            unsupported.push(Diagnostic::warning(Code::Unsupported, path, message).mend("refer to a Service"));
+            let message =
+                format!("the mesh does not send requests to the kind `{kind}` of the group \"{group}\"");
+            unsupported
+                .push(Diagnostic::warning(Code::Unsupported, path, message).mend("refer to a Service"));
             continue;
         }
         let service = value::name(&given.name, path.field("name"), report);
@@ -254,7 +266,9 @@ fn retry(given: &gateway::HttpRouteRulesRetry, path: &FieldPath, report: &mut Re
         }
     }
     let attempts = given.attempts.unwrap_or(1);
-    let attempts = value::within(0, ATTEMPTS_MAX, attempts, path.field("attempts"), report).unwrap_or_default();
-    let backoff = given.backoff.as_ref().and_then(|text| value::duration(text, path.field("backoff"), report));
+    let attempts =
+        value::within(0, ATTEMPTS_MAX, attempts, path.field("attempts"), report).unwrap_or_default();
+    let backoff =
+        given.backoff.as_ref().and_then(|text| value::duration(text, path.field("backoff"), report));
     Retry { codes, attempts: u32::try_from(attempts).unwrap_or_default(), backoff }
 }

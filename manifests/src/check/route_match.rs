@@ -35,12 +35,14 @@ pub(crate) fn read(
             is_regex: param.r#type == Some(gateway::HttpRouteRulesMatchesQueryParamsType::RegularExpression),
         });
         let headers = conditions(headers.collect(), Names::Headers, &path.field("headers"), report);
-        let query_params = conditions(params.collect(), Names::QueryParams, &path.field("queryParams"), report);
+        let query_params =
+            conditions(params.collect(), Names::QueryParams, &path.field("queryParams"), report);
         let method = given.method.as_ref().map(|method| method_name(method).to_owned());
         read.push(Match { path: pattern.flatten().unwrap_or_default(), method, headers, query_params });
     }
     if read.is_empty() {
-        let everything = Match { path: PathPattern::default(), method: None, headers: vec![], query_params: vec![] };
+        let everything =
+            Match { path: PathPattern::default(), method: None, headers: vec![], query_params: vec![] };
         read.push(everything);
     }
     read
@@ -90,13 +92,19 @@ enum Names {
     QueryParams,
 }
 
-fn conditions(given: Vec<Condition<'_>>, names: Names, path: &FieldPath, report: &mut Report) -> Vec<NamedPattern> {
+fn conditions(
+    given: Vec<Condition<'_>>,
+    names: Names,
+    path: &FieldPath,
+    report: &mut Report,
+) -> Vec<NamedPattern> {
     value::at_most(CONDITIONS_MAX, given.len(), path, report);
     let (mut seen, mut read) = (BTreeMap::new(), Vec::new());
     for (place, given) in given.into_iter().enumerate() {
         let path = path.index(place);
         check_name(given.name, names, &path.field("name"), report);
-        let name = if names == Names::Headers { given.name.to_ascii_lowercase() } else { given.name.to_owned() };
+        let name =
+            if names == Names::Headers { given.name.to_ascii_lowercase() } else { given.name.to_owned() };
         if let Some(earlier) = seen.insert(name.clone(), place) {
             let message = format!("the condition at place {earlier} has the same name");
             let mend = "keep one: a regular expression can say both";

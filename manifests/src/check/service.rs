@@ -52,7 +52,12 @@ fn check_type(spec: &core::ServiceSpec, path: &FieldPath, report: &mut Report) -
             false
         }
         Some(other) => {
-            report.error(Code::BadValue, path, format!("`{other}` is not a type of Service"), choice(other, &TYPES));
+            report.error(
+                Code::BadValue,
+                path,
+                format!("`{other}` is not a type of Service"),
+                choice(other, &TYPES),
+            );
             true
         }
     }
@@ -69,7 +74,8 @@ fn cluster_ips(spec: &core::ServiceSpec, path: &FieldPath, report: &mut Report) 
     let mut all = Vec::new();
     let single = spec.cluster_ip.iter().map(|text| (path.field("clusterIP"), text));
     let many = spec.cluster_ips.iter().flatten().enumerate();
-    for (path, text) in single.chain(many.map(|(place, text)| (path.field("clusterIPs").index(place), text))) {
+    for (path, text) in single.chain(many.map(|(place, text)| (path.field("clusterIPs").index(place), text)))
+    {
         if text.is_empty() || text == "None" {
             continue;
         }
@@ -95,7 +101,8 @@ fn ports(given: &[core::ServicePort], path: &FieldPath, report: &mut Report) -> 
         check_name(name, given.len(), place, &mut names, &path.field("name"), report);
         let number = value::port(port.port, path.field("port"), report);
         let target = target(port, number, &path.field("targetPort"), report);
-        let app_protocol = value::app_protocol(port.app_protocol.as_deref(), path.field("appProtocol"), report);
+        let app_protocol =
+            value::app_protocol(port.app_protocol.as_deref(), path.field("appProtocol"), report);
         if check_protocol(protocol, path.field("protocol"), report)
             && let (Some(port), Some(target)) = (number, target)
         {

@@ -114,7 +114,12 @@ fn address(text: &str, expected: AddressType, path: FieldPath, report: &mut Repo
     };
     if !is_expected {
         let message = format!("`{text}` is not an {name} address, as `addressType` promises");
-        report.error(Code::BadAddress, path, message, "put addresses of the other family into a slice of their own");
+        report.error(
+            Code::BadAddress,
+            path,
+            message,
+            "put addresses of the other family into a slice of their own",
+        );
         return None;
     }
     Some(address)
@@ -153,9 +158,11 @@ fn ports(given: &[discovery::EndpointPort], path: &FieldPath, report: &mut Repor
             let message = format!("the port at place {earlier} has the same name");
             report.error(Code::DuplicateEntry, path.field("name"), message, "rename one of them");
         }
-        let app_protocol = value::app_protocol(port.app_protocol.as_deref(), path.field("appProtocol"), report);
+        let app_protocol =
+            value::app_protocol(port.app_protocol.as_deref(), path.field("appProtocol"), report);
         let Some(number) = port.port else {
-            let message = "a port without a number stands for all ports, which the mesh does not do: it is left out";
+            let message =
+                "a port without a number stands for all ports, which the mesh does not do: it is left out";
             report.warning(Code::Unsupported, path.field("port"), message, "write the number");
             continue;
         };

@@ -57,7 +57,9 @@ fn check_object(schema: &Value, value: &mut Value, path: &FieldPath, report: &mu
         };
         report.error(Code::UnknownField, path.field(&name), "there is no such field", mend);
     }
-    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    for name in
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    {
         let Some(schema) = properties.get(name).map(inner) else { continue };
         // A list that is not given is an empty one.
         if fields.contains_key(name) || schema.get("type").and_then(Value::as_str) == Some("array") {
@@ -90,7 +92,12 @@ fn check_integer(schema: &Value, value: &mut Value, path: &FieldPath, report: &m
         Some(number) => {
             *value = filler(schema);
             let message = format!("{number} is out of bounds");
-            report.error(Code::WrongType, path.clone(), message, format!("choose one from {least} to {most}"));
+            report.error(
+                Code::WrongType,
+                path.clone(),
+                message,
+                format!("choose one from {least} to {most}"),
+            );
         }
         None => wrong_type("a whole number", schema, value, path, report),
     }
@@ -115,8 +122,10 @@ fn check_choice(choices: &[&Value], value: &mut Value, path: &FieldPath, report:
 fn wrong_type(expected: &str, schema: &Value, value: &mut Value, path: &FieldPath, report: &mut Report) {
     let message = format!("it must be {expected}, and is {}", shown(value));
     let mend = match (expected, &*value) {
-        ("a text", Value::Bool(_) | Value::Number(_)) => format!("put it in quotes: \"{}\"", plain(value)),
-        ("a whole number", Value::String(text)) if text.parse::<i64>().is_ok() => "take the quotes away".to_owned(),
+        ("a text", Value::Bool(_) | Value::Number(_)) => "put it in quotes".to_owned(),
+        ("a whole number", Value::String(text)) if text.parse::<i64>().is_ok() => {
+            "take the quotes away".to_owned()
+        }
         ("true or false", Value::String(text)) if ["true", "false"].contains(&text.as_str()) => {
             "take the quotes away".to_owned()
         }

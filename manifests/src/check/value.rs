@@ -29,7 +29,8 @@ pub(crate) fn name<T: std::str::FromStr<Err = NameError>>(
 
 /// The name someone meant who wrote capitals or underscores.
 fn mended(text: &str) -> Option<String> {
-    let plain: String = text.to_lowercase().chars().map(|c| if c == '_' || c == ' ' { '-' } else { c }).collect();
+    let plain: String =
+        text.to_lowercase().chars().map(|c| if c == '_' || c == ' ' { '-' } else { c }).collect();
     let plain = plain.trim_matches('-');
     (!plain.is_empty() && plain != text).then(|| plain.to_owned())
 }
@@ -68,7 +69,12 @@ pub(crate) fn address(text: &str, path: FieldPath, report: &mut Report) -> Optio
         Err(_) if text.parse::<std::net::SocketAddr>().is_ok() => "leave the port out",
         Err(_) => "write an IPv4 or IPv6 address; host names are not resolved here",
     };
-    report.error(Code::BadAddress, path, format!("`{text}` is not an IP address to reach something at"), mend);
+    report.error(
+        Code::BadAddress,
+        path,
+        format!("`{text}` is not an IP address to reach something at"),
+        mend,
+    );
     None
 }
 
@@ -109,7 +115,13 @@ pub(crate) fn at_most(most: usize, length: usize, path: &FieldPath, report: &mut
 }
 
 /// A number that must be within bounds.
-pub(crate) fn within(least: i64, most: i64, number: i64, path: FieldPath, report: &mut Report) -> Option<i64> {
+pub(crate) fn within(
+    least: i64,
+    most: i64,
+    number: i64,
+    path: FieldPath,
+    report: &mut Report,
+) -> Option<i64> {
     if (least..=most).contains(&number) {
         return Some(number);
     }

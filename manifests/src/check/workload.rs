@@ -35,7 +35,8 @@ pub(crate) fn read(given: &WorkloadManifest, report: &mut Report) -> Option<Work
     let metadata = metadata?;
     let name = WorkloadName::new(metadata.namespace.clone()?, metadata.name.parse().ok()?);
     let conditions = given.status.iter().flat_map(|status| &status.conditions);
-    let ready = conditions.filter(|condition| condition.type_ == READY).map(|ready| ready.status == "True").last();
+    let ready =
+        conditions.filter(|condition| condition.type_ == READY).map(|ready| ready.status == "True").last();
     Some(Workload {
         metadata,
         name,
@@ -76,7 +77,12 @@ fn ports(given: &[WorkloadPortSpec], path: &FieldPath, report: &mut Report) -> V
             None => AppProtocol::Detect,
             Some(Ok(protocol)) => protocol,
             Some(Err(error)) => {
-                report.error(Code::BadValue, path.field("appProtocol"), error.to_string(), "choose one of them");
+                report.error(
+                    Code::BadValue,
+                    path.field("appProtocol"),
+                    error.to_string(),
+                    "choose one of them",
+                );
                 continue;
             }
         };

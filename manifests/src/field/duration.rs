@@ -70,10 +70,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 /// is cut off, more than 99999 hours is written as 99999 hours.
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis().min(99_999 * 3_600_000);
-    let parts =
-        [(millis / 3_600_000, "h"), (millis / 60_000 % 60, "m"), (millis / 1000 % 60, "s"), (millis % 1000, "ms")];
-    let text: String =
-        parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}")).collect();
+    let parts = [
+        (millis / 3_600_000, "h"),
+        (millis / 60_000 % 60, "m"),
+        (millis / 1000 % 60, "s"),
+        (millis % 1000, "ms"),
+    ];
+    let text: String = parts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 

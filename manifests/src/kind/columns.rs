@@ -20,7 +20,8 @@ pub struct Column {
     pub priority: i32,
 }
 
-const NAME: Column = Column { format: "name", ..text("Name", "The name of the object, unique in its namespace") };
+const NAME: Column =
+    Column { format: "name", ..text("Name", "The name of the object, unique in its namespace") };
 const AGE: Column = text("Age", "How long ago the object was stored first");
 
 const fn text(name: &'static str, description: &'static str) -> Column {
@@ -127,12 +128,17 @@ impl Kind {
                 Value::from(condition(object.pointer("/status/conditions"), "Ready").unwrap_or("Unknown")),
                 or_none("/status/appliedRevision"),
                 age,
-                Value::from(joined(list(object, "/spec/ports").filter_map(|port| port.get("port")), "<none>")),
+                Value::from(joined(
+                    list(object, "/spec/ports").filter_map(|port| port.get("port")),
+                    "<none>",
+                )),
             ],
             Self::HttpRoute => vec![
                 name,
                 match object.pointer("/spec/hostnames") {
-                    Some(Value::Array(hosts)) if !hosts.is_empty() => Value::from(Value::from(hosts.clone()).to_string()),
+                    Some(Value::Array(hosts)) if !hosts.is_empty() => {
+                        Value::from(Value::from(hosts.clone()).to_string())
+                    }
                     Some(_) | None => Value::from(""),
                 },
                 age,
@@ -223,7 +229,10 @@ fn accepted(object: &Value) -> &'static str {
 
 fn condition<'a>(conditions: Option<&'a Value>, kind: &str) -> Option<&'a str> {
     let mut conditions = conditions?.as_array()?.iter();
-    conditions.find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))?.get("status")?.as_str()
+    conditions
+        .find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))?
+        .get("status")?
+        .as_str()
 }
 
 fn age(object: &Value, now: Timestamp) -> String {

@@ -155,9 +155,9 @@ impl Kind {
 
     /// The kind a URL names.
     pub fn from_api(group: &str, version: &str, plural: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| {
-            kind.group() == group && kind.version() == version && kind.plural() == plural
-        })
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.group() == group && kind.version() == version && kind.plural() == plural)
     }
 
     /// The kind a manifest names.
@@ -169,9 +169,11 @@ impl Kind {
     /// its group (`services`, `svc`, `httproutes.gateway.networking.k8s.io`).
     pub fn from_argument(text: &str) -> Option<Self> {
         let text = text.to_lowercase();
-        let (name, group) = text.split_once('.').map_or((text.as_str(), None), |(name, group)| (name, Some(group)));
+        let (name, group) =
+            text.split_once('.').map_or((text.as_str(), None), |(name, group)| (name, Some(group)));
         Self::ALL.into_iter().find(|kind| {
-            let named = kind.plural() == name || kind.singular() == name || kind.short_names().contains(&name);
+            let named =
+                kind.plural() == name || kind.singular() == name || kind.short_names().contains(&name);
             named && group.is_none_or(|group| group == kind.group())
         })
     }

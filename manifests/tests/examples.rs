@@ -1,0 +1,67 @@
+//! The examples are what users copy: each story loads without an error or a warning, and says what its comments say.
+
+use manifests::{Completeness, ManifestSet, Object, check, load};
+use std::path::Path;
+
+fn example(paths: &[&str]) -> ManifestSet {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut files = Vec::new();
+    for path in paths.iter().map(|path| root.join(path)) {
+        let mut found: Vec<_> = match path.is_dir() {
+            true => std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect(),
+            false => vec![path],
+        };
+        found.sort();
+        files.extend(
+            found
+                .into_iter()
+                .map(|file| (file.display().to_string(), std::fs::read_to_string(file).unwrap())),
+        );
+    }
+    load(files).unwrap_or_else(|found| {
+        panic!("{}", found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+fn clean(paths: &[&str]) -> ManifestSet {
+    let set = example(paths);
+    assert_eq!(set.warnings, []);
+    assert_eq!(check(&set, Completeness::Complete), []);
+    set
+}
+
+#[test]
+fn hello_is_complete() {
+    assert_eq!(clean(&["hello"]).manifests.len(), 3);
+}
+
+#[test]
+fn tcp_echo_is_complete_with_the_namespace() {
+    assert_eq!(clean(&["hello/namespace.yaml", "tcp-echo"]).manifests.len(), 2);
+}
+
+#[test]
+fn canary_shifts_by_weight_and_retries_twice() {
+    for (file, weights) in [("canary/route-90-10.yaml", [90, 10]), ("canary/route-50-50.yaml", [50, 50])] {
+        let set = clean(&["hello/namespace.yaml", "canary/services.yaml", file]);
+        let Some(Object::HttpRoute(route)) = set.manifests.last().map(|manifest| &manifest.object) else {
+            panic!("the route is the last object of {file}");
+        };
+        let rule = &route.rules[0];
+        let found: Vec<_> = rule.backends.iter().map(|backend| backend.weight).collect();
+        assert_eq!(found, weights);
+        let retry = rule.retry.as_ref().unwrap();
+        assert_eq!((retry.codes.as_slice(), retry.attempts), ([503].as_slice(), 2));
+    }
+}
+
+#[test]
+fn every_example_is_covered_by_a_story() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut stories: Vec<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    stories.sort();
+    assert_eq!(stories, ["canary", "hello", "tcp-echo"]);
+}
