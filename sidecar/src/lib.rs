@@ -2,11 +2,24 @@
 
 mod backoff;
 pub mod bootstrap;
+mod cluster;
+mod connect;
 mod control_plane;
+mod deadline;
 pub mod demand;
+mod detect;
+mod http;
 mod identity;
+mod inbound;
+mod limit;
+mod listen;
+mod outbound;
+mod pool;
 pub mod refusal;
 mod register;
+mod retry;
 pub mod route;
 pub mod snapshot;
+pub mod telemetry;
+pub mod worker;
 mod xds;

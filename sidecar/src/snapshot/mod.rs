@@ -4,8 +4,10 @@
 //! live in the workers and are carried over by name.
 
 mod build;
+mod current;
 
 pub use build::{CompileError, compile};
+pub(crate) use current::{Current, Pinned};
 
 use crate::route::RouteTable;
 use mesh_names::{AppProtocol, Port, ServiceName};

@@ -1,0 +1,243 @@
+//! One port of one service as one worker sees it: its endpoints with their load, the choice among them, and its retry
+//! budget. What enters is the snapshot's view, taken over when it changed; what leaves is a [`Picked`] endpoint. State
+//! is carried over by the endpoint's place, so that a change touches no request in flight. Who is ejected is
+//! `mesh_balance`'s business.
+
+mod load;
+
+pub(crate) use load::Load;
+
+use crate::connect::{Place, Security};
+use crate::deadline;
+use crate::pool::Origin;
+use crate::refusal::{Reason, Refusal};
+use crate::snapshot::{LastUsed, Pinned, ServiceState};
+use crate::telemetry::{Direction, LabelId};
+use crate::worker::Worker;
+use mesh_balance::{Balancer, Health, Nanos, RetryBudget, Slot};
+use mesh_names::{Port, ServiceName};
+use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// All clusters of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Clusters(RefCell<HashMap<(ServiceName, Port), Rc<Cluster>>>);
+
+/// One port of one service.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) service: ServiceName,
+    pub(crate) port: Port,
+    /// `namespace/name`, for metrics.
+    pub(crate) label: LabelId,
+    /// The generation of the snapshot that was taken over last; 0 for none.
+    generation: Cell<u64>,
+    endpoints: RefCell<Option<Arc<[Arc<Endpoint>]>>>,
+    last_used: RefCell<Option<Arc<LastUsed>>>,
+    balancer: RefCell<Balancer<Place>>,
+    /// Beside the balancer's slots.
+    members: RefCell<Vec<Option<Member>>>,
+    budget: RefCell<RetryBudget>,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    origin: Rc<Origin>,
+    peer: LabelId,
+}
+
+/// An endpoint chosen for one attempt.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    /// Where it is.
+    pub(crate) origin: Rc<Origin>,
+    /// Its SPIFFE ID, for metrics.
+    pub(crate) peer: LabelId,
+    /// Its place in the cluster, to be left out of the next attempt.
+    pub(crate) slot: Slot,
+    /// Its load while the attempt lasts.
+    pub(crate) load: Load,
+}
+
+/// What the snapshot says about a cluster.
+enum View {
+    Ready,
+    Asked,
+    Missing(Arc<str>),
+}
+
+impl Clusters {
+    /// The cluster of a service's port, made when it is first needed.
+    pub(crate) fn of(&self, worker: &Worker, service: &ServiceName, port: Port) -> Rc<Cluster> {
+        let mut clusters = self.0.borrow_mut();
+        let cluster = clusters.entry((service.clone(), port)).or_insert_with(|| {
+            Rc::new(Cluster {
+                service: service.clone(),
+                port,
+                label: worker.recorder.label(&service.to_string()),
+                generation: Cell::new(0),
+                endpoints: RefCell::default(),
+                last_used: RefCell::default(),
+                balancer: RefCell::new(Balancer::new()),
+                members: RefCell::default(),
+                budget: RefCell::new(RetryBudget::standard()),
+            })
+        });
+        cluster.clone()
+    }
+
+    /// Forgets clusters of services that the snapshot no longer has and no request holds.
+    pub(crate) fn sweep(&self, pinned: &Pinned) {
+        self.0.borrow_mut().retain(|(service, _), cluster| {
+            Rc::strong_count(cluster) > 1 || pinned.snapshot.service(service).is_some()
+        });
+    }
+}
+
+impl Cluster {
+    /// Waits until the endpoints are known, at most [`deadline::DISCOVERY`].
+    ///
+    /// # Errors
+    /// `unknown_host` in the control plane's words, `discovery_timeout`, or `not_ready`.
+    pub(crate) async fn ready(&self, worker: &Worker) -> Result<(), Refusal> {
+        let mut patience = None;
+        loop {
+            let changed = worker.current.changed();
+            let pinned = worker.current.pin();
+            match self.take_over(worker, &pinned) {
+                View::Ready => return Ok(()),
+                View::Missing(sentence) => {
+                    return Err(Refusal::because(Reason::UnknownHost, sentence.to_string()));
+                }
+                View::Asked => {}
+            }
+            worker.shared.config.demand.ask(&self.service);
+            let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
+            if tokio::time::timeout_at(until, changed).await.is_err() {
+                return Err(not_told(&pinned));
+            }
+        }
+    }
+
+    /// Takes over what the snapshot says, if it says anything new.
+    fn take_over(&self, worker: &Worker, pinned: &Pinned) -> View {
+        if self.generation.get() == pinned.generation {
+            return View::Ready;
+        }
+        let view = match pinned.snapshot.service(&self.service) {
+            None => return View::Asked,
+            Some(ServiceState::Missing(sentence)) => return View::Missing(sentence.clone()),
+            Some(ServiceState::Known(view)) if !view.endpoints_known => return View::Asked,
+            Some(ServiceState::Known(view)) => view,
+        };
+        self.generation.set(pinned.generation);
+        let mut endpoints = self.endpoints.borrow_mut();
+        if endpoints.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &view.endpoints)) {
+            self.rebuild(worker, &view.endpoints);
+            *endpoints = Some(view.endpoints.clone());
+        }
+        *self.last_used.borrow_mut() = Some(view.last_used.clone());
+        View::Ready
+    }
+
+    fn rebuild(&self, worker: &Worker, endpoints: &[Arc<Endpoint>]) {
+        let now = worker.nanos(Instant::now());
+        let places: Vec<(Place, Health)> =
+            endpoints.iter().filter_map(|e| Some((place(e, self.port)?, health(e.health)))).collect();
+        let mut balancer = self.balancer.borrow_mut();
+        let mut members = self.members.borrow_mut();
+        for slot in balancer.update(places.iter().cloned(), now) {
+            if let Some(member) = members.get_mut(slot.index()) {
+                *member = None;
+            }
+        }
+        for (place, _) in &places {
+            let Some(slot) = balancer.slot(place) else { continue };
+            if members.len() <= slot.index() {
+                members.resize(slot.index() + 1, None);
+            }
+            if let Some(member @ None) = members.get_mut(slot.index()) {
+                let peer = match &place.security {
+                    Security::Plaintext => LabelId::NONE,
+                    Security::MutualTls { identity, .. } => worker.recorder.label(&identity.to_string()),
+                };
+                *member = Some(Member { origin: worker.origins.at(place), peer });
+            }
+        }
+    }
+
+    /// Chooses an endpoint, if possible none of those tried. The cluster must be [`Cluster::ready`].
+    ///
+    /// # Errors
+    /// `no_endpoints` or `no_healthy_endpoint`.
+    pub(crate) fn pick(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        now: Instant,
+        tried: &[Slot],
+    ) -> Result<Picked, Refusal> {
+        let nanos = worker.nanos(now);
+        if let Some(last_used) = &*self.last_used.borrow() {
+            last_used.touch(nanos.0 / 1_000_000_000);
+        }
+        let pick = self.balancer.borrow_mut().pick(&mut *worker.rng(), nanos, tried);
+        let member = pick.and_then(|pick| self.members.borrow().get(pick.slot.index()).cloned().flatten());
+        let (Some(pick), Some(member)) = (pick, member) else {
+            let name = &self.service;
+            return Err(if self.balancer.borrow().is_empty() {
+                Refusal::because(
+                    Reason::NoEndpoints,
+                    format!("the service {name} has no endpoints on port {}", self.port),
+                )
+            } else {
+                Refusal::because(
+                    Reason::NoHealthyEndpoint,
+                    format!("no endpoint of the service {name} takes traffic"),
+                )
+            });
+        };
+        let load = Load::start(worker.clone(), self.clone(), pick.slot, nanos);
+        Ok(Picked { origin: member.origin, peer: member.peer, slot: pick.slot, load })
+    }
+
+    /// A request came in: it earns its share of a retry.
+    pub(crate) fn deposit(&self, now: Nanos) {
+        self.budget.borrow_mut().deposit(now);
+    }
+
+    /// Whether the budget allows a retry.
+    pub(crate) fn withdraw(&self, now: Nanos) -> bool {
+        self.budget.borrow_mut().withdraw(now)
+    }
+}
+
+/// Why nothing is known, after waiting for it.
+pub(crate) fn not_told(pinned: &Pinned) -> Refusal {
+    if pinned.snapshot.received { Reason::DiscoveryTimeout.into() } else { Reason::NotReady.into() }
+}
+
+/// Where requests to `endpoint` for the service's `port` go; nothing if it does not serve that port.
+fn place(endpoint: &Endpoint, port: Port) -> Option<Place> {
+    let target = endpoint.target_port(port)?;
+    let (number, security) = match &endpoint.transport {
+        Transport::Plaintext => (target, Security::Plaintext),
+        Transport::MutualTls { inbound_port, identity } => {
+            (*inbound_port, Security::MutualTls { identity: identity.clone(), port: target })
+        }
+    };
+    let address = SocketAddr::new(endpoint.address, number.number());
+    Some(Place { address, security, direction: Direction::Outbound })
+}
+
+fn health(health: EndpointHealth) -> Health {
+    match health {
+        EndpointHealth::Ready => Health::Ready,
+        EndpointHealth::NotReady => Health::NotReady,
+        EndpointHealth::Draining => Health::Draining,
+    }
+}

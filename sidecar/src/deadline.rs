@@ -1,0 +1,100 @@
+//! How long things may take. Each limit names the event that starts it and the event that ends it. A request has no
+//! timer unless its route asks for one.
+//!
+//! | limit | from | to | default |
+//! | --- | --- | --- | --- |
+//! | request | the last byte of the head | the last byte of the response | none |
+//! | attempt | the attempt's start | the last byte of the response | none |
+//! | [`CONNECT`] | SYN | the connection is open | 5 s |
+//! | [`HANDSHAKE`] | the first byte of TLS | its last | 10 s |
+//! | [`DISCOVERY`] | a service is asked for | the control plane has answered | 2 s |
+//! | [`PARTIAL`] | bytes that could be HTTP | more of them | 100 ms |
+
+use crate::refusal::Reason;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// From SYN to open. Envoy's default: three SYNs are sent within it.
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
+
+/// A whole handshake: one round trip and two signatures, with room for a machine that is starting.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// From asking for a service to the control plane's answer; a round trip, and a reconnect if need be.
+pub(crate) const DISCOVERY: Duration = Duration::from_secs(2);
+
+/// From bytes that could be the beginning of HTTP, on a port where anything may be spoken, to taking them for something
+/// else. A request line comes in one piece; a protocol that sends `PING` and waits is not kept waiting for long.
+pub(crate) const PARTIAL: Duration = Duration::from_millis(100);
+
+/// When a request, and one attempt of it, must be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Deadlines {
+    request: Option<Instant>,
+    attempt: Option<Duration>,
+}
+
+/// A point in time and what it means to miss it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) reason: Reason,
+}
+
+impl Deadlines {
+    /// Of a request whose head was complete at `started`.
+    pub(crate) fn new(started: Instant, request: Option<Duration>, attempt: Option<Duration>) -> Self {
+        Self { request: request.and_then(|limit| started.checked_add(limit)), attempt }
+    }
+
+    /// Of the attempt that starts now: the nearer of the two, since nested deadlines only shrink.
+    pub(crate) fn of_attempt(&self, now: Instant) -> Option<Deadline> {
+        let attempt = self.attempt.and_then(|limit| now.checked_add(limit));
+        match (self.request, attempt) {
+            (None, None) => None,
+            (Some(at), Some(attempt)) if attempt < at => {
+                Some(Deadline { at: attempt, reason: Reason::AttemptTimeout })
+            }
+            (Some(at), _) => Some(Deadline { at, reason: Reason::RequestTimeout }),
+            (None, Some(at)) => Some(Deadline { at, reason: Reason::AttemptTimeout }),
+        }
+    }
+
+    /// Whether waiting for `pause` leaves any time.
+    pub(crate) fn allow(&self, now: Instant, pause: Duration) -> bool {
+        self.request.is_none_or(|at| now + pause < at)
+    }
+}
+
+/// Runs `future` until the deadline, if there is one.
+pub(crate) async fn within<F: Future>(deadline: Option<Deadline>, future: F) -> Result<F::Output, Reason> {
+    match deadline {
+        None => Ok(future.await),
+        Some(Deadline { at, reason }) => tokio::time::timeout_at(at, future).await.map_err(|_elapsed| reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_nearer_deadline_counts() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let both = Deadlines::new(start, Some(second * 3), Some(second * 2));
+        let at = |offset: Duration| both.of_attempt(start + offset).unwrap();
+        assert_eq!(at(Duration::ZERO), Deadline { at: start + second * 2, reason: Reason::AttemptTimeout });
+        assert_eq!(at(second * 2), Deadline { at: start + second * 3, reason: Reason::RequestTimeout });
+        assert_eq!(Deadlines::new(start, None, None).of_attempt(start), None);
+        assert!(both.allow(start, second));
+        assert!(!both.allow(start + second * 2, second));
+    }
+
+    #[tokio::test]
+    async fn what_is_late_is_cut_with_the_deadlines_reason() {
+        let deadline = Deadline { at: Instant::now(), reason: Reason::RequestTimeout };
+        assert_eq!(within(Some(deadline), std::future::pending::<()>()).await, Err(Reason::RequestTimeout));
+        assert_eq!(within(None, async { 7 }).await, Ok(7));
+    }
+}

@@ -1,0 +1,220 @@
+//! Bodies on their way. Upwards a body is empty, streamed as it comes, or kept for another attempt; downwards it is the
+//! upstream's, or our own few words. The one downwards is where a request ends: when its last byte has passed, or when
+//! it is dropped, it hands back the connection, reports to the balancer and counts.
+
+use super::replay::{Attempt, DownstreamBroke};
+use crate::cluster::Load;
+use crate::deadline::Deadline;
+use crate::http::grpc;
+use crate::listen::activity::Busy;
+use crate::pool::Lease;
+use crate::refusal::Reason;
+use crate::telemetry::{Exchange, ServiceSeries};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::time::Sleep;
+
+/// What a body fails with.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request's body on its way up.
+#[derive(Debug)]
+pub(crate) enum UpBody {
+    /// There is none.
+    Empty,
+    /// As it comes; sent at most once.
+    Once(Incoming, Rc<ServiceSeries>),
+    /// Kept for another attempt.
+    Kept(Attempt, Rc<ServiceSeries>),
+}
+
+impl Body for UpBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (polled, series) = match self.get_mut() {
+            Self::Empty => return Poll::Ready(None),
+            Self::Once(body, series) => {
+                let broke = |error| BodyError::from(Box::new(DownstreamBroke(error)));
+                (Pin::new(body).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(broke))), series)
+            }
+            Self::Kept(body, series) => (Pin::new(body).poll_frame(cx), series),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            series.request_bytes.add(u64::try_from(data.len()).unwrap_or(0));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Once(body, _) => body.is_end_stream(),
+            Self::Kept(body, _) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Once(body, _) => body.size_hint(),
+            Self::Kept(body, _) => body.size_hint(),
+        }
+    }
+}
+
+/// A response's body on its way down.
+#[derive(Debug)]
+pub(crate) struct DownBody {
+    source: Source,
+    held: Held,
+    deadline: Option<(Pin<Box<Sleep>>, Reason)>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Upstream(Incoming),
+    Words(Option<Bytes>),
+}
+
+/// What a request holds until its end.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// What is counted at its end.
+    pub(crate) exchange: Option<Exchange>,
+    /// The connection it came over.
+    pub(crate) lease: Option<Lease>,
+    /// Its share of the endpoint's load.
+    pub(crate) load: Option<Load>,
+    /// The downstream connection's note that it is in use.
+    pub(crate) busy: Option<Busy>,
+}
+
+impl DownBody {
+    /// An upstream's body.
+    pub(crate) fn upstream(body: Incoming, held: Held, deadline: Option<Deadline>) -> Self {
+        let deadline = deadline.map(|d| (Box::pin(tokio::time::sleep_until(d.at)), d.reason));
+        let mut body = Self { source: Source::Upstream(body), held, deadline };
+        body.end_if_over();
+        body
+    }
+
+    /// Words of our own; none if empty.
+    pub(crate) fn words(words: Bytes) -> Self {
+        let words = Some(words).filter(|words| !words.is_empty());
+        Self { source: Source::Words(words), held: Held::default(), deadline: None }
+    }
+
+    /// Adds what is held until the end.
+    pub(crate) fn holding(mut self, held: Held) -> Self {
+        self.held = held;
+        self
+    }
+
+    fn end_if_over(&mut self) {
+        if self.is_end_stream() {
+            self.held.end(None);
+        }
+    }
+}
+
+impl Held {
+    /// The request is over: as it should be, or for `reason`.
+    fn end(&mut self, reason: Option<Reason>) {
+        if let Some(lease) = self.lease.take()
+            && reason.is_none()
+        {
+            lease.give_back();
+        }
+        if let Some(mut load) = self.load.take()
+            && reason.is_some_and(|reason| reason != Reason::DownstreamClosed)
+        {
+            load.failed();
+        }
+        if let Some(exchange) = self.exchange.take() {
+            exchange.finish(reason);
+        }
+        self.busy = None;
+    }
+}
+
+impl Body for DownBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some((sleep, reason)) = &mut this.deadline
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            let reason = *reason;
+            this.deadline = None;
+            this.held.end(Some(reason));
+            return Poll::Ready(Some(Err(reason.row().sentence.into())));
+        }
+        let polled = match &mut this.source {
+            Source::Words(words) => Poll::Ready(words.take().map(|words| Ok(Frame::data(words)))),
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+        };
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                this.held.end(None);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let reason = DownstreamBroke::is_cause_of(&error).unwrap_or(Reason::UpstreamReset);
+                this.held.end(Some(reason));
+                Poll::Ready(Some(Err(Box::new(error))))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(exchange) = &mut this.held.exchange {
+                    if let Some(data) = frame.data_ref() {
+                        exchange.sent(data.len());
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        exchange.grpc(grpc::status(trailers));
+                    }
+                }
+                this.end_if_over();
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Words(words) => words.is_none(),
+            Source::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Words(words) => {
+                SizeHint::with_exact(words.as_ref().map_or(0, |w| u64::try_from(w.len()).unwrap_or(0)))
+            }
+            Source::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for DownBody {
+    fn drop(&mut self) {
+        let reason = (!self.is_end_stream()).then_some(Reason::DownstreamClosed);
+        self.held.end(reason);
+    }
+}

@@ -1,0 +1,75 @@
+//! A refusal becomes an answer: for HTTP a status, the reason in a header and one sentence; for gRPC the same in its
+//! terms, an answer without messages (trailers-only) that every client turns into its own error.
+
+use super::body::DownBody;
+use super::grpc;
+use crate::refusal::{Reason, Refusal};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+/// The header that carries the reason of every answer a sidecar makes itself.
+pub(crate) const REASON: HeaderName = HeaderName::from_static("outrigger-reason");
+
+/// How the other side wants to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// A status and a sentence.
+    Http,
+    /// A gRPC status and message.
+    Grpc,
+}
+
+/// The answer.
+pub(crate) fn reply(refusal: &Refusal, style: Style) -> Response<DownBody> {
+    let row = refusal.reason.row();
+    let mut response = match style {
+        Style::Http => {
+            let mut sentence = refusal.sentence.clone().into_owned();
+            sentence.push('\n');
+            let mut response = Response::new(DownBody::words(Bytes::from(sentence)));
+            *response.status_mut() = StatusCode::from_u16(row.status).unwrap_or(StatusCode::BAD_GATEWAY);
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            response
+        }
+        Style::Grpc => {
+            let mut response = Response::new(DownBody::words(Bytes::new()));
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert(grpc::GRPC_STATUS, HeaderValue::from(row.grpc as u16));
+            let message = grpc::encode_message(&refusal.sentence);
+            if let Ok(message) = HeaderValue::from_maybe_shared(Bytes::from(message)) {
+                headers.insert(grpc::GRPC_MESSAGE, message);
+            }
+            response
+        }
+    };
+    response.headers_mut().insert(REASON, HeaderValue::from_static(row.word));
+    response
+}
+
+/// The reason in an answer that a peer's sidecar made, if it made it.
+pub(crate) fn reason_of(headers: &http::HeaderMap) -> Option<Reason> {
+    let word = headers.get(REASON)?;
+    Reason::ALL.into_iter().find(|reason| word.as_bytes() == reason.word().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_why_in_both_styles() {
+        let refusal = Refusal::because(Reason::UnknownHost, "no service `ordr\u{e9}s`");
+        let response = reply(&refusal, Style::Http);
+        assert_eq!(response.status(), 502);
+        assert_eq!(response.headers()[REASON], "unknown_host");
+        assert_eq!(reason_of(response.headers()), Some(Reason::UnknownHost));
+        let response = reply(&refusal, Style::Grpc);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[grpc::GRPC_STATUS], "14");
+        assert_eq!(response.headers()[grpc::GRPC_MESSAGE], "no service `ordr%C3%A9s`");
+    }
+}

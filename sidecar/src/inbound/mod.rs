@@ -1,0 +1,100 @@
+//! THE PAGE: from the mesh to the application, the steps in order.
+//!
+//! ```text
+//! accept ─> terminate ─> port ──h2, http/1.1──> normalise ─> vouch ─> forward ─> response
+//!           (mutual TLS)         └─outrigger-tcp──> tcp: connect ─> relay
+//! ```
+//! The handshake proves who the peer is; the server name says which of the application's ports it wants, the protocol
+//! agreed in the handshake says what flows. Everything after it is a few steps to a socket on this machine.
+
+mod forward;
+pub(crate) mod port;
+mod request;
+mod tcp;
+mod terminate;
+
+use crate::http::body::DownBody;
+use crate::http::normalise::normalise;
+use crate::limit::Permit;
+use crate::listen::accept;
+use crate::listen::activity::Activity;
+use crate::refusal::Refusal;
+use crate::telemetry::LabelId;
+use crate::worker::Worker;
+use http::header::HeaderName;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use mesh_mtls::Alpn;
+use mesh_names::SpiffeId;
+use port::InboundPort;
+use request::{Accepted, Exchanged};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Set between sidecars on requests that came as HTTP/1: an application whose port declares no protocol is asked in the
+/// one its caller used. Taken out before the application sees the request.
+pub(crate) const ORIGINAL_HTTP: HeaderName = HeaderName::from_static("outrigger-http");
+
+/// A connection from a peer, and what its requests need of it.
+pub(crate) struct Downstream {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) port: Rc<InboundPort>,
+    pub(crate) peer: LabelId,
+    /// `URI=spiffe://…`, as the application is told.
+    pub(crate) voucher: HeaderValue,
+    pub(crate) permit: Rc<Permit>,
+    pub(crate) activity: Rc<Activity>,
+}
+
+/// Takes connections from peers until the drain.
+pub(crate) async fn listen(worker: Rc<Worker>, listener: TcpListener) {
+    let drain = worker.shared.config.drain.clone();
+    accept::accept_until(listener, &worker.inbound, drain.draining(), |stream, address, permit| {
+        worker.tasks.spawn_local("inbound-connection", connection(worker.clone(), stream, address, permit));
+    })
+    .await;
+}
+
+/// One connection: who it is, where it goes, what flows.
+async fn connection(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, permit: Permit) {
+    let Some(stream) = terminate::terminate(&worker, stream, address).await else { return };
+    let Some(port) = terminate::wanted_port(&worker, &stream, address) else { return };
+    let downstream = Rc::new(Downstream {
+        peer: worker.recorder.label(&stream.peer().to_string()),
+        voucher: voucher(stream.peer()),
+        activity: worker.watch.connection(),
+        permit: Rc::new(permit),
+        worker,
+        port,
+    });
+    match stream.alpn() {
+        Alpn::H2 => terminate::serve_http2(&downstream, stream).await,
+        Alpn::Http1 => terminate::serve_http1(&downstream, stream).await,
+        Alpn::Tcp => tcp::carry(&downstream, stream).await,
+    }
+}
+
+/// One request: whatever happens, there is an answer.
+async fn request(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<DownBody> {
+    let mut accepted = Accepted::new(&downstream, request);
+    let outcome = exchange(&downstream, &mut accepted).await;
+    accepted.finish(&downstream, outcome)
+}
+
+/// The steps of a request.
+async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Exchanged, Refusal> {
+    let normalised = normalise(&mut accepted.head)?;
+    let original = accepted.vouch(downstream);
+    match normalised.upgrade {
+        Some(token) => forward::upgrade(downstream, accepted, normalised.authority, token).await,
+        None => forward::forward(downstream, accepted, normalised.authority, original).await,
+    }
+}
+
+/// What the application is told about the peer, in the form Envoy made common.
+fn voucher(peer: &SpiffeId) -> HeaderValue {
+    let text = format!("URI={peer}");
+    // A SPIFFE ID is visible ASCII, so that this can't fail; nobody is vouched for if it did.
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

@@ -1,0 +1,130 @@
+//! One request from a peer between its head and its answer.
+
+use super::{Downstream, ORIGINAL_HTTP};
+use crate::http::body::{DownBody, Held};
+use crate::http::reply::{self, Style, reply};
+use crate::http::{grpc, hop_by_hop};
+use crate::listen::activity::Busy;
+use crate::pool::Lease;
+use crate::refusal::{Reason, Refusal};
+use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId};
+use crate::worker::AccessLog;
+use bytes::Bytes;
+use http::header::HeaderName;
+use http::request::Parts;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+
+/// Who the peer is, told to the application; whatever the peer sent under this name is taken out.
+const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
+/// A request whose head is complete.
+pub(super) struct Accepted {
+    pub(super) head: Parts,
+    pub(super) body: Option<Incoming>,
+    pub(super) on_upgrade: Option<OnUpgrade>,
+    started: Instant,
+    style: Style,
+    busy: Busy,
+    record: Option<Box<AccessRecord>>,
+}
+
+/// Which HTTP the request came in as at the other end of the hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Original {
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// The application's answer; without a body where the connection changes its protocol.
+pub(super) struct Exchanged {
+    pub(super) response: Response<Option<Incoming>>,
+    pub(super) lease: Option<Lease>,
+}
+
+impl Accepted {
+    pub(super) fn new(downstream: &Downstream, mut request: Request<Incoming>) -> Self {
+        let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
+        let (head, body) = request.into_parts();
+        let style = if grpc::is_grpc(&head.headers) { Style::Grpc } else { Style::Http };
+        let record = (downstream.worker.shared.config.access_log == AccessLog::On).then(|| {
+            Box::new(AccessRecord {
+                method: head.method.clone(),
+                authority: head.uri.authority().map(ToString::to_string).unwrap_or_default(),
+                path: head.uri.path().to_owned(),
+            })
+        });
+        let (started, busy) = (Instant::now(), downstream.activity.begin());
+        Self { head, body: Some(body), on_upgrade, started, style, busy, record }
+    }
+
+    /// Vouches for the peer and takes out what only sidecars may say.
+    pub(super) fn vouch(&mut self, downstream: &Downstream) -> Original {
+        let headers = &mut self.head.headers;
+        headers.insert(CLIENT_CERTIFICATE, downstream.voucher.clone());
+        let marked = headers.remove(ORIGINAL_HTTP).is_some();
+        if marked || self.head.version < Version::HTTP_2 { Original::Http1 } else { Original::Http2 }
+    }
+
+    /// The answer, whatever happened, counted when its last byte has passed.
+    pub(super) fn finish(
+        self,
+        downstream: &Downstream,
+        outcome: Result<Exchanged, Refusal>,
+    ) -> Response<DownBody> {
+        let worker = &downstream.worker;
+        let counted = downstream.port.counted(worker);
+        let mut exchange =
+            Exchange::new(worker.clone(), self.started, counted.series, counted.bytes, self.record);
+        match outcome {
+            Ok(exchanged) => {
+                let (mut head, body) = exchanged.response.into_parts();
+                if body.is_some() {
+                    hop_by_hop::strip_response(&mut head.headers);
+                }
+                // Only a sidecar says why it refused.
+                head.headers.remove(reply::REASON);
+                head.version = Version::HTTP_11;
+                let code = grpc::status(&head.headers);
+                exchange.answered(LabelId::NONE, downstream.peer, head.status.as_u16(), code, None);
+                let held = Held {
+                    exchange: Some(exchange),
+                    lease: exchanged.lease,
+                    load: None,
+                    busy: Some(self.busy),
+                };
+                let body = match body {
+                    Some(body) => DownBody::upstream(body, held, None),
+                    None => DownBody::words(Bytes::new()).holding(held),
+                };
+                Response::from_parts(head, body)
+            }
+            Err(refusal) => {
+                tracing::debug!(
+                    reason = refusal.reason.word(),
+                    source = refusal.source.as_deref().map(|e| e as &dyn std::error::Error),
+                    "request refused: {}",
+                    refusal.sentence
+                );
+                let (head, body) = reply(&refusal, self.style).into_parts();
+                let (status, code) = (head.status.as_u16(), grpc::status(&head.headers));
+                exchange.answered(LabelId::NONE, downstream.peer, status, code, Some(refusal.reason));
+                let held = Held { exchange: Some(exchange), busy: Some(self.busy), ..Held::default() };
+                Response::from_parts(head, body.holding(held))
+            }
+        }
+    }
+}
+
+/// A connection has ended; what hyper refused itself is counted here.
+pub(super) fn connection_ended(downstream: &Downstream, served: Result<(), hyper::Error>) {
+    let Err(error) = served else { return };
+    if error.is_parse() {
+        downstream.worker.recorder.refused(Direction::Inbound, Reason::BadRequest);
+    }
+    tracing::debug!(%error, "downstream connection ended");
+}

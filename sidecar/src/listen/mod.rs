@@ -1,0 +1,10 @@
+//! How connections come in: sockets that every worker has its own of, bound before anything is served; the accept loop
+//! with its triage of errors; and how many may be open. What leaves is an accepted, tuned TCP stream. Nothing here
+//! reads a byte.
+
+pub(crate) mod accept;
+pub(crate) mod activity;
+mod socket;
+
+pub(crate) use socket::WorkerListeners;
+pub use socket::{BindError, Listeners, Upstream, bind};

@@ -1,0 +1,120 @@
+//! THE PAGE: from the application to the mesh, the steps in order.
+//!
+//! ```text
+//! accept ─> detect ──HTTP──> normalise ─> destination ─> route ─> ┌ pick ─> lease ─> send ┐ ─> response
+//!              └──opaque──> tcp: pick ─> connect ─> relay         └────── retry ──────────┘
+//! ```
+//! Each step takes what the one before it made: `Accepted`, `Routed`, `Picked`, a `Lease`, `Exchanged`. A failure
+//! anywhere is a `Refusal`; it becomes an answer in one place, `Accepted::finish`.
+
+mod attempt;
+mod connection;
+pub(crate) mod destination;
+mod request;
+mod tcp;
+mod tries;
+mod tunnel;
+
+use crate::http::body::DownBody;
+use crate::http::normalise::normalise;
+use crate::limit::Permit;
+use crate::listen::accept;
+use crate::refusal::{Reason, Refusal};
+use crate::worker::Worker;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use request::{Accepted, Exchanged};
+use std::rc::Rc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tries::{Next, Tries};
+
+/// Which of our ports a connection came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Entry {
+    /// The proxy port: the host decides.
+    Proxy,
+    /// The upstream at this place in the configuration: one port of one service.
+    Upstream(usize),
+}
+
+/// A connection from the application, and what its requests need of it.
+pub(crate) struct Downstream {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) entry: Entry,
+    /// Its place among the open connections, kept until its last request and tunnel are done.
+    pub(crate) permit: Rc<Permit>,
+    pub(crate) activity: Rc<crate::listen::activity::Activity>,
+}
+
+/// Takes connections from the application until inbound is done with draining.
+pub(crate) async fn listen(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    entry: Entry,
+    mut inbound_done: watch::Receiver<bool>,
+) {
+    let stop = async {
+        // An error means that the worker is ending.
+        inbound_done.wait_for(|done| *done).await.ok();
+    };
+    accept::accept_until(listener, &worker.outbound, stop, |stream, _, permit| {
+        worker.tasks.spawn_local("outbound-connection", connection(worker.clone(), entry, stream, permit));
+    })
+    .await;
+}
+
+/// One connection: what is spoken decides the way.
+async fn connection(worker: Rc<Worker>, entry: Entry, stream: TcpStream, permit: Permit) {
+    let activity = worker.watch.connection();
+    let downstream = Rc::new(Downstream { worker, entry, permit: Rc::new(permit), activity });
+    match connection::detect(&downstream, stream).await {
+        connection::Detected::Http(wire, stream) => connection::serve(&downstream, wire, stream).await,
+        connection::Detected::Opaque(session) => tcp::carry(&downstream, session).await,
+        connection::Detected::Gone => {}
+    }
+}
+
+/// One request: whatever happens, there is an answer.
+async fn request(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<DownBody> {
+    let mut accepted = Accepted::new(&downstream, request);
+    let outcome = exchange(&downstream, &mut accepted).await;
+    accepted.finish(&downstream, outcome)
+}
+
+/// The steps of a request.
+async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Exchanged, Refusal> {
+    let worker = &downstream.worker;
+    let normalised = normalise(&mut accepted.head)?;
+    let destination = worker.destinations.of(worker, downstream.entry, normalised.authority.as_ref())?;
+    let bound = destination.bind(worker).await?;
+    accepted.bound(worker, &bound);
+    if accepted.head.method == Method::CONNECT {
+        return tunnel::connect(downstream, accepted, &bound).await;
+    }
+    let routed = request::route(worker, accepted, destination, bound)?;
+    routed.cluster.ready(worker).await?;
+    if let Some(token) = normalised.upgrade {
+        return tunnel::upgrade(downstream, accepted, &routed, token).await;
+    }
+    let mut tries = Tries::new(worker, &routed, accepted);
+    loop {
+        let now = tokio::time::Instant::now();
+        let picked = routed.cluster.pick(worker, now, tries.tried())?;
+        let outcome = attempt::run(worker, accepted, &routed, &mut tries, picked, now).await;
+        match tries.judge(worker, &routed, accepted, outcome) {
+            Next::Done(exchanged) => return Ok(*exchanged),
+            Next::Failed(refusal) => return Err(refusal),
+            Next::Again(pause) => {
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// A refusal of something this entry can't do.
+fn not_supported(sentence: &'static str) -> Refusal {
+    Refusal::because(Reason::MethodNotSupported, sentence)
+}

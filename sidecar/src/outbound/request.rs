@@ -1,0 +1,256 @@
+//! One request between its head and its answer: what was accepted, where it is routed, and how the outcome becomes the
+//! response, counted and held until its last byte.
+
+use super::Downstream;
+use super::destination::{BoundPort, Destination};
+use crate::cluster::{Cluster, Load};
+use crate::deadline::{Deadline, Deadlines};
+use crate::http::body::{DownBody, Held};
+use crate::http::reply::{self, Style, reply};
+use crate::http::{grpc, hop_by_hop};
+use crate::listen::activity::Busy;
+use crate::pool::Lease;
+use crate::refusal::{Reason, Refusal};
+use crate::route::{Decision, RequestHead, Rule};
+use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId, RouteSeries, ServiceSeries};
+use crate::worker::{AccessLog, Worker};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use std::rc::Rc;
+use tokio::time::Instant;
+
+/// A request whose head is complete.
+pub(super) struct Accepted {
+    pub(super) head: Parts,
+    pub(super) body: Option<Incoming>,
+    /// Set where the connection could change its protocol.
+    pub(super) on_upgrade: Option<OnUpgrade>,
+    pub(super) started: Instant,
+    pub(super) version: Version,
+    style: Style,
+    busy: Busy,
+    series: Option<(Rc<RouteSeries>, Rc<ServiceSeries>)>,
+    record: Option<Box<AccessRecord>>,
+}
+
+/// A request with its way: a rule of the service's routes, or the service itself.
+pub(super) struct Routed {
+    pub(super) destination: Rc<Destination>,
+    pub(super) bound: Rc<BoundPort>,
+    rule: Option<usize>,
+    pub(super) cluster: Rc<Cluster>,
+    pub(super) deadlines: Deadlines,
+}
+
+/// A response whose head has come, and what came with it.
+pub(super) struct Exchanged {
+    /// Without a body where the connection changes its protocol.
+    pub(super) response: Response<Option<Incoming>>,
+    pub(super) lease: Option<Lease>,
+    pub(super) load: Option<Load>,
+    pub(super) backend: LabelId,
+    pub(super) peer: LabelId,
+    /// The reason, where the peer's sidecar made the answer.
+    pub(super) reason: Option<Reason>,
+    pub(super) deadline: Option<Deadline>,
+}
+
+impl Accepted {
+    pub(super) fn new(downstream: &Downstream, mut request: Request<Incoming>) -> Self {
+        let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
+        let (head, body) = request.into_parts();
+        let style = if grpc::is_grpc(&head.headers) { Style::Grpc } else { Style::Http };
+        let record = (downstream.worker.shared.config.access_log == AccessLog::On).then(|| {
+            let authority = head.uri.authority().map(|a| a.to_string());
+            let host =
+                || head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+            Box::new(AccessRecord {
+                method: head.method.clone(),
+                authority: authority.unwrap_or_else(|| host().to_owned()),
+                path: head.uri.path().to_owned(),
+            })
+        });
+        Self {
+            version: head.version,
+            started: Instant::now(),
+            busy: downstream.activity.begin(),
+            on_upgrade,
+            style,
+            series: None,
+            record,
+            head,
+            body: Some(body),
+        }
+    }
+
+    /// The service is known: what is counted from here on is counted for it.
+    pub(super) fn bound(&mut self, worker: &Worker, bound: &BoundPort) {
+        bound.touch(worker.nanos(self.started).0 / 1_000_000_000);
+        self.series = Some((bound.itself.clone(), bound.bytes.clone()));
+    }
+
+    /// Whether anybody downstream speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.version == Version::HTTP_2
+    }
+
+    /// The answer, whatever happened, counted when its last byte has passed.
+    pub(super) fn finish(
+        self,
+        downstream: &Downstream,
+        outcome: Result<Exchanged, Refusal>,
+    ) -> Response<DownBody> {
+        let worker = &downstream.worker;
+        let (series, bytes) = self.series.unwrap_or_else(|| {
+            // Nobody's requests: hosts that mean nothing are not made into labels.
+            let nobody = "".into();
+            let recorder = &worker.recorder;
+            (
+                recorder.route(Direction::Outbound, &nobody, &nobody),
+                recorder.service(Direction::Outbound, &nobody),
+            )
+        });
+        let mut exchange = Exchange::new(worker.clone(), self.started, series, bytes, self.record);
+        match outcome {
+            Ok(exchanged) => {
+                let (mut head, body) = exchanged.response.into_parts();
+                if body.is_some() {
+                    hop_by_hop::strip_response(&mut head.headers);
+                }
+                head.version = Version::HTTP_11;
+                exchange.answered(
+                    exchanged.backend,
+                    exchanged.peer,
+                    head.status.as_u16(),
+                    grpc::status(&head.headers),
+                    exchanged.reason,
+                );
+                let held = Held {
+                    exchange: Some(exchange),
+                    lease: exchanged.lease,
+                    load: exchanged.load,
+                    busy: Some(self.busy),
+                };
+                let body = match body {
+                    Some(body) => DownBody::upstream(body, held, exchanged.deadline),
+                    None => DownBody::words(Bytes::new()).holding(held),
+                };
+                Response::from_parts(head, body)
+            }
+            Err(refusal) => {
+                tracing::debug!(
+                    reason = refusal.reason.word(),
+                    source = refusal.source.as_deref().map(|e| e as &dyn std::error::Error),
+                    "request refused: {}",
+                    refusal.sentence
+                );
+                let (head, body) = reply(&refusal, self.style).into_parts();
+                let code = grpc::status(&head.headers);
+                let status = head.status.as_u16();
+                exchange.answered(LabelId::NONE, LabelId::NONE, status, code, Some(refusal.reason));
+                let held = Held { exchange: Some(exchange), busy: Some(self.busy), ..Held::default() };
+                Response::from_parts(head, body.holding(held))
+            }
+        }
+    }
+}
+
+/// Which rule a request falls under, and which backend its share goes to.
+///
+/// # Errors
+/// `no_route`, `invalid_backend`.
+pub(super) fn route(
+    worker: &Worker,
+    accepted: &mut Accepted,
+    destination: Rc<Destination>,
+    bound: Rc<BoundPort>,
+) -> Result<Routed, Refusal> {
+    let head = &accepted.head;
+    let asked = RequestHead {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
+    };
+    let decision = bound.port().map_or(Decision::Itself, |port| port.routes.decide(asked));
+    let place = match decision {
+        Decision::Itself => {
+            let (cluster, deadlines) = (bound.cluster.clone(), Deadlines::default());
+            return Ok(Routed { destination, bound, rule: None, cluster, deadlines });
+        }
+        Decision::None => {
+            let sentence =
+                format!("no route of the service {} fits {} requests to this path", bound.label, head.method);
+            return Err(Refusal::because(Reason::NoRoute, sentence));
+        }
+        Decision::Rule(place) => place,
+    };
+    let (Some(rule), Some(ours)) =
+        (bound.port().and_then(|port| port.routes.rule(place)), bound.rules.get(place))
+    else {
+        return Err(Reason::NoRoute.into());
+    };
+    accepted.series = Some((ours.series.clone(), bound.bytes.clone()));
+    let share = rule.split.pick(worker.random());
+    let backend = share.and_then(|share| Some((rule.backends.get(share)?, ours.clusters.get(share)?)));
+    let Some((backend, cluster)) = backend else {
+        let sentence = format!("the route {} has no backend with a weight", rule.route);
+        return Err(Refusal::because(Reason::InvalidBackend, sentence));
+    };
+    if let Some(sentence) = &backend.invalid {
+        return Err(Refusal::because(Reason::InvalidBackend, sentence.clone()));
+    }
+    let deadlines = Deadlines::new(accepted.started, rule.request_timeout, rule.backend_request_timeout);
+    let cluster = cluster.clone();
+    Ok(Routed { destination, bound, rule: Some(place), cluster, deadlines })
+}
+
+impl Routed {
+    /// The rule, if the service has routes.
+    pub(super) fn rule(&self) -> Option<&Rule> {
+        self.rule.and_then(|place| self.bound.port()?.routes.rule(place))
+    }
+}
+
+impl Exchanged {
+    /// A response that came over a lease.
+    pub(super) fn new(response: Response<Incoming>, cluster: &Cluster, peer: LabelId) -> Self {
+        let reason = reply::reason_of(response.headers());
+        let response = response.map(Some);
+        Self { response, lease: None, load: None, backend: cluster.label, peer, reason, deadline: None }
+    }
+
+    /// A connection that changes its protocol: nothing more follows in HTTP.
+    pub(super) fn changing(response: Response<()>, cluster: &Cluster, peer: LabelId) -> Self {
+        let response = response.map(|()| None);
+        let backend = cluster.label;
+        Self { response, lease: None, load: None, backend, peer, reason: None, deadline: None }
+    }
+
+    /// The status as retries and health see it: a gRPC answer without messages counts as the HTTP status it maps to.
+    pub(super) fn effective_status(&self) -> u16 {
+        let headers = self.response.headers();
+        match grpc::status(headers) {
+            Some(code) if grpc::is_grpc(headers) => grpc::http_status(code),
+            _ => self.response.status().as_u16(),
+        }
+    }
+}
+
+/// The head as one attempt sends it.
+pub(super) fn head_copy(head: &Parts) -> Parts {
+    let (mut copy, ()) = Request::new(()).into_parts();
+    copy.method = head.method.clone();
+    copy.uri = head.uri.clone();
+    copy.headers = head.headers.clone();
+    copy
+}
+
+/// Whether a request with this method and body has anything to send after its head.
+pub(super) fn has_body(body: &Incoming, method: &Method) -> bool {
+    use hyper::body::Body as _;
+    *method == Method::CONNECT || !body.is_end_stream()
+}

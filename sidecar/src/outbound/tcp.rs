@@ -1,0 +1,120 @@
+//! An opaque connection: a tunnel to one endpoint, and bytes both ways. Opening is tried on other endpoints as long as
+//! nothing was sent; after that the connection lives and dies with its endpoint.
+
+use super::Downstream;
+use super::destination::BoundPort;
+use crate::cluster::{Load, Picked};
+use crate::connect::{self, Link, Prefixed, relay};
+use crate::refusal::{Again, Refusal};
+use crate::retry::FURTHER_ATTEMPTS;
+use crate::telemetry::{ConnectionProtocol, Direction, LabelId, OpenConnection, Side};
+use crate::worker::Worker;
+use bytes::BytesMut;
+use mesh_mtls::Alpn;
+use std::rc::Rc;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Bytes of the server read while the protocol is still being found out.
+const FIRST_READ: usize = 4096;
+
+/// A connection to an endpoint's application.
+pub(super) struct Tunnel {
+    pub(super) link: Link,
+    pub(super) peer: LabelId,
+    first: BytesMut,
+    load: Load,
+    open: OpenConnection,
+}
+
+/// An opaque connection with its way.
+pub(super) struct Session {
+    bound: Rc<BoundPort>,
+    client: Prefixed<TcpStream>,
+    tunnel: Result<Tunnel, Refusal>,
+}
+
+impl Session {
+    pub(super) fn new(
+        bound: Rc<BoundPort>,
+        client: Prefixed<TcpStream>,
+        tunnel: Result<Tunnel, Refusal>,
+    ) -> Self {
+        Self { bound, client, tunnel }
+    }
+}
+
+impl Tunnel {
+    /// Waits until the server says something; `false` if it ended instead.
+    ///
+    /// # Cancel safety
+    /// What it said is kept.
+    pub(super) async fn spoke(&mut self) -> bool {
+        if self.first.capacity() == 0 {
+            self.first.reserve(FIRST_READ);
+        }
+        matches!(self.link.read_buf(&mut self.first).await, Ok(amount) if amount > 0)
+    }
+
+    /// The stream, what must live as long as it, and who is at its end.
+    pub(super) fn into_parts(self) -> (Prefixed<Link>, (Load, OpenConnection)) {
+        (Prefixed::new(self.first.freeze(), self.link), (self.load, self.open))
+    }
+}
+
+/// Opens a tunnel to one of the service's endpoints.
+///
+/// # Errors
+/// The refusal of the last endpoint tried.
+pub(super) async fn open(worker: &Rc<Worker>, bound: &BoundPort) -> Result<Tunnel, Refusal> {
+    let cluster = &bound.cluster;
+    cluster.ready(worker).await?;
+    let mut tried = Vec::new();
+    loop {
+        let mut picked = cluster.pick(worker, Instant::now(), &tried)?;
+        match connect::open(worker, &picked.origin.place, Alpn::Tcp).await {
+            Ok(link) => {
+                picked.load.answered();
+                let connections = &worker.shared.config.families.connections;
+                let open = connections.open(Direction::Outbound, Side::Upstream, ConnectionProtocol::Tcp);
+                let Picked { peer, load, .. } = picked;
+                return Ok(Tunnel { link, peer, first: BytesMut::new(), load, open });
+            }
+            Err(refusal) => {
+                picked.load.failed();
+                tried.push(picked.slot);
+                let again = refusal.reason.row().again == Again::Unprocessed;
+                let made = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+                if !again || made > FURTHER_ATTEMPTS {
+                    return Err(refusal);
+                }
+            }
+        }
+    }
+}
+
+/// Relays until both sides have ended.
+pub(super) async fn carry(downstream: &Rc<Downstream>, session: Box<Session>) {
+    let worker = &downstream.worker;
+    let Session { bound, mut client, tunnel } = *session;
+    let tunnel = match tunnel {
+        Ok(tunnel) => tunnel,
+        Err(refusal) => {
+            worker.recorder.refused(Direction::Outbound, refusal.reason);
+            tracing::info!(
+                service = &*bound.label,
+                reason = refusal.reason.word(),
+                source = refusal.source.as_deref().map(|e| e as &dyn std::error::Error),
+                "connection refused: {}",
+                refusal.sentence
+            );
+            return;
+        }
+    };
+    let connections = &worker.shared.config.families.connections;
+    let _open = connections.open(Direction::Outbound, Side::Downstream, ConnectionProtocol::Tcp);
+    let series = worker.recorder.tcp(Direction::Outbound, &bound.label, tunnel.peer);
+    let (mut upstream, _kept) = tunnel.into_parts();
+    relay::relay(&mut client, &mut upstream, &worker.buffers, &series).await;
+}

@@ -1,0 +1,78 @@
+//! What a failed request says: whether it may have been processed, and whose failure it was.
+
+use crate::connect::Place;
+use crate::http::body::UpBody;
+use crate::http::replay::DownstreamBroke;
+use crate::refusal::{Again, Reason, Refusal};
+use crate::telemetry::Direction;
+use http::Request;
+use hyper::client::conn::TrySendError;
+use mesh_mtls::HandshakeFailure;
+use std::error::Error;
+use std::io;
+
+/// A request that got no response.
+#[derive(Debug)]
+pub(crate) struct SendFailure {
+    pub(crate) refusal: Refusal,
+    /// May it be sent again.
+    pub(crate) again: Again,
+    /// The request itself, if none of it was sent.
+    pub(crate) unsent: Option<Request<UpBody>>,
+}
+
+impl SendFailure {
+    /// A failure before anything was sent.
+    pub(crate) fn before(refusal: Refusal) -> Self {
+        let again = refusal.reason.row().again;
+        Self { refusal, again, unsent: None }
+    }
+
+    /// Reads what hyper reports.
+    pub(super) fn of(mut error: TrySendError<Request<UpBody>>, place: &Place) -> Box<Self> {
+        let unsent = error.take_message();
+        let error = error.into_error();
+        let (reason, again) = judge(&error, unsent.is_some());
+        let reason = match (place.direction, reason) {
+            (Direction::Inbound, Reason::UpstreamClosed | Reason::UpstreamReset) => Reason::AppClosed,
+            (_, reason) => reason,
+        };
+        Box::new(Self { refusal: Refusal::new(reason).caused_by(error), again, unsent })
+    }
+}
+
+fn judge(error: &hyper::Error, unsent: bool) -> (Reason, Again) {
+    if unsent {
+        return (Reason::UpstreamClosed, Again::Unprocessed);
+    }
+    if error.is_parse() {
+        return (Reason::UpstreamProtocol, Again::Never);
+    }
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<DownstreamBroke>() {
+            return (Reason::DownstreamClosed, Again::Never);
+        }
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            if error.is_remote() && (refused || error.is_go_away()) {
+                // RFC 9113 §8.7: neither was processed.
+                return (Reason::UpstreamReset, Again::Unprocessed);
+            }
+            if error.is_reset() || error.is_go_away() {
+                return (Reason::UpstreamReset, Again::MaybeProcessed);
+            }
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            if HandshakeFailure::of_stream_error(error).is_some() {
+                // The other side judged our certificate after our first bytes were under way: it processed nothing.
+                return (Reason::HandshakeFailed, Again::Unprocessed);
+            }
+            if error.kind() == io::ErrorKind::ConnectionReset {
+                return (Reason::UpstreamReset, Again::MaybeProcessed);
+            }
+        }
+        cause = error.source();
+    }
+    (Reason::UpstreamClosed, Again::MaybeProcessed)
+}

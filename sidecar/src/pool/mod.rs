@@ -1,0 +1,120 @@
+//! Connections kept for the next request. What enters is an [`Origin`], one place requests can be sent; what leaves is a
+//! [`Lease`] on a connection there, which hands the connection back when the response has passed. HTTP/1.1 connections
+//! are lent one at a time; HTTP/2 connections are few and shared by many requests, because requests that share a
+//! connection share its writes and its TLS records.
+
+mod failure;
+mod h1;
+mod h2;
+
+pub(crate) use failure::SendFailure;
+
+use crate::connect::Place;
+use crate::http::body::UpBody;
+use crate::refusal::Refusal;
+use crate::worker::Worker;
+use http::Request;
+use hyper::Response;
+use hyper::body::Incoming;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use tokio::time::Instant;
+
+/// Which HTTP is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// One place requests can be sent, and the connections to it.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) place: Place,
+    h1: h1::Pool,
+    h2: h2::Pool,
+}
+
+/// All origins of a worker that somebody uses. A service's endpoint and another service's endpoint that are the same
+/// place share its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Origins(RefCell<HashMap<Place, Weak<Origin>>>);
+
+/// The right to send one request on a connection.
+#[derive(Debug)]
+pub(crate) enum Lease {
+    /// The whole connection.
+    Http1(h1::Lease),
+    /// A stream of it.
+    Http2(h2::Lease),
+}
+
+impl Origins {
+    /// The origin at `place`, with the connections it has.
+    pub(crate) fn at(&self, place: &Place) -> Rc<Origin> {
+        let mut origins = self.0.borrow_mut();
+        if let Some(origin) = origins.get(place).and_then(Weak::upgrade) {
+            return origin;
+        }
+        let origin =
+            Rc::new(Origin { place: place.clone(), h1: h1::Pool::default(), h2: h2::Pool::default() });
+        origins.insert(place.clone(), Rc::downgrade(&origin));
+        origin
+    }
+
+    /// Closes connections that were idle for long and forgets origins nobody uses.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.0.borrow_mut().retain(|_, origin| {
+            origin.upgrade().is_some_and(|origin| {
+                origin.h1.sweep(now);
+                true
+            })
+        });
+    }
+}
+
+/// A connection to send one request on: one that is open, or a new one.
+///
+/// # Errors
+/// A refusal that says why no connection could be opened; nothing was sent.
+pub(crate) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>, wire: Wire) -> Result<Lease, Refusal> {
+    match wire {
+        Wire::Http1 => h1::lease(worker, origin).await.map(Lease::Http1),
+        Wire::Http2 => h2::lease(worker, origin).await.map(Lease::Http2),
+    }
+}
+
+impl Lease {
+    /// Whether the connection has carried a request before, so that the other side may be closing it just now.
+    pub(crate) fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(lease) => lease.is_reused(),
+            Self::Http2(_) => true,
+        }
+    }
+
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// # Errors
+    /// [`SendFailure`], with the request if none of it was sent.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<UpBody>,
+    ) -> Result<Response<Incoming>, Box<SendFailure>> {
+        match self {
+            Self::Http1(lease) => lease.send(request).await,
+            Self::Http2(lease) => lease.send(request).await,
+        }
+    }
+
+    /// The response has passed completely: the connection may carry another request.
+    pub(crate) fn give_back(self) {
+        match self {
+            Self::Http1(lease) => lease.give_back(),
+            Self::Http2(_) => {}
+        }
+    }
+}

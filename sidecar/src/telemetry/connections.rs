@@ -1,0 +1,123 @@
+//! Families that move per connection, and the guard that keeps the count of open ones right however one ends. Opening
+//! a connection is rare enough for shared atomics.
+
+use super::Direction;
+use super::requests::counter;
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Which end of the sidecar a connection is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Towards whoever asks.
+    Downstream,
+    /// Towards whoever answers.
+    Upstream,
+}
+
+impl Side {
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// What a connection carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectionProtocol {
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Opaque bytes, upgraded connections and tunnels.
+    Tcp,
+}
+
+impl ConnectionProtocol {
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// Families that move per connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionFamilies {
+    opened: IntCounterVec,
+    open: IntGaugeVec,
+    pub(crate) tcp_received: IntCounterVec,
+    pub(crate) tcp_sent: IntCounterVec,
+    handshakes: IntCounterVec,
+}
+
+impl ConnectionFamilies {
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let labels = ["direction", "side", "protocol"];
+        let open = Opts::new("outrigger_connections_open", "Connections open now.");
+        let open = IntGaugeVec::new(open, &labels)?;
+        registry.register(Box::new(open.clone()))?;
+        let tcp = ["direction", "service", "peer"];
+        Ok(Self {
+            opened: counter(
+                registry,
+                "outrigger_connections_opened_total",
+                "Connections opened; moves when their protocol is known.",
+                &labels,
+            )?,
+            open,
+            tcp_received: counter(
+                registry,
+                "outrigger_tcp_received_bytes_total",
+                "Bytes of opaque connections received from downstream.",
+                &tcp,
+            )?,
+            tcp_sent: counter(
+                registry,
+                "outrigger_tcp_sent_bytes_total",
+                "Bytes of opaque connections sent to downstream.",
+                &tcp,
+            )?,
+            handshakes: counter(
+                registry,
+                "outrigger_handshakes_total",
+                "Mutual-TLS handshakes by result: `ok`, `resumed`, or why not.",
+                &["direction", "result"],
+            )?,
+        })
+    }
+
+    /// Counts a handshake.
+    pub(crate) fn handshake(&self, direction: Direction, result: &str) {
+        self.handshakes.with_label_values(&[direction.as_str(), result]).inc();
+    }
+
+    /// Counts a connection as opened, and as open until the guard is dropped.
+    pub(crate) fn open(
+        &self,
+        direction: Direction,
+        side: Side,
+        protocol: ConnectionProtocol,
+    ) -> OpenConnection {
+        let labels = [direction.as_str(), side.as_str(), protocol.as_str()];
+        self.opened.with_label_values(&labels).inc();
+        let open = self.open.with_label_values(&labels);
+        open.inc();
+        OpenConnection(open)
+    }
+}
+
+/// A connection counted as open.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,58 @@
+//! What the data path tells Prometheus. The families are registered once, on a passed registry, grouped by subject
+//! (`requests`, `connections`); each worker keeps plain local sums per series (`recorder`) and adds them to the
+//! families when it is asked to, just before a scrape, so that no request touches an atomic. Labels are closed enums,
+//! configured names and SPIFFE IDs, never what a client sends.
+
+mod access_log;
+mod connections;
+mod exchange;
+mod recorder;
+mod requests;
+
+pub(crate) use access_log::AccessRecord;
+pub(crate) use connections::OpenConnection;
+pub use connections::{ConnectionFamilies, ConnectionProtocol, Side};
+pub(crate) use exchange::Exchange;
+pub(crate) use recorder::{LabelId, Recorder, RouteSeries, ServiceSeries, TcpSeries};
+pub use requests::RequestFamilies;
+
+/// Which way traffic goes, as seen from the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Mesh to application.
+    Inbound,
+    /// Application to mesh.
+    Outbound,
+}
+
+impl Direction {
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// Every family of the data path. Clones are handles of the same families.
+#[derive(Debug, Clone)]
+pub struct DataFamilies {
+    /// Of requests.
+    pub requests: RequestFamilies,
+    /// Of connections and what flows through them.
+    pub connections: ConnectionFamilies,
+}
+
+impl DataFamilies {
+    /// Registers the families.
+    ///
+    /// # Errors
+    /// When one of the names is taken in `registry`.
+    pub fn register(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            requests: RequestFamilies::register(registry)?,
+            connections: ConnectionFamilies::register(registry)?,
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! The data path's threads: one per core, each with a single-threaded runtime of its own, its own sockets, connections,
+//! pools and counters, so that a request meets no lock. What enters is a [`WorkerConfig`] and bound [`Listeners`]; what
+//! leaves is a [`Workers`] handle. Work reaches a worker through its sockets, the snapshot channel, the drain signal
+//! and a small mailbox; nothing else is shared.
+//!
+//! ```text
+//! bind ──> Listeners ──┐
+//! WorkerConfig ────────┴─ spawn ──> Workers ── flush() before a scrape, join() at the end
+//! ```
+
+mod housekeeping;
+mod run;
+mod state;
+
+pub(crate) use run::LocalExecutor;
+pub(crate) use state::Worker;
+
+use crate::demand::Demand;
+use crate::snapshot::Snapshot;
+use crate::telemetry::DataFamilies;
+use mesh_mtls::Identity;
+use mesh_names::{MeshDomain, Namespace, TrustDomain};
+use mesh_process::DrainSignal;
+use mesh_protocol::workload::WorkloadPort;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use crate::listen::{BindError, Listeners, Upstream, bind};
+
+/// Commands waiting for a worker. Only scrapes send any.
+const MAILBOX_MAX: usize = 16;
+
+/// From the moment a flush is asked for to the moment a scrape goes on without it: a worker that needs longer is stuck,
+/// and the numbers of the others should still be seen.
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
+
+/// Whether every request leaves a record in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AccessLog {
+    /// No: the default, since it costs more than all the rest of a request's telemetry.
+    #[default]
+    Off,
+    /// One record per request, at level info, target `access`.
+    On,
+}
+
+/// Everything the data path needs. The listeners are bound before and apart, see [`bind`].
+#[derive(Debug)]
+pub struct WorkerConfig {
+    /// The workload's namespace: what short host names are relative to.
+    pub namespace: Namespace,
+    /// The suffix of mesh names.
+    pub mesh_domain: MeshDomain,
+    /// Under whose authority peers are.
+    pub trust_domain: TrustDomain,
+    /// The application's ports, as announced; [`WorkloadPort::services`] may be empty, the snapshot's are used.
+    pub ports: Vec<WorkloadPort>,
+    /// Where the application listens: the loopback address, usually.
+    pub application: IpAddr,
+    /// Our certificate and whom to trust, swapped live.
+    pub identity: Identity,
+    /// What the control plane says.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// How to ask it for more.
+    pub demand: Demand,
+    /// When to stop.
+    pub drain: DrainSignal,
+    /// Where to count.
+    pub families: DataFamilies,
+    /// Whether to log requests.
+    pub access_log: AccessLog,
+}
+
+/// A worker that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("worker {worker} could not be started")]
+pub struct StartError {
+    /// Which, from 0.
+    pub worker: usize,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    mailboxes: Mailboxes,
+    ended: Vec<oneshot::Receiver<()>>,
+}
+
+/// The workers' mailboxes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Mailboxes(Arc<[mpsc::Sender<Command>]>);
+
+/// What a worker can be asked.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Add the local sums to the metric families, then answer.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Starts one worker per set of listeners.
+///
+/// # Errors
+/// [`StartError`] when a thread or its runtime can't be had; those already started end by themselves.
+pub fn spawn(config: WorkerConfig, listeners: Listeners) -> Result<Workers, StartError> {
+    let own = run::OwnAddresses::of(&listeners);
+    let shared = Arc::new(run::Shared::new(config, own, listeners.upstreams));
+    let mut threads = Vec::new();
+    let mut mailboxes = Vec::new();
+    let mut ended = Vec::new();
+    for (worker, listeners) in listeners.workers.into_iter().enumerate() {
+        let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
+        let (end, has_ended) = oneshot::channel();
+        let shared = shared.clone();
+        let (started, has_started) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
+            run::thread(&shared, worker, listeners, commands, &started);
+            drop(end);
+        });
+        threads.push(thread.map_err(|source| StartError { worker, source })?);
+        if let Ok(Err(source)) = has_started.recv() {
+            return Err(StartError { worker, source });
+        }
+        mailboxes.push(mailbox);
+        ended.push(has_ended);
+    }
+    Ok(Workers { threads, mailboxes: Mailboxes(mailboxes.into()), ended })
+}
+
+impl Mailboxes {
+    /// Has every worker add its sums to the metric families; returns when all have, or after a second.
+    pub async fn flush(&self) {
+        let mut answers = Vec::with_capacity(self.0.len());
+        for mailbox in self.0.iter() {
+            let (answer, answered) = oneshot::channel();
+            if mailbox.try_send(Command::Flush(answer)).is_ok() {
+                answers.push(answered);
+            }
+        }
+        let all = async {
+            for answered in answers {
+                // A worker that ended has nothing more to add.
+                answered.await.ok();
+            }
+        };
+        if tokio::time::timeout(FLUSH_WAIT, all).await.is_err() {
+            tracing::warn!("a worker did not hand over its metrics in time; the scrape may lag");
+        }
+    }
+}
+
+impl Workers {
+    /// The workers' mailboxes, for the metrics endpoint.
+    pub fn mailboxes(&self) -> Mailboxes {
+        self.mailboxes.clone()
+    }
+
+    /// Waits until every worker has ended: after a drain, when its last connection is done, or when forced. Returns
+    /// how many of them panicked.
+    pub async fn join(self) -> usize {
+        for ended in self.ended {
+            // An error is the sender dropped, which is what is waited for.
+            ended.await.ok();
+        }
+        // The threads are past their last await: joining does not block.
+        self.threads.into_iter().filter_map(|thread| thread.join().err()).count()
+    }
+}

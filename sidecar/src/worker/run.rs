@@ -1,0 +1,172 @@
+//! A worker's thread: builds the runtime, opens the listeners, follows snapshots and the mailbox, and ends in order.
+//!
+//! ```text
+//! running ──drain──> inbound stops accepting, its connections are asked to finish
+//!                    └─ none left ──> outbound stops accepting, its connections are asked to finish
+//!                                     └─ none left, or forced ──> the thread ends
+//! ```
+//! Outbound goes on while inbound requests are being served, because serving them is what the application may need it
+//! for.
+
+use super::{Command, Worker, WorkerConfig, housekeeping};
+use crate::listen::{Listeners, Upstream, WorkerListeners};
+use crate::{inbound, outbound};
+use mesh_mtls::{Acceptor, Alpn, Connector};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+/// What workers share: set once, then only read.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: WorkerConfig,
+    pub(crate) own: OwnAddresses,
+    pub(crate) upstreams: Vec<Upstream>,
+    /// Shared so that a session made by one worker is resumed by all.
+    pub(crate) connector: Connector,
+    pub(crate) acceptor: Acceptor,
+}
+
+/// Where this sidecar itself listens: no request may be sent there.
+#[derive(Debug)]
+pub(crate) struct OwnAddresses(Vec<SocketAddr>);
+
+impl Shared {
+    pub(super) fn new(config: WorkerConfig, own: OwnAddresses, upstreams: Vec<Upstream>) -> Self {
+        let connector = Connector::new(config.identity.clone());
+        let acceptor = Acceptor::new(config.identity.clone(), &[Alpn::H2, Alpn::Http1, Alpn::Tcp]);
+        Self { config, own, upstreams, connector, acceptor }
+    }
+}
+
+impl OwnAddresses {
+    pub(super) fn of(listeners: &Listeners) -> Self {
+        // The inbound port is where peers of the same machine, and this workload itself, are rightly sent.
+        let upstreams = listeners.upstreams.iter().map(|upstream| upstream.address);
+        Self(std::iter::once(listeners.outbound).chain(upstreams).collect())
+    }
+
+    /// Whether a connection to `address` would come back to us.
+    pub(crate) fn contain(&self, address: SocketAddr) -> bool {
+        let same_ip =
+            |own: IpAddr| own == address.ip() || (own.is_unspecified() && address.ip().is_loopback());
+        self.0.iter().any(|own| own.port() == address.port() && same_ip(own.ip()))
+    }
+}
+
+/// hyper's tasks (streams of HTTP/2, upgraded connections) run on the worker they were made on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        // They end with the connection they belong to, which is a supervised task.
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// The thread's whole life.
+pub(super) fn thread(
+    shared: &Arc<Shared>,
+    number: usize,
+    listeners: WorkerListeners,
+    commands: mpsc::Receiver<Command>,
+    started: &Sender<io::Result<()>>,
+) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Whoever started us waits for this answer; if it is gone, nobody wants it.
+            started.send(Err(error)).ok();
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let worker = Rc::new(Worker::new(shared.clone(), number));
+        match open(listeners) {
+            Ok(listeners) => {
+                started.send(Ok(())).ok();
+                serve(&worker, listeners, commands).await;
+            }
+            Err(error) => {
+                started.send(Err(error)).ok();
+            }
+        }
+    });
+}
+
+struct Open {
+    outbound: TcpListener,
+    inbound: TcpListener,
+    upstreams: Vec<TcpListener>,
+}
+
+fn open(listeners: WorkerListeners) -> io::Result<Open> {
+    Ok(Open {
+        outbound: TcpListener::from_std(listeners.outbound)?,
+        inbound: TcpListener::from_std(listeners.inbound)?,
+        upstreams: listeners.upstreams.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?,
+    })
+}
+
+async fn serve(worker: &Rc<Worker>, listeners: Open, mut commands: mpsc::Receiver<Command>) {
+    let (all_inbound_done, inbound_done) = watch::channel(false);
+    let tasks = &worker.tasks;
+    tasks.spawn_local("snapshots", follow_snapshots(worker.clone()));
+    tasks.spawn_local("housekeeping", housekeeping::run(worker.clone()));
+    tasks.spawn_local("inbound", inbound::listen(worker.clone(), listeners.inbound));
+    tasks.spawn_local(
+        "outbound",
+        outbound::listen(worker.clone(), listeners.outbound, outbound::Entry::Proxy, inbound_done.clone()),
+    );
+    for (index, listener) in listeners.upstreams.into_iter().enumerate() {
+        let entry = outbound::Entry::Upstream(index);
+        let future = outbound::listen(worker.clone(), listener, entry, inbound_done.clone());
+        tasks.spawn_local("upstream", future);
+    }
+    let drain = &worker.shared.config.drain;
+    let finished = async {
+        drain.draining().await;
+        worker.inbound.empty().await;
+        all_inbound_done.send_replace(true);
+        worker.outbound.empty().await;
+    };
+    let commands = async {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Flush(answer) => {
+                    worker.recorder.flush();
+                    // A scrape that gave up does not care.
+                    answer.send(()).ok();
+                }
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = finished => {}
+        () = drain.forced() => {}
+        () = commands => {}
+    }
+    worker.recorder.flush();
+}
+
+async fn follow_snapshots(worker: Rc<Worker>) {
+    let mut snapshots = worker.shared.config.snapshots.clone();
+    snapshots.mark_changed();
+    while snapshots.changed().await.is_ok() {
+        let snapshot = snapshots.borrow_and_update().clone();
+        worker.current.publish(snapshot);
+    }
+}

@@ -1,0 +1,87 @@
+//! What one worker owns. Everything here lives on one thread and is shared by its tasks through one `Rc`.
+
+use super::run::Shared;
+use crate::cluster::Clusters;
+use crate::connect::relay::Buffers;
+use crate::inbound::port::InboundPorts;
+use crate::limit::{Complaints, Gate};
+use crate::listen::activity::Watch;
+use crate::outbound::destination::Destinations;
+use crate::pool::Origins;
+use crate::snapshot::Current;
+use crate::telemetry::Recorder;
+use mesh_balance::{Nanos, SmallRng};
+use mesh_process::Tasks;
+use std::cell::RefCell;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Most downstream connections a worker holds open, in each direction. One more waits in the kernel's backlog until another ends: their
+/// memory, about 20 KiB each with TLS, is what a flood of connections costs.
+pub(crate) const CONNECTIONS_MAX: usize = 16 * 1024;
+
+/// One worker's everything.
+pub(crate) struct Worker {
+    /// What all workers share, none of it written to.
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) current: Current,
+    pub(crate) clusters: Clusters,
+    pub(crate) destinations: Destinations,
+    pub(crate) origins: Origins,
+    pub(crate) recorder: Recorder,
+    pub(crate) buffers: Buffers,
+    pub(crate) tasks: Tasks,
+    /// Connections from peers; while there are any, the application still calls others.
+    pub(crate) inbound: Gate,
+    /// Connections from the application.
+    pub(crate) outbound: Gate,
+    pub(crate) inbound_ports: InboundPorts,
+    pub(crate) watch: Watch,
+    /// For log lines that peers can cause.
+    pub(crate) complaints: Complaints,
+    rng: RefCell<SmallRng>,
+    started: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
+        let snapshot = shared.config.snapshots.borrow().clone();
+        let seed = std::process::id().into();
+        let seed =
+            u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15).wrapping_add(u64::try_from(number).unwrap_or(0));
+        Self {
+            current: Current::new(snapshot),
+            clusters: Clusters::default(),
+            destinations: Destinations::default(),
+            origins: Origins::default(),
+            recorder: Recorder::new(shared.config.families.clone()),
+            buffers: Buffers::default(),
+            tasks: Tasks::new(),
+            inbound: Gate::new(CONNECTIONS_MAX),
+            outbound: Gate::new(CONNECTIONS_MAX),
+            inbound_ports: InboundPorts::default(),
+            watch: Watch::default(),
+            complaints: Complaints::default(),
+            rng: RefCell::new(SmallRng::seeded(seed)),
+            started: Instant::now(),
+            shared,
+        }
+    }
+
+    /// Monotonic time as the balancer counts it.
+    pub(crate) fn nanos(&self, now: Instant) -> Nanos {
+        let elapsed = now.saturating_duration_since(self.started).as_nanos();
+        Nanos(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// A random number.
+    pub(crate) fn random(&self) -> u64 {
+        use mesh_balance::Rng as _;
+        self.rng.borrow_mut().next_u64()
+    }
+
+    /// The generator, for the balancer.
+    pub(crate) fn rng(&self) -> std::cell::RefMut<'_, SmallRng> {
+        self.rng.borrow_mut()
+    }
+}
