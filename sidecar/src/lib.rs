@@ -1,5 +1,7 @@
 //! Runs beside a service and carries its traffic: mutual TLS, balancing, retries, metrics.
 
+mod admin;
+pub mod app;
 mod backoff;
 pub mod bootstrap;
 mod cluster;
@@ -15,6 +17,7 @@ mod limit;
 mod listen;
 mod outbound;
 mod pool;
+mod preflight;
 pub mod refusal;
 mod register;
 mod retry;

@@ -1,0 +1,382 @@
+//! The process: what is wired to what, in which order it starts, and in which order it stops.
+//!
+//! ```text
+//! start   check and bind ─> operators' views ─> configuration from disk ─> certificate (disk or control plane)
+//!         ─> workers ─> follow the control plane, renew the certificate ─> ready line
+//! stop    not ready ─> leave the mesh ─> workers drain within the grace time ─> stop following ─> end
+//! ```
+//!
+//! Everything but the workers runs on one single-threaded runtime, this thread's, so that it can never delay traffic.
+
+use crate::admin::{self, Look};
+use crate::bootstrap::{self, Settings};
+use crate::control_plane::Reach;
+use crate::demand::{self, Demand, Demands};
+use crate::identity::authority::{Authority, SignError};
+use crate::identity::metrics::IdentityMetrics;
+use crate::identity::renewal::Renewal;
+use crate::preflight::{Preflight, PreflightErrors};
+use crate::register::{Registrar, RegistrarEnds, Registration, registrar};
+use crate::snapshot::Snapshot;
+use crate::telemetry::DataFamilies;
+use crate::worker::{self, Listeners, Mailboxes, StartError, WorkerConfig, Workers};
+use crate::xds::follower::{Follower, Parts};
+use crate::xds::metrics::DiscoveryMetrics;
+use crate::xds::session::Own;
+use mesh_mtls::Identity;
+use mesh_names::{MeshDomain, Port, WorkloadName};
+use mesh_process::logging::LevelHandle;
+use mesh_process::{Condition, Drain, Readiness, Tasks, exposition, register_process_metrics, signals};
+use mesh_protocol::workload::WorkloadPort;
+use prometheus::Registry;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// From a configuration to the ready line: the control plane's word that the workload is registered is waited for this
+/// long, so that whoever waits for the line can send traffic to it. Serving has begun before.
+const REGISTERED_WAIT: Duration = Duration::from_secs(5);
+/// From the end of the workers, or of their grace time, to the end of everything else.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// Why the process ended otherwise than asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Something is wrong that could be seen before anything was started.
+    #[error(transparent)]
+    Preflight(#[from] PreflightErrors),
+    /// The operating system refuses something every process needs.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// A metric is registered twice.
+    #[error("cannot start: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// A worker can't be started.
+    #[error("cannot start: {0}")]
+    Worker(#[from] StartError),
+    /// No certificate can be had.
+    #[error("{0}")]
+    Certificate(String),
+}
+
+/// Runs the sidecar until it is told to stop.
+///
+/// # Errors
+/// [`AppError`]: the process should end with failure and this text.
+pub fn run(settings: Settings, level: LevelHandle) -> Result<(), AppError> {
+    let preflight = Preflight::check(&settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Writing the configuration to disk is all that blocks; its thread need not stay.
+        .max_blocking_threads(2)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()?;
+    runtime.block_on(App::start(settings, level, preflight)?.run())
+}
+
+struct App {
+    settings: Arc<Settings>,
+    workload: WorkloadName,
+    identity: Identity,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    registry: Registry,
+    readiness: Readiness,
+    certified: Condition,
+    serving: Condition,
+    /// What signals and `/drain` start; the workers' own drain comes after leaving.
+    shutdown: Drain,
+    workers_drain: Drain,
+    mailboxes: Arc<OnceLock<Mailboxes>>,
+    registrar: Registrar,
+    follower: FollowerParts,
+    level: LevelHandle,
+    preflight: Preflight,
+    tasks: Tasks,
+    stop: CancellationToken,
+}
+
+/// What only the follower gets.
+struct FollowerParts {
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    demand: Demand,
+    demands: Demands,
+    registrar: RegistrarEnds,
+    metrics: DiscoveryMetrics,
+    configured: Condition,
+}
+
+impl App {
+    fn start(settings: Settings, level: LevelHandle, preflight: Preflight) -> Result<Self, AppError> {
+        let registry = Registry::new();
+        register_process_metrics(&registry, "sidecar", env!("CARGO_PKG_VERSION"))?;
+        let readiness = Readiness::new();
+        let (sender, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let (demand, demands) = demand::channel();
+        let (registrar, ends) = registrar();
+        let follower = FollowerParts {
+            snapshots: sender,
+            demand,
+            demands,
+            registrar: ends,
+            metrics: DiscoveryMetrics::register(&registry)?,
+            configured: readiness.condition("configuration"),
+        };
+        Ok(Self {
+            workload: WorkloadName::new(settings.namespace().clone(), preflight.name.clone()),
+            identity: Identity::new(preflight.trust_bundle.clone()),
+            settings: Arc::new(settings),
+            snapshots,
+            registry,
+            certified: readiness.condition("certificate"),
+            serving: readiness.condition("workers"),
+            readiness,
+            shutdown: Drain::new(),
+            workers_drain: Drain::new(),
+            mailboxes: Arc::default(),
+            registrar,
+            follower,
+            level,
+            preflight,
+            tasks: Tasks::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    async fn run(self) -> Result<(), AppError> {
+        let signals = signals()?;
+        let shutdown = self.shutdown.clone();
+        let govern = async {
+            signals.govern(&shutdown).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = govern => Ok(()),
+            result = self.serve() => result,
+        }
+    }
+
+    async fn serve(self) -> Result<(), AppError> {
+        let admin = TcpListener::from_std(self.preflight.admin)?;
+        let metrics = TcpListener::from_std(self.preflight.metrics)?;
+        let addresses = Addresses {
+            admin: admin.local_addr()?,
+            metrics: metrics.local_addr()?,
+            listeners: Bound::of(&self.preflight.listeners),
+        };
+        let look = Look {
+            settings: self.settings.clone(),
+            workload: self.workload.clone(),
+            snapshots: self.snapshots.clone(),
+            identity: self.identity.clone(),
+            discovery: self.follower.metrics.clone(),
+            readiness: self.readiness.clone(),
+            level: self.level,
+            shutdown: self.shutdown.clone(),
+        };
+        let views = [
+            self.tasks.spawn("admin", exposition::serve(admin, admin::admin(&look))),
+            self.tasks.spawn(
+                "metrics",
+                exposition::serve(
+                    metrics,
+                    admin::metrics(&self.readiness, self.registry.clone(), self.mailboxes.clone()),
+                ),
+            ),
+        ];
+        let reach = || Reach::new(self.settings.control_plane.clone(), self.settings.trust_domain());
+        let inbound_port = Port::new(self.preflight.listeners.inbound.port());
+        let inbound_port =
+            inbound_port.ok_or_else(|| io::Error::other("the inbound listener has no port"))?;
+        let FollowerParts { snapshots, demand, demands, registrar: ends, metrics, configured } =
+            self.follower;
+        let families = DataFamilies::register(&self.registry)?;
+        let follower = Follower::new(Parts {
+            own: Own { trust_domain: self.settings.trust_domain().clone(), workload: self.workload.clone() },
+            reach: Arc::new(reach()),
+            identity: self.identity.clone(),
+            pinned: self.settings.upstreams.iter().map(|upstream| upstream.service.clone()).collect(),
+            registration: Registration::new(self.preflight.name, &self.settings, inbound_port),
+            registrar: ends,
+            demands,
+            snapshots,
+            started: Instant::now(),
+            cache: self.preflight.state.path("configuration"),
+            metrics,
+            configured,
+            stop: self.stop.clone(),
+        });
+        let from_disk = self.snapshots.borrow().received;
+
+        let authority =
+            Authority::new(reach(), self.settings.token_file.clone(), self.settings.identity.clone());
+        let renewal = Renewal {
+            signer: authority,
+            identity: self.identity.clone(),
+            store: self.preflight.store,
+            metrics: IdentityMetrics::register(&self.registry)?,
+            clock: SystemTime::now,
+        };
+        let shutdown = self.shutdown.signal();
+        match self.preflight.svid {
+            Some(svid) => renewal.resume(svid),
+            None => tokio::select! {
+                first = renewal.first() => first.map_err(|error| AppError::Certificate(words(&error)))?,
+                () = shutdown.draining() => return Ok(()),
+            },
+        }
+        self.certified.set(true);
+
+        let config = WorkerConfig {
+            namespace: self.settings.namespace().clone(),
+            mesh_domain: MeshDomain::default(),
+            trust_domain: self.settings.trust_domain().clone(),
+            ports: ports(&self.settings),
+            application: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            identity: self.identity.clone(),
+            snapshots: self.snapshots.clone(),
+            demand,
+            drain: self.workers_drain.signal(),
+            families,
+            access_log: match self.settings.access_log {
+                bootstrap::AccessLog::On => worker::AccessLog::On,
+                bootstrap::AccessLog::Off => worker::AccessLog::Off,
+            },
+        };
+        let workers = worker::spawn(config, self.preflight.listeners)?;
+        // Set once, here.
+        drop(self.mailboxes.set(workers.mailboxes()));
+        self.serving.set(true);
+
+        let stop = self.stop.clone();
+        self.tasks.spawn("renewal", async move {
+            tokio::select! {
+                () = renewal.run() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        self.tasks.spawn("follower", follower.run());
+
+        let ready = async {
+            self.readiness.ready().await;
+            if !from_disk {
+                // Not being registered in time is no failure: callers have the lease's word, not ours.
+                tokio::time::timeout(REGISTERED_WAIT, self.registrar.registered()).await.ok();
+            }
+            addresses.announce(&self.workload);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = ready => {}
+            () = shutdown.draining() => {}
+        }
+
+        self.serving.set(false);
+        tokio::select! {
+            left = self.registrar.leave() => tracing::info!(?left, "left the mesh; finishing what runs"),
+            () = shutdown.forced() => {}
+        }
+        end_workers(workers, &self.workers_drain, &self.shutdown, self.settings.grace).await;
+        self.stop.cancel();
+        for view in views {
+            view.abort();
+        }
+        let running = self.tasks.join(STOP_WAIT).await;
+        if !running.is_empty() {
+            tracing::warn!(?running, "ended while tasks were still running");
+        }
+        drop(self.preflight.state);
+        Ok(())
+    }
+}
+
+/// Lets the workers finish, at most for the grace time or until a second signal.
+async fn end_workers(workers: Workers, drain: &Drain, shutdown: &Drain, grace: Duration) {
+    drain.drain();
+    let ended = workers.join();
+    tokio::pin!(ended);
+    let forced = shutdown.signal();
+    let in_time = tokio::select! {
+        panicked = &mut ended => Some(panicked),
+        () = tokio::time::sleep(grace) => {
+            tracing::warn!(grace_s = grace.as_secs(), "the grace time is over; what still runs is cut off");
+            None
+        }
+        () = forced.forced() => None,
+    };
+    let panicked = match in_time {
+        Some(panicked) => Some(panicked),
+        None => {
+            drain.force();
+            tokio::time::timeout(STOP_WAIT, ended).await.ok()
+        }
+    };
+    match panicked {
+        Some(0) => {}
+        Some(panicked) => tracing::error!(panicked, "workers panicked"),
+        None => tracing::error!("workers did not end when forced to"),
+    }
+}
+
+/// The application's ports, as the workers need them.
+fn ports(settings: &Settings) -> Vec<WorkloadPort> {
+    let ports = settings.inbound.iter().map(|inbound| WorkloadPort {
+        port: inbound.port,
+        name: inbound.name.clone(),
+        app_protocol: inbound.protocol,
+        services: Vec::new(),
+    });
+    ports.collect()
+}
+
+fn words(error: &SignError) -> String {
+    format!("no certificate: {error}")
+}
+
+/// Where everything really listens.
+struct Addresses {
+    admin: std::net::SocketAddr,
+    metrics: std::net::SocketAddr,
+    listeners: Bound,
+}
+
+struct Bound {
+    outbound: std::net::SocketAddr,
+    inbound: std::net::SocketAddr,
+    upstreams: Vec<worker::Upstream>,
+}
+
+impl Bound {
+    fn of(listeners: &Listeners) -> Self {
+        Self {
+            outbound: listeners.outbound,
+            inbound: listeners.inbound,
+            upstreams: listeners.upstreams.clone(),
+        }
+    }
+}
+
+impl Addresses {
+    /// The ready line: the one thing this program prints on standard output.
+    fn announce(&self, workload: &WorkloadName) {
+        let Bound { outbound, inbound, upstreams } = &self.listeners;
+        let mut line = format!(
+            "sidecar ready: workload={workload} outbound={outbound} inbound={inbound} admin={} metrics={}",
+            self.admin, self.metrics
+        );
+        for upstream in upstreams {
+            let service = &upstream.service;
+            let (name, namespace, port) = (&service.name, &service.namespace, upstream.port);
+            line.push_str(&format!(" upstream.{name}.{namespace}:{port}={}", upstream.address));
+        }
+        line.push('\n');
+        let mut stdout = io::stdout().lock();
+        // Whoever started us may have closed it; traffic does not depend on it.
+        drop(stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()));
+        tracing::info!(%workload, "ready");
+    }
+}

@@ -1,0 +1,132 @@
+//! Everything that can be found wrong before anything starts, found wrong at once: files that can't be read, a state
+//! directory in use, ports in use. Enters: settings. Leaves: what is needed to start, with every port bound; or one line
+//! for each problem, with the flag to mend it.
+
+use crate::bootstrap::{Settings, State};
+use crate::identity::authority::read_token;
+use crate::identity::stored::Store;
+use crate::worker::{self, Listeners, Upstream};
+use mesh_mtls::{Svid, TrustBundle, pem};
+use mesh_names::Subdomain;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::SystemTime;
+
+/// What a start needs.
+#[derive(Debug)]
+pub(crate) struct Preflight {
+    /// The state directory, locked.
+    pub(crate) state: State,
+    /// The workload's name.
+    pub(crate) name: Subdomain,
+    /// The CA certificates of `--trust-bundle`.
+    pub(crate) trust_bundle: TrustBundle,
+    /// Where the certificate is kept.
+    pub(crate) store: Store,
+    /// The certificate kept there, if it is still valid.
+    pub(crate) svid: Option<Svid>,
+    /// The workers' sockets.
+    pub(crate) listeners: Listeners,
+    /// The admin socket.
+    pub(crate) admin: TcpListener,
+    /// The metrics socket.
+    pub(crate) metrics: TcpListener,
+}
+
+/// Everything that is wrong, one line each.
+#[derive(Debug)]
+pub struct PreflightErrors(Vec<String>);
+
+impl fmt::Display for PreflightErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\nsidecar: "))
+    }
+}
+
+impl std::error::Error for PreflightErrors {}
+
+impl Preflight {
+    /// Checks and binds.
+    ///
+    /// # Errors
+    /// [`PreflightErrors`] with every problem; nothing stays bound or locked.
+    pub(crate) fn check(settings: &Settings) -> Result<Self, PreflightErrors> {
+        let mut problems = Vec::new();
+        let bundle = pem::read_trust_bundle(&settings.trust_bundle);
+        let trust_bundle = noted(bundle.map_err(|error| format!("--trust-bundle: {error}")), &mut problems);
+        let state = noted(State::open(&settings.state_dir).map_err(|error| error.to_string()), &mut problems);
+        let owned = state.and_then(|state| {
+            let name = state.workload_name(settings.name.as_ref(), settings.service_account().as_str());
+            let name = noted(name.map_err(|error| error.to_string()), &mut problems)?;
+            Some((state, name))
+        });
+        let kept = owned.as_ref().map(|(state, _)| {
+            let store = Store::new(state);
+            let svid = kept_svid(&store, settings);
+            (store, svid)
+        });
+        if kept.as_ref().is_none_or(|(_, svid)| svid.is_none()) {
+            // With a certificate the token is not needed, and may be gone.
+            let token = read_token(&settings.token_file);
+            let file = settings.token_file.display();
+            noted(token.map_err(|error| format!("--token-file {file}: {error}")), &mut problems);
+        }
+        let upstreams: Vec<_> = settings
+            .upstreams
+            .iter()
+            .map(|upstream| Upstream {
+                service: upstream.service.clone(),
+                port: upstream.port,
+                address: upstream.address,
+            })
+            .collect();
+        let bound = worker::bind(settings.outbound_addr, settings.inbound_addr, &upstreams, settings.workers);
+        let listeners = noted(bound.map_err(|error| error.to_string()), &mut problems);
+        let admin = noted(bind("--admin-addr", settings.admin_addr), &mut problems);
+        let metrics = noted(bind("--metrics-addr", settings.metrics_addr), &mut problems);
+        match (trust_bundle, owned, kept, listeners, admin, metrics) {
+            (
+                Some(trust_bundle),
+                Some((state, name)),
+                Some((store, svid)),
+                Some(listeners),
+                Some(admin),
+                Some(metrics),
+            ) if problems.is_empty() => {
+                Ok(Self { state, name, trust_bundle, store, svid, listeners, admin, metrics })
+            }
+            _ => Err(PreflightErrors(problems)),
+        }
+    }
+}
+
+fn kept_svid(store: &Store, settings: &Settings) -> Option<Svid> {
+    match store.load(&settings.identity, SystemTime::now()) {
+        Ok(svid) => svid,
+        Err(error) => {
+            let path = store.path().display();
+            tracing::warn!(%path, %error, "the certificate on disk is not used; a new one is asked for");
+            None
+        }
+    }
+}
+
+fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| {
+        let why = if error.kind() == io::ErrorKind::AddrInUse {
+            "another process has this port: stop it, or choose another port with this flag".to_owned()
+        } else {
+            error.to_string()
+        };
+        format!("cannot listen on {address} ({flag}): {why}")
+    })
+}
+
+fn noted<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
