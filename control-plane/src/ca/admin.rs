@@ -68,7 +68,8 @@ fn kubeconfig(authority: &Authority, api: SocketAddr, now: SystemTime) -> Result
     let key = STANDARD.encode(pair.serialize_pem());
     // Every value is a constant, an address or base64: nothing needs quoting.
     Ok(format!(
-        "apiVersion: v1
+        "# Full rights over the mesh: keep it private. Rewritten when the control plane starts.
+apiVersion: v1
 kind: Config
 clusters:
 - name: outrigger
@@ -85,6 +86,7 @@ contexts:
   context:
     cluster: outrigger
     user: {ADMIN_NAME}
+    namespace: default
 current-context: outrigger
 "
     ))
