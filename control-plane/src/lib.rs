@@ -1,13 +1,14 @@
 //! Takes manifests over a Kubernetes-style API and pushes routing and discovery state to sidecars.
 
+pub mod api;
 pub mod bootstrap;
 pub mod ca;
 pub mod controller;
+pub mod index;
 pub mod listen;
 pub mod peer;
 pub mod registry;
 pub mod snapshot;
-pub mod api;
 pub mod store;
 pub mod translate;
 pub mod xds;

@@ -12,6 +12,8 @@ pub mod keeper;
 pub mod leases;
 mod object;
 
+pub(crate) use object::LEAVING;
+
 use crate::store::Revision;
 use leases::{Leases, Refusal, StreamId};
 use mesh_names::{SpiffeId, WorkloadName};

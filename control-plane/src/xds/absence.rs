@@ -10,9 +10,9 @@ use mesh_protocol::wire::discovery as wire;
 pub(super) enum Code {
     InvalidArgument = 3,
     NotFound = 5,
-    AlreadyExists = 6,
     PermissionDenied = 7,
     ResourceExhausted = 8,
+    FailedPrecondition = 9,
     Unimplemented = 12,
 }
 

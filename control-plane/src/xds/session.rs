@@ -33,6 +33,8 @@ pub struct Nack {
     pub kind: ResourceType,
     /// What the response brought; at most ten names.
     pub resources: Vec<String>,
+    /// How many resources it brought.
+    pub count: usize,
     /// Why, in the client's words.
     pub message: String,
     /// The store revision the response was made from.
@@ -105,11 +107,12 @@ impl Session {
         self.announced = self.announced.max(sequence);
     }
 
-    /// Tells the client that its workload could not be registered, and why.
-    pub fn refuse_workload(&mut self, name: &WorkloadName, reason: String) {
+    /// Tells the client that its workload could not be registered, and why. `name` is what it is called in the
+    /// answer; it may be none that a workload can have.
+    pub fn refuse_workload(&mut self, name: &str, reason: String) {
         let state = self.types.iter_mut().find(|state| state.kind == ResourceType::Workload);
         if let Some(state) = state {
-            state.subscriptions.refuse(&name.to_string(), Code::AlreadyExists, reason);
+            state.subscriptions.refuse(name, Code::FailedPrecondition, reason);
         }
     }
 
@@ -126,6 +129,11 @@ impl Session {
     /// The refusals that stand: at most one a type.
     pub fn nacks(&self) -> impl Iterator<Item = &Nack> {
         self.types.iter().filter_map(|state| state.nack.as_ref())
+    }
+
+    /// How many resources were sent and not acknowledged yet.
+    pub fn unacknowledged(&self) -> usize {
+        self.types.iter().filter_map(|state| state.subscriptions.in_flight.as_ref()).map(|it| it.names.len()).sum()
     }
 
     /// How many names and collections are subscribed to.
@@ -245,6 +253,7 @@ impl TypeState {
         let in_flight = self.subscriptions.in_flight.take_if(|sent| sent.nonce == request.response_nonce)?;
         self.nack = request.error_detail.as_ref().map(|error: &Status| Nack {
             kind: self.kind,
+            count: in_flight.names.len(),
             resources: in_flight.names.iter().take(NACK_NAMES_MAX).map(ToString::to_string).collect(),
             message: error.message.chars().take(NACK_MESSAGE_MAX).collect(),
             revision: self.sent,

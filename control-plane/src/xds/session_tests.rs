@@ -348,13 +348,13 @@ fn only_the_own_workload_may_be_had() {
 fn the_own_workload_is_awaited_in_silence_until_it_is_stored_or_refused() {
     let mut stream = Stream::with(&[]);
     let name: WorkloadName = "shop/orders-1".parse().unwrap();
-    stream.session.set_workload(name.clone());
+    stream.session.set_workload(name);
     stream.subscribe(WORKLOAD, &["shop/orders-1"]);
     assert!(stream.is_silent());
-    stream.session.refuse_workload(&name, "held by another".into());
+    stream.session.refuse_workload("shop/orders-1", "held by another".into());
     let response = stream.hear();
     stream.acknowledge(&response);
-    assert_eq!(sentence(&response), (6, "held by another"));
+    assert_eq!(sentence(&response), (9, "held by another"));
     stream.put(ResourceType::Workload, "shop/orders-1", "w");
     assert_eq!(stream.exchange(), ["+shop/orders-1"]);
 }

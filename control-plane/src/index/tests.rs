@@ -1,0 +1,147 @@
+use super::*;
+use crate::store::{EmbeddedStore, Expect, Key};
+use manifests::Kind;
+use mesh_protocol::endpoint::{Endpoint, EndpointHealth};
+use mesh_protocol::resource::ResourceType;
+use mesh_protocol::service::Service;
+use serde_json::{Value, json};
+
+struct Plane {
+    store: Arc<dyn Store>,
+    feed: Feed,
+    bundle: watch::Sender<TrustBundle>,
+    _folder: tempfile::TempDir,
+    _tasks: Tasks,
+}
+
+fn bundle(certificate: &'static [u8]) -> TrustBundle {
+    TrustBundle { trust_domain: TrustDomain::default(), certificates: vec![certificate.into()] }
+}
+
+impl Plane {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = prometheus::Registry::new();
+        let store = EmbeddedStore::open(&folder.path().join("store.redb"), &registry).unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let tasks = Tasks::new();
+        let (sender, receiver) = watch::channel(bundle(b"one"));
+        let gauge = IntGauge::new("revision", "revision").unwrap();
+        let feed = spawn(&tasks, Arc::clone(&store), TrustDomain::default(), receiver, gauge);
+        Self { store, feed, bundle: sender, _folder: folder, _tasks: tasks }
+    }
+
+    async fn put(&self, kind: Kind, object: Value) -> Revision {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
+        let key = Key::new(kind, text("/metadata/namespace"), text("/metadata/name"));
+        self.store.put(key, object, Expect::Any).await.unwrap().revision
+    }
+
+    async fn reflects(&mut self, revision: Revision) -> Arc<Snapshot> {
+        self.feed.reflected.wait_for(|reflected| *reflected >= revision).await.unwrap();
+        self.feed.snapshots.borrow().clone().unwrap()
+    }
+
+    async fn stored(&self, kind: Kind, name: &str, until: impl Fn(&Value) -> bool) -> Value {
+        let key = Key::new(kind, "shop", name);
+        let mut watch = self.store.watch(Some(kind), Revision(0)).await.unwrap();
+        loop {
+            if let Some(stored) = self.store.get(&key).await.unwrap()
+                && until(&stored.object)
+            {
+                return Value::clone(&stored.object);
+            }
+            watch.next().await.unwrap();
+        }
+    }
+}
+
+fn service() -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "orders"},
+           "spec": {"selector": {"app": "orders"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}})
+}
+
+fn workload(ready: &str) -> Value {
+    json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "Workload",
+           "metadata": {"namespace": "shop", "name": "orders-1", "labels": {"app": "orders"}},
+           "spec": {"address": "10.0.0.1", "inboundPort": 15008, "serviceAccount": "orders", "ports": [{"port": 8080}]},
+           "status": {"conditions": [{"type": "Ready", "status": ready, "reason": "Test", "message": "",
+                                      "lastTransitionTime": "2026-01-01T00:00:00Z"}]}})
+}
+
+#[tokio::test]
+async fn stored_objects_become_resources_and_derived_objects() {
+    let mut plane = Plane::start().await;
+    plane.put(Kind::Service, service()).await;
+    let revision = plane.put(Kind::Workload, workload("True")).await;
+    let snapshot = plane.reflects(revision).await;
+    let bytes = &snapshot.get(ResourceType::Service, "shop/orders").unwrap().bytes;
+    assert_eq!(Service::decode(bytes).unwrap().ports.len(), 1);
+    let bytes = &snapshot.get(ResourceType::Endpoint, "shop/orders/orders-1").unwrap().bytes;
+    assert_eq!(Endpoint::decode(bytes).unwrap().health, EndpointHealth::Ready);
+    assert!(snapshot.get(ResourceType::Workload, "shop/orders-1").is_some());
+    assert!(snapshot.get(ResourceType::TrustBundle, "mesh.internal").is_some());
+
+    let slice = plane
+        .stored(Kind::EndpointSlice, "orders-outrigger", |it| it["endpoints"][0]["conditions"]["ready"] == true)
+        .await;
+    assert_eq!(slice["endpoints"][0]["targetRef"]["name"], "orders-1");
+    assert_eq!(slice["ports"], json!([{"name": "http", "port": 8080, "protocol": "TCP"}]));
+
+    let revision = plane.put(Kind::Workload, workload("False")).await;
+    let snapshot = plane.reflects(revision).await;
+    let bytes = &snapshot.get(ResourceType::Endpoint, "shop/orders/orders-1").unwrap().bytes;
+    assert_eq!(Endpoint::decode(bytes).unwrap().health, EndpointHealth::NotReady);
+    plane
+        .stored(Kind::EndpointSlice, "orders-outrigger", |it| it["endpoints"][0]["conditions"]["ready"] == false)
+        .await;
+}
+
+#[tokio::test]
+async fn what_changes_no_resource_is_reflected_and_wakes_no_stream() {
+    let mut plane = Plane::start().await;
+    let revision = plane.put(Kind::Service, service()).await;
+    plane.stored(Kind::EndpointSlice, "orders-outrigger", |_| true).await;
+    plane.reflects(revision).await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": "s"}});
+    let latest = plane.store.revision().await.unwrap();
+    plane.reflects(latest).await;
+    plane.feed.snapshots.borrow_and_update();
+    let revision = plane.put(Kind::Secret, secret).await;
+    let snapshot = plane.reflects(revision).await;
+    assert!(!plane.feed.snapshots.has_changed().unwrap());
+    assert_eq!(snapshot.revision(), revision);
+}
+
+#[tokio::test]
+async fn a_new_trust_bundle_is_published() {
+    let mut plane = Plane::start().await;
+    plane.feed.snapshots.wait_for(Option::is_some).await.unwrap();
+    plane.feed.snapshots.borrow_and_update();
+    plane.bundle.send_replace(bundle(b"two"));
+    plane.feed.snapshots.changed().await.unwrap();
+    let second = plane.feed.snapshots.borrow().clone().unwrap();
+    let bytes = &second.get(ResourceType::TrustBundle, "mesh.internal").unwrap().bytes;
+    assert_eq!(TrustBundle::decode(bytes).unwrap(), bundle(b"two"));
+}
+
+#[tokio::test]
+async fn a_route_hears_whether_it_works() {
+    let plane = Plane::start().await;
+    plane.put(Kind::Service, service()).await;
+    let route = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"namespace": "shop", "name": "orders", "generation": 3},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "orders"}],
+                 "rules": [{"backendRefs": [{"name": "ordrs", "port": 80}]}]}});
+    plane.put(Kind::HttpRoute, route).await;
+    let route = plane.stored(Kind::HttpRoute, "orders", |it| it.get("status").is_some()).await;
+    let parent = &route["status"]["parents"][0];
+    assert_eq!(parent["controllerName"], "outrigger.dev/mesh");
+    let said = |n: usize| {
+        let it = &parent["conditions"][n];
+        format!("{}={} {}", it["type"], it["status"], it["reason"]).replace('"', "")
+    };
+    assert_eq!(said(0), "Accepted=True Accepted");
+    assert_eq!(said(1), "ResolvedRefs=False BackendNotFound");
+    assert_eq!(parent["conditions"][1]["observedGeneration"], 3);
+}

@@ -1,0 +1,185 @@
+//! The typed objects and the snapshot made of them. No task, no store: events in, snapshot out.
+
+use super::DirtySet;
+use crate::controller::work::{Desired, Subject, Work};
+use crate::registry::LEAVING;
+use crate::snapshot::{ResourceName, Snapshot};
+use crate::store::{Event, Key, Revision, Stored};
+use crate::translate::{
+    Change, Dirty, Index, RouteName, SliceName, WorkloadEntry, compile_endpoints, compile_route_status,
+    compile_service, compile_workload, derive_slices,
+};
+use manifests::{Kind, Object};
+use mesh_names::{NameError, ServiceName, TrustDomain, WorkloadName};
+use mesh_protocol::resource::ResourceType;
+use mesh_protocol::trust_bundle::TrustBundle;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Objects by name, and the newest snapshot.
+#[derive(Debug)]
+pub(super) struct View {
+    index: Index,
+    snapshot: Snapshot,
+}
+
+impl View {
+    pub(super) fn new(trust_domain: TrustDomain) -> Self {
+        Self { index: Index::new(trust_domain), snapshot: Snapshot::default() }
+    }
+
+    /// Takes all objects of an empty view at once. Returns all there is to compile.
+    pub(super) fn read(&mut self, objects: &[Stored]) -> DirtySet {
+        for stored in objects {
+            if let Some(change) = change(&stored.key, Some(&stored.object)) {
+                self.index.apply(change);
+            }
+        }
+        self.index.everything()
+    }
+
+    /// Takes one change.
+    pub(super) fn apply(&mut self, event: &Event, dirty: &mut DirtySet) {
+        let change = match event {
+            Event::Put { stored, .. } => change(&stored.key, Some(&stored.object)),
+            Event::Deleted(stored) => change(&stored.key, None),
+        };
+        if let Some(change) = change {
+            dirty.extend(self.index.apply(change));
+        }
+    }
+
+    /// Takes the trust bundle.
+    pub(super) fn set_bundle(&mut self, bundle: &TrustBundle) {
+        let name = ResourceName::from(bundle.trust_domain.as_str());
+        self.snapshot.put(ResourceType::TrustBundle, name, bundle.encode());
+    }
+
+    /// Compiles what has changed into the snapshot, and hands what follows for other objects to the controllers.
+    pub(super) fn compile(&mut self, dirty: DirtySet, work: &Work) {
+        for dirty in dirty {
+            match dirty {
+                Dirty::Service(name) => {
+                    let bytes = compile_service(&self.index, &name).map(|service| service.encode());
+                    self.set(ResourceType::Service, &name.to_string(), bytes);
+                }
+                Dirty::Workload(name) => {
+                    let bytes = compile_workload(&self.index, &name).map(|workload| workload.encode());
+                    self.set(ResourceType::Workload, &name.to_string(), bytes);
+                }
+                Dirty::Endpoints(name) => {
+                    self.set_endpoints(&name);
+                    self.order_slices(name, work);
+                }
+                Dirty::Route(name) => {
+                    let subject = Subject::Status(name.clone());
+                    match compile_route_status(&self.index, &name) {
+                        Some(status) => work.put(subject, Desired::Status(status)),
+                        None => work.forget(&subject),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The snapshot as it reflects this revision.
+    pub(super) fn snapshot(&mut self, revision: Revision) -> Arc<Snapshot> {
+        self.snapshot = std::mem::take(&mut self.snapshot).at(revision);
+        Arc::new(self.snapshot.clone())
+    }
+
+    fn set(&mut self, kind: ResourceType, name: &str, bytes: Option<Vec<u8>>) {
+        match bytes {
+            Some(bytes) => self.snapshot.put(kind, name.into(), bytes),
+            None => self.snapshot.remove(kind, name),
+        };
+    }
+
+    fn set_endpoints(&mut self, service: &ServiceName) {
+        let endpoints = compile_endpoints(&self.index, service);
+        let wanted: BTreeMap<ResourceName, Vec<u8>> =
+            endpoints.iter().map(|it| (it.resource_name().into(), it.encode())).collect();
+        let prefix = format!("{service}/");
+        let members = self.snapshot.with_prefix(ResourceType::Endpoint, &prefix);
+        let gone: Vec<_> = members.map(|(name, _)| name.clone()).filter(|it| !wanted.contains_key(it)).collect();
+        for name in gone {
+            self.snapshot.remove(ResourceType::Endpoint, &name);
+        }
+        for (name, bytes) in wanted {
+            self.snapshot.put(ResourceType::Endpoint, name, bytes);
+        }
+    }
+
+    fn order_slices(&self, service: ServiceName, work: &Work) {
+        let (wanted, stored) = derive_slices(&self.index, &service);
+        let unwanted: Vec<_> =
+            stored.into_iter().filter(|name| wanted.iter().all(|slice| slice.name != *name)).collect();
+        let subject = Subject::Slices(service);
+        if wanted.is_empty() && unwanted.is_empty() {
+            work.forget(&subject);
+        } else {
+            work.put(subject, Desired::Slices { wanted, unwanted });
+        }
+    }
+}
+
+/// The change an object's new state (nothing: its deletion) makes; nothing if it concerns no resource. An object that
+/// can't be read is left as it was: the API refuses such objects, so it was written by another version.
+fn change(key: &Key, object: Option<&Arc<Value>>) -> Option<Change> {
+    match read(key, object) {
+        Ok(change) => change,
+        Err(problem) => {
+            tracing::warn!(object = %key, problem, "a stored object can't be read and is left as it was");
+            None
+        }
+    }
+}
+
+fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String> {
+    if !matches!(key.kind, Kind::Service | Kind::Workload | Kind::HttpRoute | Kind::EndpointSlice) {
+        return Ok(None);
+    }
+    let object = value.map(|value| Object::from_json(key.kind, Value::clone(value))).transpose();
+    let object = object.map_err(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        problems.join("; ")
+    })?;
+    let bad_name = |error: NameError| error.to_string();
+    let namespace = || key.namespace.parse().map_err(bad_name);
+    let change = match (key.kind, object) {
+        (Kind::Service, object) => {
+            let name = ServiceName::new(namespace()?, key.name.parse().map_err(bad_name)?);
+            let service = object.and_then(|it| if let Object::Service(it) = it { Some(it) } else { None });
+            Change::Service(name, service.map(Arc::new))
+        }
+        (Kind::Workload, object) => {
+            let name = WorkloadName::new(namespace()?, key.name.parse().map_err(bad_name)?);
+            let workload = object.and_then(|it| if let Object::Workload(it) = it { Some(it) } else { None });
+            let entry = workload.map(|workload| WorkloadEntry {
+                is_leaving: value.is_some_and(|value| is_leaving(value)),
+                workload,
+            });
+            Change::Workload(name, entry.map(Arc::new))
+        }
+        (Kind::HttpRoute, object) => {
+            let name = RouteName { namespace: namespace()?, name: key.name.parse().map_err(bad_name)? };
+            let route = object.and_then(|it| if let Object::HttpRoute(it) = it { Some(it) } else { None });
+            Change::Route(name, route.map(Arc::new))
+        }
+        (Kind::EndpointSlice, object) => {
+            let name = SliceName { namespace: namespace()?, name: key.name.parse().map_err(bad_name)? };
+            let slice = object.and_then(|it| if let Object::EndpointSlice(it) = it { Some(it) } else { None });
+            Change::Slice(name, slice.map(Arc::new))
+        }
+        (Kind::Namespace | Kind::Secret | Kind::ConfigMap, _) => return Ok(None),
+    };
+    Ok(Some(change))
+}
+
+fn is_leaving(workload: &Value) -> bool {
+    let conditions = workload.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|it| {
+        it.get("type").is_some_and(|kind| kind == "Ready") && it.get("reason").is_some_and(|why| why == LEAVING)
+    })
+}

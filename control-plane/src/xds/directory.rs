@@ -1,0 +1,158 @@
+//! Who is connected, and what they have: written by each stream for itself, read when someone asks for `proxies`.
+
+use super::session::{Nack, Session};
+use crate::store::Revision;
+use jiff::Timestamp;
+use mesh_names::{SpiffeId, WorkloadName};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The connected sidecars. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Directory(Arc<Mutex<Entries>>);
+
+/// Held to add and remove streams and to list them; entries have locks of their own, so that streams don't wait for
+/// each other. Order: this one first.
+#[derive(Debug, Default)]
+struct Entries {
+    next: u64,
+    connected: BTreeMap<u64, Arc<Mutex<Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    identity: SpiffeId,
+    since: Timestamp,
+    workload: Option<WorkloadName>,
+    agent: String,
+    applied: Revision,
+    pending: usize,
+    subscriptions: usize,
+    nacks: Vec<Nack>,
+    refusal: Option<String>,
+}
+
+/// One stream's entry; dropping it takes the entry out.
+#[derive(Debug)]
+pub(super) struct Presence {
+    directory: Directory,
+    number: u64,
+    entry: Arc<Mutex<Entry>>,
+}
+
+impl Directory {
+    /// One object for each connected sidecar, of one namespace or of all, in the order in which they connected. Of two
+    /// streams of the same workload, as there are while a sidecar reconnects, only the newer is shown.
+    pub fn objects(&self, namespace: Option<&str>) -> Vec<Value> {
+        let entries: Vec<_> = {
+            let entries = lock(&self.0);
+            entries.connected.iter().map(|(number, entry)| (*number, Arc::clone(entry))).collect()
+        };
+        let mut shown = BTreeMap::new();
+        for (number, entry) in entries {
+            let entry = lock(&entry);
+            if namespace.is_none_or(|namespace| namespace == entry.identity.namespace.as_str()) {
+                let name = match &entry.workload {
+                    Some(workload) => workload.name.to_string(),
+                    None => format!("stream-{number}"),
+                };
+                let key = (entry.identity.namespace.clone(), name.clone());
+                shown.insert(key, (number, object(&name, &entry)));
+            }
+        }
+        let mut shown: Vec<_> = shown.into_values().collect();
+        shown.sort_by_key(|(number, _)| *number);
+        shown.into_iter().map(|(_, object)| object).collect()
+    }
+
+    pub(super) fn enter(&self, identity: SpiffeId) -> Presence {
+        let entry = Arc::new(Mutex::new(Entry {
+            identity,
+            since: Timestamp::now(),
+            workload: None,
+            agent: String::new(),
+            applied: Revision::default(),
+            pending: 0,
+            subscriptions: 0,
+            nacks: Vec::new(),
+            refusal: None,
+        }));
+        let mut entries = lock(&self.0);
+        entries.next += 1;
+        let number = entries.next;
+        entries.connected.insert(number, Arc::clone(&entry));
+        drop(entries);
+        Presence { directory: self.clone(), number, entry }
+    }
+}
+
+impl Presence {
+    /// Notes what a session has come to.
+    pub(super) fn note(&self, session: &Session) {
+        let mut entry = lock(&self.entry);
+        if entry.workload.as_ref() != session.workload() {
+            entry.workload = session.workload().cloned();
+        }
+        entry.applied = session.applied();
+        entry.pending = session.unacknowledged();
+        entry.subscriptions = session.subscriptions();
+        if !entry.nacks.iter().eq(session.nacks()) {
+            entry.nacks = session.nacks().cloned().collect();
+        }
+    }
+
+    /// Notes which program is at the other end.
+    pub(super) fn note_agent(&self, agent: String) {
+        lock(&self.entry).agent = agent;
+    }
+
+    /// Notes why its workload is not registered; nothing when it is.
+    pub(super) fn note_refusal(&self, refusal: Option<String>) {
+        lock(&self.entry).refusal = refusal;
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        lock(&self.directory.0).connected.remove(&self.number);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn object(name: &str, entry: &Entry) -> Value {
+    let rejections = entry.nacks.iter().map(|nack| {
+        json!({
+            "type": nack.kind.as_str(),
+            "resources": nack.resources,
+            "message": nack.message,
+            "revision": nack.revision.to_string(),
+        })
+    });
+    let mut status = json!({
+        "identity": entry.identity.to_string(),
+        "connected": true,
+        "appliedRevision": entry.applied.to_string(),
+        "pending": entry.pending,
+        "rejected": entry.nacks.iter().map(|nack| nack.count).sum::<usize>(),
+        "rejections": rejections.collect::<Vec<_>>(),
+        "subscriptions": entry.subscriptions,
+        "agent": entry.agent,
+    });
+    if let (Some(fields), Some(refusal)) = (status.as_object_mut(), &entry.refusal) {
+        fields.insert("registrationRefused".to_owned(), refusal.as_str().into());
+    }
+    json!({
+        "apiVersion": "outrigger.dev/v1alpha1",
+        "kind": "Proxy",
+        "metadata": {
+            "name": name,
+            "namespace": entry.identity.namespace.as_str(),
+            "creationTimestamp": crate::controller::stamp::moment(entry.since),
+        },
+        "status": status,
+    })
+}
