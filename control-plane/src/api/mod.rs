@@ -13,7 +13,7 @@
 mod accept;
 mod answer;
 mod authenticate;
-mod birth;
+pub(crate) mod birth;
 mod body;
 mod delete;
 mod discovery;

@@ -1,13 +1,13 @@
 //! The metadata only the server writes, for objects that the control plane itself makes, and conditions.
 
+use crate::api::birth::birth;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::hash::{BuildHasher, RandomState};
 
 /// A new object's `uid`, `creationTimestamp` and `generation`.
 pub fn born(object: &mut Value, now: Timestamp) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("uid".to_owned(), uid().into());
+        metadata.insert("uid".to_owned(), birth().uid.into());
         metadata.insert("creationTimestamp".to_owned(), moment(now).into());
         metadata.insert("generation".to_owned(), 1.into());
     }
@@ -68,23 +68,6 @@ pub fn moment(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A random version 4 UUID (RFC 9562 §5.4). The hasher's keys are random for each process and differ for each hasher;
-/// a `uid` must be unique, not secret.
-fn uid() -> String {
-    let high = RandomState::new().hash_one("high");
-    let low = RandomState::new().hash_one("low");
-    let high = (high & 0xffff_ffff_ffff_0fff) | 0x4000;
-    let low = (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,13 +93,5 @@ mod tests {
         succeed(&mut third, &second);
         assert_eq!(third["metadata"]["generation"], 2);
         assert_eq!(third["metadata"]["uid"], first["metadata"]["uid"]);
-    }
-
-    #[test]
-    fn a_uid_is_a_random_uuid() {
-        let (a, b) = (uid(), uid());
-        assert_ne!(a, b);
-        assert_eq!((a.len(), a.as_bytes()[14]), (36, b'4'));
-        assert!(matches!(a.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
     }
 }

@@ -120,8 +120,7 @@ impl Follower {
     fn publish(&self, view: &mut View, revision: Revision) {
         let next = view.snapshot(revision);
         self.snapshots.send_if_modified(|current| {
-            let is_news =
-                current.as_ref().is_none_or(|current| next.changed_since(current).next().is_some());
+            let is_news = current.as_ref().is_none_or(|current| next.changed_since(current).next().is_some());
             *current = Some(next);
             is_news
         });

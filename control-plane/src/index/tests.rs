@@ -83,7 +83,9 @@ async fn stored_objects_become_resources_and_derived_objects() {
     assert!(snapshot.get(ResourceType::TrustBundle, "mesh.internal").is_some());
 
     let slice = plane
-        .stored(Kind::EndpointSlice, "orders-outrigger", |it| it["endpoints"][0]["conditions"]["ready"] == true)
+        .stored(Kind::EndpointSlice, "orders-outrigger", |it| {
+            it["endpoints"][0]["conditions"]["ready"] == true
+        })
         .await;
     assert_eq!(slice["endpoints"][0]["targetRef"]["name"], "orders-1");
     assert_eq!(slice["ports"], json!([{"name": "http", "port": 8080, "protocol": "TCP"}]));
@@ -93,7 +95,9 @@ async fn stored_objects_become_resources_and_derived_objects() {
     let bytes = &snapshot.get(ResourceType::Endpoint, "shop/orders/orders-1").unwrap().bytes;
     assert_eq!(Endpoint::decode(bytes).unwrap().health, EndpointHealth::NotReady);
     plane
-        .stored(Kind::EndpointSlice, "orders-outrigger", |it| it["endpoints"][0]["conditions"]["ready"] == false)
+        .stored(Kind::EndpointSlice, "orders-outrigger", |it| {
+            it["endpoints"][0]["conditions"]["ready"] == false
+        })
         .await;
 }
 
@@ -103,7 +107,8 @@ async fn what_changes_no_resource_is_reflected_and_wakes_no_stream() {
     let revision = plane.put(Kind::Service, service()).await;
     plane.stored(Kind::EndpointSlice, "orders-outrigger", |_| true).await;
     plane.reflects(revision).await;
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": "s"}});
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": "s"}});
     let latest = plane.store.revision().await.unwrap();
     plane.reflects(latest).await;
     plane.feed.snapshots.borrow_and_update();

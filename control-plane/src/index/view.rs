@@ -102,7 +102,8 @@ impl View {
             endpoints.iter().map(|it| (it.resource_name().into(), it.encode())).collect();
         let prefix = format!("{service}/");
         let members = self.snapshot.with_prefix(ResourceType::Endpoint, &prefix);
-        let gone: Vec<_> = members.map(|(name, _)| name.clone()).filter(|it| !wanted.contains_key(it)).collect();
+        let gone: Vec<_> =
+            members.map(|(name, _)| name.clone()).filter(|it| !wanted.contains_key(it)).collect();
         for name in gone {
             self.snapshot.remove(ResourceType::Endpoint, &name);
         }
@@ -169,7 +170,8 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
         }
         (Kind::EndpointSlice, object) => {
             let name = SliceName { namespace: namespace()?, name: key.name.parse().map_err(bad_name)? };
-            let slice = object.and_then(|it| if let Object::EndpointSlice(it) = it { Some(it) } else { None });
+            let slice =
+                object.and_then(|it| if let Object::EndpointSlice(it) = it { Some(it) } else { None });
             Change::Slice(name, slice.map(Arc::new))
         }
         (Kind::Namespace | Kind::Secret | Kind::ConfigMap, _) => return Ok(None),
@@ -180,6 +182,7 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
 fn is_leaving(workload: &Value) -> bool {
     let conditions = workload.pointer("/status/conditions").and_then(Value::as_array);
     conditions.into_iter().flatten().any(|it| {
-        it.get("type").is_some_and(|kind| kind == "Ready") && it.get("reason").is_some_and(|why| why == LEAVING)
+        it.get("type").is_some_and(|kind| kind == "Ready")
+            && it.get("reason").is_some_and(|why| why == LEAVING)
     })
 }

@@ -144,3 +144,7 @@ async fn ensure_namespace(store: &dyn Store, namespace: &Namespace) -> Result<()
     };
     update(store, &key, create).await.map(|_| ())
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

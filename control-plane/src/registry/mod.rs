@@ -14,9 +14,10 @@ mod object;
 
 pub(crate) use object::LEAVING;
 
-use crate::store::Revision;
+use crate::store::{Revision, Store};
 use leases::{Leases, Refusal, StreamId};
 use mesh_names::{SpiffeId, WorkloadName};
+use mesh_process::Tasks;
 use mesh_protocol::announcement::Announcement;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +60,13 @@ pub struct Registration {
 }
 
 impl Registry {
+    /// An empty registry, and the task that keeps the store as it says.
+    pub fn spawn(tasks: &Tasks, store: Arc<dyn Store>) -> Self {
+        let registry = Self::default();
+        tasks.spawn("registry", keeper::run(registry.clone(), store));
+        registry
+    }
+
     /// Opens a place for a stream.
     pub fn open(&self) -> Registration {
         let (sender, stored) = watch::channel(None);

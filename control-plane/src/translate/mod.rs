@@ -26,4 +26,6 @@ pub use workload::compile_workload;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod property_tests;

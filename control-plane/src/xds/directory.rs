@@ -1,6 +1,7 @@
 //! Who is connected, and what they have: written by each stream for itself, read when someone asks for `proxies`.
 
 use super::session::{Nack, Session};
+use crate::api::ProxyDirectory;
 use crate::store::Revision;
 use jiff::Timestamp;
 use mesh_names::{SpiffeId, WorkloadName};
@@ -42,9 +43,31 @@ pub(super) struct Presence {
 }
 
 impl Directory {
-    /// One object for each connected sidecar, of one namespace or of all, in the order in which they connected. Of two
-    /// streams of the same workload, as there are while a sidecar reconnects, only the newer is shown.
-    pub fn objects(&self, namespace: Option<&str>) -> Vec<Value> {
+    pub(super) fn enter(&self, identity: SpiffeId) -> Presence {
+        let entry = Arc::new(Mutex::new(Entry {
+            identity,
+            since: Timestamp::now(),
+            workload: None,
+            agent: String::new(),
+            applied: Revision::default(),
+            pending: 0,
+            subscriptions: 0,
+            nacks: Vec::new(),
+            refusal: None,
+        }));
+        let mut entries = lock(&self.0);
+        entries.next += 1;
+        let number = entries.next;
+        entries.connected.insert(number, Arc::clone(&entry));
+        drop(entries);
+        Presence { directory: self.clone(), number, entry }
+    }
+}
+
+impl ProxyDirectory for Directory {
+    /// In the order in which they connected. Of two streams of the same workload, as there are while a sidecar
+    /// reconnects, only the newer is shown.
+    fn list(&self, namespace: Option<&str>) -> Vec<Value> {
         let entries: Vec<_> = {
             let entries = lock(&self.0);
             entries.connected.iter().map(|(number, entry)| (*number, Arc::clone(entry))).collect()
@@ -64,26 +87,6 @@ impl Directory {
         let mut shown: Vec<_> = shown.into_values().collect();
         shown.sort_by_key(|(number, _)| *number);
         shown.into_iter().map(|(_, object)| object).collect()
-    }
-
-    pub(super) fn enter(&self, identity: SpiffeId) -> Presence {
-        let entry = Arc::new(Mutex::new(Entry {
-            identity,
-            since: Timestamp::now(),
-            workload: None,
-            agent: String::new(),
-            applied: Revision::default(),
-            pending: 0,
-            subscriptions: 0,
-            nacks: Vec::new(),
-            refusal: None,
-        }));
-        let mut entries = lock(&self.0);
-        entries.next += 1;
-        let number = entries.next;
-        entries.connected.insert(number, Arc::clone(&entry));
-        drop(entries);
-        Presence { directory: self.clone(), number, entry }
     }
 }
 
@@ -146,8 +149,6 @@ fn object(name: &str, entry: &Entry) -> Value {
         fields.insert("registrationRefused".to_owned(), refusal.as_str().into());
     }
     json!({
-        "apiVersion": "outrigger.dev/v1alpha1",
-        "kind": "Proxy",
         "metadata": {
             "name": name,
             "namespace": entry.identity.namespace.as_str(),

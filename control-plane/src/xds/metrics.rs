@@ -26,8 +26,14 @@ impl DiscoveryMetrics {
         let of_type = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["type"]);
         let metrics = Self {
             streams: IntGauge::new("outrigger_control_streams", "Discovery streams that are open now")?,
-            pushes: of_type("outrigger_control_pushes_total", "Responses sent to sidecars, by resource type")?,
-            nacks: of_type("outrigger_control_nacks_total", "Responses that sidecars refused, by resource type")?,
+            pushes: of_type(
+                "outrigger_control_pushes_total",
+                "Responses sent to sidecars, by resource type",
+            )?,
+            nacks: of_type(
+                "outrigger_control_nacks_total",
+                "Responses that sidecars refused, by resource type",
+            )?,
             snapshot_revision: IntGauge::new(
                 "outrigger_control_snapshot_revision",
                 "Store revision that the newest snapshot reflects",

@@ -57,12 +57,22 @@ pub struct Requested {
 pub struct Session {
     peer: SpiffeId,
     workload: Option<WorkloadName>,
+    /// An announced workload that could not be registered (yet).
+    refused: Option<RefusedWorkload>,
     snapshot: Arc<Snapshot>,
     types: [TypeState; 4],
     nonces: u64,
     /// The announcement to acknowledge with the next response; 0 for none.
     announced: u64,
     applied: Revision,
+}
+
+#[derive(Debug)]
+struct RefusedWorkload {
+    name: String,
+    reason: String,
+    /// It was subscribed to meanwhile: that counts once it is registered.
+    is_wanted: bool,
 }
 
 #[derive(Debug)]
@@ -84,7 +94,7 @@ impl Session {
             sent: Revision::default(),
         });
         let applied = Revision::default();
-        Self { peer, workload: None, snapshot, types, nonces: 0, announced: 0, applied }
+        Self { peer, workload: None, refused: None, snapshot, types, nonces: 0, announced: 0, applied }
     }
 
     /// Whose stream it is.
@@ -99,7 +109,13 @@ impl Session {
 
     /// Notes that `workload` is announced on this stream: its resource may be had from now on.
     pub fn set_workload(&mut self, workload: WorkloadName) {
+        let name = workload.to_string();
         self.workload = Some(workload);
+        if self.refused.take().is_some_and(|refused| refused.is_wanted && refused.name == name)
+            && let Some(state) = self.types.iter_mut().find(|state| state.kind == ResourceType::Workload)
+        {
+            state.subscriptions.subscribe(&name);
+        }
     }
 
     /// Notes that the announcement with this number is in force; the client hears of it with the next response.
@@ -110,10 +126,15 @@ impl Session {
     /// Tells the client that its workload could not be registered, and why. `name` is what it is called in the
     /// answer; it may be none that a workload can have.
     pub fn refuse_workload(&mut self, name: &str, reason: String) {
-        let state = self.types.iter_mut().find(|state| state.kind == ResourceType::Workload);
-        if let Some(state) = state {
-            state.subscriptions.refuse(name, Code::FailedPrecondition, reason);
+        let Some(state) = self.types.iter_mut().find(|state| state.kind == ResourceType::Workload) else {
+            return;
+        };
+        let earlier = self.refused.take().filter(|earlier| earlier.name == name);
+        let is_wanted = earlier.as_ref().is_some_and(|earlier| earlier.is_wanted);
+        if earlier.is_none_or(|earlier| earlier.reason != reason) {
+            state.subscriptions.refuse(name, Code::FailedPrecondition, reason.clone());
         }
+        self.refused = Some(RefusedWorkload { name: name.to_owned(), reason, is_wanted });
     }
 
     /// Whether nothing is left to say and all that was said is acknowledged.
@@ -133,7 +154,11 @@ impl Session {
 
     /// How many resources were sent and not acknowledged yet.
     pub fn unacknowledged(&self) -> usize {
-        self.types.iter().filter_map(|state| state.subscriptions.in_flight.as_ref()).map(|it| it.names.len()).sum()
+        self.types
+            .iter()
+            .filter_map(|state| state.subscriptions.in_flight.as_ref())
+            .map(|it| it.names.len())
+            .sum()
     }
 
     /// How many names and collections are subscribed to.
@@ -171,7 +196,12 @@ impl Session {
             room += before - state.subscriptions.len();
         }
         for name in &request.resource_names_subscribe {
-            if let Some((code, reason)) = refusal(kind, name, &self.peer, self.workload.as_ref()) {
+            if let Some(refused) =
+                self.refused.as_mut().filter(|it| kind == ResourceType::Workload && it.name == *name)
+            {
+                refused.is_wanted = true;
+                state.subscriptions.refuse(name, Code::FailedPrecondition, refused.reason.clone());
+            } else if let Some((code, reason)) = refusal(kind, name, &self.peer, self.workload.as_ref()) {
                 state.subscriptions.refuse(name, code, reason);
             } else if state.subscriptions.is_subscribed(name) {
                 state.subscriptions.subscribe(name);
@@ -297,6 +327,9 @@ fn respond(
     }
 }
 
+#[cfg(test)]
+#[path = "session_property_tests.rs"]
+mod property_tests;
 #[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;

@@ -1,22 +1,20 @@
 use super::super::subscriptions::{COLLECTION_BYTES, RESPONSE_BYTES};
 use super::*;
-use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
 
 const SERVICE: &str = "type.googleapis.com/outrigger.v1.Service";
-const ENDPOINT: &str = "type.googleapis.com/outrigger.v1.Endpoint";
+pub(super) const ENDPOINT: &str = "type.googleapis.com/outrigger.v1.Endpoint";
 const WORKLOAD: &str = "type.googleapis.com/outrigger.v1.Workload";
 const BUNDLE: &str = "type.googleapis.com/outrigger.v1.TrustBundle";
 
 /// A session, the world it serves, and a client that acknowledges on demand.
-struct Stream {
-    session: Session,
-    world: Snapshot,
+pub(super) struct Stream {
+    pub(super) session: Session,
+    pub(super) world: Snapshot,
     revision: u64,
 }
 
 impl Stream {
-    fn with(resources: &[(ResourceType, &str, &str)]) -> Self {
+    pub(super) fn with(resources: &[(ResourceType, &str, &str)]) -> Self {
         let mut world = Snapshot::default();
         for (kind, name, bytes) in resources {
             world.put(*kind, (*name).into(), bytes.as_bytes().to_vec());
@@ -26,12 +24,12 @@ impl Stream {
         Self { session: Session::new(peer, Arc::new(world.clone())), world, revision: 1 }
     }
 
-    fn put(&mut self, kind: ResourceType, name: &str, bytes: impl Into<Vec<u8>>) {
+    pub(super) fn put(&mut self, kind: ResourceType, name: &str, bytes: impl Into<Vec<u8>>) {
         self.world.put(kind, name.into(), bytes.into());
         self.publish();
     }
 
-    fn remove(&mut self, kind: ResourceType, name: &str) {
+    pub(super) fn remove(&mut self, kind: ResourceType, name: &str) {
         self.world.remove(kind, name);
         self.publish();
     }
@@ -42,11 +40,11 @@ impl Stream {
         self.session.publish(Arc::new(self.world.clone()));
     }
 
-    fn ask(&mut self, request: DeltaDiscoveryRequest) -> Requested {
+    pub(super) fn ask(&mut self, request: DeltaDiscoveryRequest) -> Requested {
         self.session.request(request)
     }
 
-    fn subscribe(&mut self, url: &str, names: &[&str]) {
+    pub(super) fn subscribe(&mut self, url: &str, names: &[&str]) {
         self.ask(subscribing(url, names));
     }
 
@@ -54,7 +52,7 @@ impl Stream {
         self.session.response().expect("there is something to say")
     }
 
-    fn acknowledge(&mut self, response: &DeltaDiscoveryResponse) {
+    pub(super) fn acknowledge(&mut self, response: &DeltaDiscoveryResponse) {
         self.ask(DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),
@@ -360,6 +358,20 @@ fn the_own_workload_is_awaited_in_silence_until_it_is_stored_or_refused() {
 }
 
 #[test]
+fn a_workload_refused_at_first_is_sent_once_it_is_registered() {
+    let mut stream = shop();
+    stream.session.refuse_workload("shop/orders-1", "held by another".into());
+    stream.subscribe(WORKLOAD, &["shop/orders-1"]);
+    let response = stream.hear();
+    stream.acknowledge(&response);
+    assert_eq!(sentence(&response), (9, "held by another"));
+    stream.session.refuse_workload("shop/orders-1", "held by another".into());
+    assert!(stream.is_silent(), "the same refusal is told once");
+    stream.session.set_workload("shop/orders-1".parse().unwrap());
+    assert_eq!(stream.exchange(), ["+shop/orders-1"]);
+}
+
+#[test]
 fn an_announcement_is_acknowledged_with_the_next_response_or_alone() {
     let mut stream = shop();
     stream.session.acknowledge_announcement(1);
@@ -443,75 +455,4 @@ fn responses_are_split_but_a_collection_comes_whole() {
         stream.acknowledge(&response);
     }
     assert_eq!(rest, 30 - COLLECTION_BYTES / 200_200);
-}
-
-/// What a client would hold after reading responses.
-#[derive(Default)]
-struct Client(BTreeMap<String, Vec<u8>>);
-
-impl Client {
-    fn read(&mut self, response: &DeltaDiscoveryResponse) {
-        for resource in &response.resources {
-            self.0.insert(resource.name.clone(), resource.resource.as_ref().unwrap().value.clone());
-        }
-        for name in &response.removed_resources {
-            self.0.remove(name);
-        }
-    }
-}
-
-fn is_covered(subscribed: &BTreeSet<String>, held: &str) -> bool {
-    held.rsplit_once('/').is_some_and(|(service, _)| subscribed.contains(&format!("{service}/*")))
-}
-
-proptest! {
-    #[test]
-    fn whatever_happens_a_client_ends_with_exactly_what_it_subscribed_to(
-        steps in proptest::collection::vec((0u8..7, 0u8..3, 0u8..4, 0u8..4), 1..80),
-    ) {
-        let mut stream = Stream::with(&[]);
-        let mut client = Client::default();
-        let mut subscribed = BTreeSet::new();
-        let mut waiting = Vec::new();
-        for (action, service, member, value) in steps {
-            let name = format!("shop/s{service}/e{member}");
-            let collection = format!("shop/s{service}/*");
-            match action {
-                0 | 1 => stream.put(ResourceType::Endpoint, &name, vec![value]),
-                2 => stream.remove(ResourceType::Endpoint, &name),
-                3 => { stream.subscribe(ENDPOINT, &[&collection]); subscribed.insert(collection); }
-                4 => {
-                    stream.ask(DeltaDiscoveryRequest {
-                        type_url: ENDPOINT.into(),
-                        resource_names_unsubscribe: vec![collection.clone()],
-                        ..Default::default()
-                    });
-                    client.0.retain(|held, _| !held.starts_with(collection.trim_end_matches('*')));
-                    subscribed.remove(&collection);
-                }
-                5 => if let Some(response) = stream.session.response() {
-                    waiting.push(response);
-                },
-                _ => if let Some(response) = waiting.pop() {
-                    stream.acknowledge(&response);
-                    client.read(&response);
-                    // A client ignores what it has unsubscribed from meanwhile.
-                    client.0.retain(|held, _| is_covered(&subscribed, held));
-                },
-            }
-        }
-        while let Some(response) = waiting.pop().or_else(|| stream.session.response()) {
-            stream.acknowledge(&response);
-            client.read(&response);
-        }
-        client.0.retain(|held, _| is_covered(&subscribed, held));
-        let expected: BTreeMap<String, Vec<u8>> = stream
-            .world
-            .with_prefix(ResourceType::Endpoint, "")
-            .filter(|(name, _)| is_covered(&subscribed, name))
-            .map(|(name, encoded)| (name.to_string(), encoded.bytes.to_vec()))
-            .collect();
-        prop_assert_eq!(client.0, expected);
-        prop_assert!(stream.session.is_settled());
-    }
 }

@@ -92,7 +92,9 @@ impl AggregatedDiscoveryService for Discovery {
 }
 
 fn going_away() -> Status {
-    Status::unavailable("this control plane is shutting down; connect to another one, or to this one in a moment")
+    Status::unavailable(
+        "this control plane is shutting down; connect to another one, or to this one in a moment",
+    )
 }
 
 /// One stream's task.

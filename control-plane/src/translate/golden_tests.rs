@@ -1,0 +1,309 @@
+//! What people write and what sidecars are told of it.
+
+use super::fixture::{apply, changes, deletion, index};
+use super::*;
+use mesh_names::ServiceName;
+use mesh_protocol::endpoint::{EndpointHealth, Transport};
+use mesh_protocol::service::{PathMatch, RouteMatch, ServicePort};
+
+const SHOP: &str = r"
+apiVersion: v1
+kind: Service
+metadata: { namespace: shop, name: orders }
+spec:
+  selector: { app: orders }
+  ports: [{ name: http, port: 80, targetPort: web, appProtocol: http }, { name: admin, port: 9000, targetPort: 9000, appProtocol: tcp }]
+---
+apiVersion: v1
+kind: Service
+metadata: { namespace: shop, name: orders-v2 }
+spec:
+  ports: [{ name: http, port: 80 }]
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: Workload
+metadata: { namespace: shop, name: orders-1, labels: { app: orders } }
+spec:
+  address: 10.0.0.1
+  inboundPort: 15008
+  serviceAccount: orders
+  zone: a
+  ports: [{ port: 8081, name: web }, { port: 9000 }]
+status: { conditions: [{ type: Ready, status: 'True', reason: Connected, message: '', lastTransitionTime: 2026-01-01T00:00:00Z }] }
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: Workload
+metadata: { namespace: shop, name: orders-2, labels: { app: orders } }
+spec: { address: 10.0.0.2, ports: [{ port: 8082, name: web }] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { namespace: shop, name: legacy, labels: { kubernetes.io/service-name: orders-v2 } }
+addressType: IPv4
+ports: [{ name: http, port: 8080 }]
+endpoints: [{ addresses: [10.1.0.1] }, { addresses: [10.1.0.2], conditions: { ready: false, serving: true, terminating: true } }]
+";
+
+fn name(text: &str) -> ServiceName {
+    text.parse().unwrap()
+}
+
+fn route(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{ namespace: shop, name: {name} }}\nspec:\n{spec}"
+    )
+}
+
+fn attached(rules: &str) -> String {
+    format!("  parentRefs: [{{ group: '', kind: Service, name: orders }}]\n  rules:\n{rules}")
+}
+
+fn port(index: &Index, number: u16) -> ServicePort {
+    let service = compile_service(index, &name("shop/orders")).unwrap();
+    service.ports.into_iter().find(|port| port.port.number() == number).unwrap()
+}
+
+fn status(index: &Index, route: &str) -> RouteStatus {
+    let route = RouteName { namespace: "shop".parse().unwrap(), name: route.parse().unwrap() };
+    compile_route_status(index, &route).unwrap()
+}
+
+fn path(it: &RouteMatch) -> String {
+    match &it.path {
+        PathMatch::Exact(path) => format!("={path}"),
+        PathMatch::Prefix(path) => format!("{path}*"),
+        PathMatch::Regex(path) => format!("~{path}"),
+    }
+}
+
+#[test]
+fn endpoints_join_workloads_and_slices_with_identity_and_ports() {
+    let index = index(SHOP);
+    let endpoints = compile_endpoints(&index, &name("shop/orders"));
+    let shown: Vec<_> = endpoints
+        .iter()
+        .map(|it| {
+            let ports: Vec<_> =
+                it.ports.iter().map(|p| format!("{}->{}", p.service_port, p.target_port)).collect();
+            let transport = match &it.transport {
+                Transport::MutualTls { inbound_port, identity } => format!("{inbound_port} {identity}"),
+                Transport::Plaintext => "plaintext".to_owned(),
+            };
+            format!("{} {} {} {transport} {:?}", it.name, it.address, ports.join(","), it.health)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "orders-1 10.0.0.1 80->8081,9000->9000 15008 spiffe://mesh.internal/ns/shop/sa/orders Ready",
+            "orders-2 10.0.0.2 80->8082,9000->9000 plaintext Ready",
+        ]
+    );
+    let endpoints = compile_endpoints(&index, &name("shop/orders-v2"));
+    let shown: Vec<_> = endpoints.iter().map(|it| (it.name.as_str(), it.health, it.ports.len())).collect();
+    assert_eq!(
+        shown,
+        [("ip-10-1-0-1", EndpointHealth::Ready, 1), ("ip-10-1-0-2", EndpointHealth::Draining, 1)]
+    );
+}
+
+#[test]
+fn instances_with_other_ports_are_in_a_slice_of_their_own() {
+    let index = index(SHOP);
+    let (slices, _) = derive_slices(&index, &name("shop/orders"));
+    let names: Vec<_> = slices.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["orders-outrigger.ipv4.8081.9000", "orders-outrigger.ipv4.8082.9000"]);
+    assert!(derive_slices(&index, &name("shop/orders-v2")).0.is_empty(), "without a selector there is none");
+}
+
+#[test]
+fn derived_slices_are_objects_the_api_would_take() {
+    let index = index(SHOP);
+    for slice in derive_slices(&index, &name("shop/orders")).0 {
+        manifests::Object::from_json(manifests::Kind::EndpointSlice, slice.object).unwrap();
+    }
+}
+
+#[test]
+fn a_workload_learns_which_services_lead_to_its_ports() {
+    let index = index(SHOP);
+    let workload = compile_workload(&index, &"shop/orders-1".parse().unwrap()).unwrap();
+    let ports: Vec<_> = workload
+        .ports
+        .iter()
+        .map(|it| format!("{} {} {:?}", it.port, it.app_protocol, it.services))
+        .collect();
+    assert_eq!(ports, [r#"8081 http ["shop/orders"]"#, r#"9000 tcp ["shop/orders"]"#]);
+}
+
+#[test]
+fn matches_of_all_routes_come_in_the_order_of_the_gateway_api() {
+    let mut index = index(SHOP);
+    let b = attached(
+        r"
+  - backendRefs: [{ name: orders, port: 80 }]
+    matches:
+    - { path: { type: PathPrefix, value: / } }
+    - { path: { type: PathPrefix, value: /a }, headers: [{ name: x, value: y }] }
+    - { path: { type: PathPrefix, value: /a }, headers: [{ name: x, value: y }], queryParams: [{ name: q, value: y }] }
+    - { path: { type: PathPrefix, value: /a }, headers: [{ name: x, value: y }, { name: z, value: y }] }
+    - { path: { type: PathPrefix, value: /a }, method: GET }
+",
+    );
+    let a = attached(
+        r"
+  - backendRefs: [{ name: orders, port: 80 }]
+    matches:
+    - { path: { type: PathPrefix, value: /a } }
+    - { path: { type: PathPrefix, value: /a/longer } }
+    - { path: { type: Exact, value: /a } }
+    - { path: { type: RegularExpression, value: '/[ab]' } }
+  - matches: [{ path: { type: PathPrefix, value: / } }]
+",
+    );
+    apply(&mut index, &route("b", &b));
+    apply(&mut index, &route("a", &a));
+    let port = port(&index, 80);
+    let order: Vec<_> = port
+        .matches
+        .iter()
+        .map(|it| {
+            let rule = &port.rules[it.rule];
+            let method = it.method.as_deref().unwrap_or("-");
+            let more = format!("{method} {} {}", it.headers.len(), it.query_params.len());
+            format!("{} {more} {}[{}]", path(it), rule.route, rule.index)
+        })
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "=/a - 0 0 shop/a[0]",
+            "~/[ab] - 0 0 shop/a[0]",
+            "/a/longer* - 0 0 shop/a[0]",
+            "/a* GET 0 0 shop/b[0]",
+            "/a* - 2 0 shop/b[0]",
+            "/a* - 1 1 shop/b[0]",
+            "/a* - 1 0 shop/b[0]",
+            "/a* - 0 0 shop/a[0]",
+            "/* - 0 0 shop/a[1]",
+            "/* - 0 0 shop/b[0]",
+        ]
+    );
+    assert!(self::port(&index, 9000).matches.is_empty(), "no routes on opaque TCP");
+}
+
+#[test]
+fn an_older_route_wins_over_one_first_by_name() {
+    let mut index = index(SHOP);
+    let rules = attached("  - backendRefs: [{ name: orders, port: 80 }]\n");
+    let aged = |name: &str, year: u16| {
+        let age = format!("name: {name}, creationTimestamp: {year}-01-01T00:00:00Z }}");
+        route(name, &rules).replacen(&format!("name: {name} }}"), &age, 1)
+    };
+    apply(&mut index, &aged("a", 2026));
+    apply(&mut index, &aged("b", 2025));
+    let port = port(&index, 80);
+    let order: Vec<_> = port.matches.iter().map(|it| port.rules[it.rule].route.as_str()).collect();
+    assert_eq!(order, ["shop/b", "shop/a"]);
+}
+
+#[test]
+fn a_missing_backend_fails_its_share_only_and_mends_itself() {
+    let mut index = index(SHOP);
+    let rules = attached(
+        "  - backendRefs: [{ name: orders, port: 80, weight: 9 }, { name: orders-v3, port: 80 }, { name: orders-v2, port: 81 }]\n",
+    );
+    apply(&mut index, &route("orders", &rules));
+    let backends = port(&index, 80).rules.remove(0).backends;
+    let sentences: Vec<_> = backends.iter().map(|it| (it.weight, it.invalid.as_deref())).collect();
+    let missing = "HTTPRoute shop/orders sends to service `orders-v3`, which namespace `shop` does not have; create it, or mend the name";
+    let no_port = "HTTPRoute shop/orders sends to port 81 of service `shop/orders-v2`, which has only 80; add it there, or mend the number";
+    assert_eq!(sentences, [(9, None), (1, Some(missing)), (1, Some(no_port))]);
+    let resolved = &status(&index, "orders").parents[0].resolved;
+    assert_eq!((resolved.holds, resolved.reason), (false, "BackendNotFound"));
+    assert_eq!(resolved.message, format!("{missing}; {no_port}"));
+
+    let v3 = "apiVersion: v1\nkind: Service\nmetadata: { namespace: shop, name: orders-v3 }\nspec: { ports: [{ port: 80 }] }";
+    let dirty = apply(&mut index, v3);
+    assert!(dirty.contains(&Dirty::Service(name("shop/orders"))), "the parent is compiled again");
+    assert_eq!(port(&index, 80).rules[0].backends[1].invalid, None);
+    for change in changes(v3) {
+        index.apply(deletion(&change));
+    }
+    assert_eq!(port(&index, 80).rules[0].backends[1].invalid.as_deref(), Some(missing));
+}
+
+#[test]
+fn another_namespaces_service_needs_a_grant() {
+    let mut index = index(SHOP);
+    apply(&mut index, &SHOP.replace("namespace: shop", "namespace: billing"));
+    let rules = attached("  - backendRefs: [{ name: orders, namespace: billing, port: 80 }]\n");
+    apply(&mut index, &route("orders", &rules));
+    let resolved = &status(&index, "orders").parents[0].resolved;
+    assert_eq!((resolved.holds, resolved.reason), (false, "RefNotPermitted"));
+    assert!(port(&index, 80).rules[0].backends[0].invalid.is_some());
+}
+
+#[test]
+fn a_parent_that_cannot_be_is_said_to_be_and_why() {
+    for (parent, reason, message) in [
+        (
+            "name: ordrs",
+            "NoMatchingParent",
+            "namespace `shop` has no service `ordrs`; create it, or mend the name",
+        ),
+        (
+            "name: orders, port: 81",
+            "NoMatchingParent",
+            "service `shop/orders` has only 80, 9000; mend `port` or `sectionName`",
+        ),
+        (
+            "name: orders, sectionName: x",
+            "NoMatchingParent",
+            "service `shop/orders` has only 80, 9000; mend `port` or `sectionName`",
+        ),
+        (
+            "name: orders, port: 9000",
+            "NoMatchingParent",
+            "service `shop/orders` declares opaque TCP there (`appProtocol`), and HTTP routes need HTTP; change one of both",
+        ),
+        (
+            "name: orders, namespace: billing",
+            "NotAllowedByListeners",
+            "a route applies to services of its own namespace only; move it from `shop` to `billing`",
+        ),
+        ("name: orders, port: 80", "Accepted", "the route is in force"),
+    ] {
+        let mut index = index(SHOP);
+        apply(&mut index, &SHOP.replace("namespace: shop", "namespace: billing"));
+        let spec = format!(
+            "  parentRefs: [{{ group: '', kind: Service, {parent} }}]\n  rules: [{{ backendRefs: [{{ name: orders, port: 80 }}] }}]"
+        );
+        apply(&mut index, &route("orders", &spec));
+        let accepted = &status(&index, "orders").parents[0].accepted;
+        assert_eq!((accepted.reason, accepted.message.as_str()), (reason, message), "{parent}");
+        let is_attached = !port(&index, 80).matches.is_empty();
+        assert_eq!(is_attached, accepted.holds, "{parent}");
+        let other = compile_service(&index, &name("billing/orders")).unwrap();
+        assert!(other.ports.iter().all(|port| port.matches.is_empty()), "no rule from another namespace");
+    }
+}
+
+#[test]
+fn a_rule_that_asks_for_what_is_not_done_answers_with_an_error() {
+    let mut index = index(SHOP);
+    let rules = attached(
+        r"
+  - filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: a, value: b }] } }]
+    backendRefs: [{ name: orders, port: 80 }]
+    matches: [{ path: { type: PathPrefix, value: /a } }]
+  - backendRefs: [{ name: orders, port: 80 }]
+",
+    );
+    apply(&mut index, &route("orders", &rules));
+    let accepted = &status(&index, "orders").parents[0].accepted;
+    assert_eq!((accepted.holds, accepted.reason), (false, "UnsupportedValue"), "{}", accepted.message);
+    let rules = port(&index, 80).rules;
+    assert!(rules[0].backends[0].invalid.as_deref().is_some_and(|it| it.contains("spec.rules[0].filters")));
+    assert_eq!(rules[1].backends[0].invalid, None, "the other rule goes on");
+}
