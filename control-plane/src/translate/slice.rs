@@ -16,6 +16,9 @@ const ENDPOINTS_MAX: usize = 1_000;
 /// Longest Service name that leaves room for `-outrigger` in one label of a name.
 const SHORT_NAME_MAX: usize = 48;
 
+/// For each port of the Service, the port of the instance.
+type Ports = Vec<(Port, Port)>;
+
 /// A slice as it should be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DerivedSlice {
@@ -39,7 +42,7 @@ pub fn derive_slices(index: &Index, name: &ServiceName) -> (Vec<DerivedSlice>, V
     let Some(service) = index.services.get(name).filter(|service| !service.selector.is_empty()) else {
         return (Vec::new(), stored);
     };
-    let mut groups: BTreeMap<(bool, Vec<(Port, Port)>), Vec<Endpoint>> = BTreeMap::new();
+    let mut groups: BTreeMap<(bool, Ports), Vec<Endpoint>> = BTreeMap::new();
     for entry in index.selected(service) {
         let endpoint = of_workload(index, service, entry);
         if endpoint.ports.is_empty() {
