@@ -21,18 +21,25 @@ pub struct Tasks {
 #[derive(Debug)]
 struct Board {
     /// Who runs, by a number that is never used twice. Held for one insertion or removal, never over an await.
-    running: Mutex<Running>,
+    running: Mutex<Roll>,
     panicked: watch::Sender<Option<&'static str>>,
 }
 
 #[derive(Debug, Default)]
-struct Running {
+struct Roll {
     next: u64,
-    names: BTreeMap<u64, &'static str>,
+    tasks: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: &'static str,
+    /// Missing for the moment between the start of the task and its handle.
+    handle: Option<AbortHandle>,
 }
 
 impl Board {
-    fn running(&self) -> MutexGuard<'_, Running> {
+    fn running(&self) -> MutexGuard<'_, Roll> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -46,7 +53,7 @@ struct Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.board.running().names.remove(&self.number);
+        self.board.running().tasks.remove(&self.number);
         if std::thread::panicking() {
             tracing::error!(task = self.name, "task panicked");
             self.board.panicked.send_if_modified(|first| {
@@ -72,11 +79,12 @@ impl Tasks {
         future: impl Future<Output = ()> + Send + 'static,
     ) -> AbortHandle {
         let presence = self.presence(name);
+        let number = presence.number;
         let task = self.tracker.spawn(async move {
             let _presence = presence;
             future.await;
         });
-        task.abort_handle()
+        self.enrol(number, task.abort_handle())
     }
 
     /// Starts a task that stays on this thread: on a `LocalRuntime` or inside a `LocalSet`.
@@ -85,16 +93,17 @@ impl Tasks {
     /// When called elsewhere, as `tokio::task::spawn_local` does.
     pub fn spawn_local(&self, name: &'static str, future: impl Future<Output = ()> + 'static) -> AbortHandle {
         let presence = self.presence(name);
+        let number = presence.number;
         let task = self.tracker.spawn_local(async move {
             let _presence = presence;
             future.await;
         });
-        task.abort_handle()
+        self.enrol(number, task.abort_handle())
     }
 
     /// The names of the tasks that run now, oldest first.
     pub fn running(&self) -> Vec<&'static str> {
-        self.board.running().names.values().copied().collect()
+        self.board.running().tasks.values().map(|entry| entry.name).collect()
     }
 
     /// Waits until a task panics and returns its name. A process that cannot do without any of its tasks stops then.
@@ -121,11 +130,27 @@ impl Tasks {
         }
     }
 
+    /// Stops every task of the set where it waits. For tasks without an end of their own; [`join`](Self::join) afterwards
+    /// to know that they are gone.
+    pub fn abort(&self) {
+        let handles: Vec<AbortHandle> =
+            self.board.running().tasks.values().filter_map(|entry| entry.handle.clone()).collect();
+        handles.iter().for_each(AbortHandle::abort);
+    }
+
+    fn enrol(&self, number: u64, handle: AbortHandle) -> AbortHandle {
+        // The task may have ended already, on another thread.
+        if let Some(entry) = self.board.running().tasks.get_mut(&number) {
+            entry.handle = Some(handle.clone());
+        }
+        handle
+    }
+
     fn presence(&self, name: &'static str) -> Presence {
         let mut running = self.board.running();
         let number = running.next;
         running.next += 1;
-        running.names.insert(number, name);
+        running.tasks.insert(number, Entry { name, handle: None });
         drop(running);
         Presence { number, name, board: Arc::clone(&self.board) }
     }
@@ -165,6 +190,15 @@ mod tests {
         handle.abort();
         assert!(tasks.clone().join(GRACE).await.is_empty());
         assert!(tasks.running().is_empty());
+    }
+
+    #[tokio::test]
+    async fn aborting_ends_all_tasks_of_the_set() {
+        let tasks = Tasks::new();
+        tasks.spawn("endless", std::future::pending());
+        tasks.spawn("endless too", std::future::pending());
+        tasks.abort();
+        assert!(tasks.join(GRACE).await.is_empty());
     }
 
     #[tokio::test]
