@@ -1,6 +1,7 @@
 //! Takes manifests over a Kubernetes-style API and pushes routing and discovery state to sidecars.
 
 pub mod api;
+pub mod app;
 pub mod bootstrap;
 pub mod ca;
 pub mod controller;

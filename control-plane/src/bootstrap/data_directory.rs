@@ -3,7 +3,7 @@
 //! Enters: a path. Leaves: the directory, private and locked for as long as this process lives, and the names of the
 //! files in it. Never here: what the files mean.
 
-use mesh_process::file::{create_private_dir, write_private, write_public};
+use mesh_process::file::create_private_dir;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -63,42 +63,6 @@ impl DataDirectory {
     pub fn store(&self) -> PathBuf {
         self.path.join("store.redb")
     }
-
-    /// The trust bundle, for `sidecar run --trust-bundle`.
-    pub fn trust_bundle(&self) -> PathBuf {
-        self.path.join("ca.crt")
-    }
-
-    /// The administrator's kubeconfig.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.path.join("kubeconfig")
-    }
-
-    /// Writes the trust bundle, which holds no secret, unless it is there already as it should be.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_trust_bundle(&self, pem: &str) -> Result<(), DataDirectoryError> {
-        let path = self.trust_bundle();
-        Ok(unless_same(&path, pem.as_bytes(), write_public)?)
-    }
-
-    /// Writes the kubeconfig, unless it is there already as it should be.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_kubeconfig(&self, text: &str) -> Result<(), DataDirectoryError> {
-        let path = self.kubeconfig();
-        Ok(unless_same(&path, text.as_bytes(), write_private)?)
-    }
-}
-
-/// Leaves a file alone that holds these bytes, so that its date says when it changed.
-fn unless_same(path: &Path, bytes: &[u8], write: fn(&Path, &[u8]) -> io::Result<()>) -> io::Result<()> {
-    if std::fs::read(path).is_ok_and(|present| present == bytes) {
-        return Ok(());
-    }
-    write(path, bytes)
 }
 
 #[cfg(test)]
@@ -115,18 +79,8 @@ mod tests {
         assert!(problem.contains("in use by another control plane"), "{problem}");
         drop(first);
         DataDirectory::open(&path).expect("free again");
-    }
-
-    #[test]
-    fn secrets_are_private_and_the_bundle_is_not() {
-        let parent = tempfile::tempdir().expect("a temporary directory");
-        let directory = DataDirectory::open(&parent.path().join("data")).expect("free");
-        directory.write_trust_bundle("CA").expect("writable");
-        directory.write_kubeconfig("KEY").expect("writable");
-        let mode = |path: &Path| std::fs::metadata(path).expect("written").permissions().mode() & 0o777;
-        assert_eq!(mode(directory.path()), 0o700);
-        assert_eq!(mode(&directory.kubeconfig()), 0o600);
-        assert_eq!(mode(&directory.trust_bundle()), 0o644);
+        let mode = std::fs::metadata(&path).expect("created").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700);
     }
 
     #[test]

@@ -4,9 +4,7 @@
 //! is `app`.
 
 mod data_directory;
-mod kubeconfig;
 mod settings;
 
 pub use data_directory::{DataDirectory, DataDirectoryError};
-pub use kubeconfig::kubeconfig;
 pub use settings::{Settings, StoreKind, settings};
