@@ -104,6 +104,19 @@ impl Mesh {
         self.dir.join("control-plane/kubeconfig")
     }
 
+    /// Where sidecars find the control plane, as `--control-plane` takes it.
+    ///
+    /// # Errors
+    /// Its ready line does not say.
+    pub fn discovery(&self) -> Result<String> {
+        Ok(format!("https://{}", self.control_plane.ready("discovery")?))
+    }
+
+    /// The certificates by which sidecars know it.
+    pub fn trust_bundle(&self) -> PathBuf {
+        self.dir.join("control-plane/ca.crt")
+    }
+
     /// Where the control plane's metrics are.
     ///
     /// # Errors

@@ -53,6 +53,20 @@ impl Running {
         Ok(running)
     }
 
+    /// Starts a program that has no ready line, and returns at once. All it prints goes to `log_dir/NAME.log`.
+    ///
+    /// # Errors
+    /// The program can't be started.
+    pub fn launch(name: &str, mut command: Command, log_dir: &Path) -> Result<Self> {
+        fs::create_dir_all(log_dir).with_context(|| format!("creating {}", log_dir.display()))?;
+        let log = log_dir.join(format!("{name}.log"));
+        let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let program = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().with_context(|| format!("starting {program}"))?;
+        Ok(Self { name: name.to_owned(), child, ready: BTreeMap::new(), log })
+    }
+
     /// The name it was started under.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,0 +1,247 @@
+//! The whole run: origins once, fresh pairs in each round, each workload at each pressure against each pair in turn.
+
+use super::machine::{Memory, Places, memory};
+use super::measure::{Measurement, Pressure, Times, measure, memory_with_idle_connections};
+use super::peer::{Pair, Peer};
+use super::tables;
+use super::workload::{Entry, Workload};
+use super::{envoy, outrigger};
+use crate::running::Running;
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const FULL_TIMES: Times = Times { warmup: 1.0, rate: 5.0, full: 4.0, bulk_bytes: 2 << 30 };
+const QUICK_TIMES: Times = Times { warmup: 0.5, rate: 2.0, full: 1.5, bulk_bytes: 512 << 20 };
+
+/// The command line of `bench`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    about = "Measures a sidecar pair side by side with Envoy and with no proxy",
+    version
+)]
+pub struct Options {
+    /// Rounds; figures are medians over them
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// One round with short measurements: says whether it works, not how fast it is
+    #[arg(long)]
+    quick: bool,
+    /// Only this peer; may be repeated
+    #[arg(long = "peer", value_enum)]
+    peers: Vec<Peer>,
+    /// Only this workload; may be repeated
+    #[arg(long = "workload", value_enum)]
+    workloads: Vec<Workload>,
+    /// Requests per second of the open-loop measurements
+    #[arg(long, default_value_t = 2000.0)]
+    rate: f64,
+    /// Folder for configurations, logs and report.json
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+}
+
+/// What a pair holds and takes, besides requests.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Footprint {
+    /// The round it was taken in.
+    pub round: u32,
+    /// The pair.
+    pub peer: Peer,
+    /// After the first answer.
+    pub idle: Memory,
+    /// With 1,000 connections open.
+    pub with_connections: Memory,
+    /// After all workloads.
+    pub after_load: Memory,
+    /// From start to first 200, in milliseconds.
+    pub start_ms: f64,
+    /// Size of the binary, in MiB.
+    pub binary_mib: f64,
+}
+
+/// Everything measured: `report.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Results {
+    /// Requests per second of the open-loop measurements.
+    pub rate: f64,
+    /// Whether proxies had a CPU of their own.
+    pub pinned: bool,
+    /// Peers left out, and why.
+    pub skipped: Vec<String>,
+    /// All measurements.
+    pub measurements: Vec<Measurement>,
+    /// Memory and start-up.
+    pub footprints: Vec<Footprint>,
+}
+
+/// What a run needs at hand.
+struct Bench {
+    bin_dir: PathBuf,
+    out: PathBuf,
+    places: Places,
+    origins: BTreeMap<Entry, SocketAddr>,
+    envoy: Option<PathBuf>,
+    peers: Vec<Peer>,
+    workloads: Vec<Workload>,
+    rate: f64,
+    times: Times,
+}
+
+/// Measures, prints tables, and writes `report.json`.
+///
+/// # Errors
+/// A pair does not start, its hop is not mutual TLS, or an answer was wrong.
+#[allow(clippy::print_stdout, reason = "the tables are this program's output")]
+pub fn run(options: Options) -> Result<()> {
+    let out = std::path::absolute(&options.out)?;
+    fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+    let program = std::env::current_exe().context("asking where this program is")?;
+    let bin_dir = program.parent().context("this program lies in a folder")?.to_path_buf();
+    let places = Places::choose()?;
+    let mut results = Results { rate: options.rate, pinned: places.are_apart(), ..Results::default() };
+    let mut peers = if options.peers.is_empty() { Peer::ALL.to_vec() } else { options.peers.clone() };
+    let workloads =
+        if options.workloads.is_empty() { Workload::ALL.to_vec() } else { options.workloads.clone() };
+    let mut envoy = None;
+    if peers.contains(&Peer::Envoy) {
+        match envoy::binary(&out) {
+            Ok(binary) => envoy = Some(binary),
+            Err(error) => {
+                println!("envoy is skipped: {error:#}");
+                results.skipped.push(format!("envoy: {error:#}"));
+                peers.retain(|peer| *peer != Peer::Envoy);
+            }
+        }
+    }
+    // Kept to the end of the run.
+    let (_running, origins) = start_origins(&bin_dir, &out, places)?;
+    let times = if options.quick { QUICK_TIMES } else { FULL_TIMES };
+    let bench = Bench { bin_dir, out, places, origins, envoy, peers, workloads, rate: options.rate, times };
+    let rounds = if options.quick { 1 } else { options.rounds };
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
+        bench.round(round, &mut results)?;
+        let report = bench.out.join("report.json");
+        fs::write(&report, serde_json::to_vec_pretty(&results)?)?;
+    }
+    println!("{}", tables::render(&results));
+    println!("All figures: {}", bench.out.join("report.json").display());
+    let wrong: Vec<_> = results.measurements.iter().filter(|measured| !measured.wrong.is_empty()).collect();
+    if !wrong.is_empty() {
+        let lines = wrong.iter().map(|measured| {
+            let (peer, workload) = (measured.peer.name(), measured.workload.name());
+            format!("{peer} {workload} {:?}: {}", measured.pressure, measured.wrong.join("; "))
+        });
+        bail!("answers were wrong:\n{}", lines.collect::<Vec<_>>().join("\n"));
+    }
+    Ok(())
+}
+
+fn start_origins(
+    bin_dir: &Path,
+    out: &Path,
+    places: Places,
+) -> Result<(Vec<Running>, BTreeMap<Entry, SocketAddr>)> {
+    let (mut running, mut addrs) = (Vec::new(), BTreeMap::new());
+    for entry in Entry::ALL {
+        let mut command = Command::new(bin_dir.join("origin"));
+        command.args(entry.origin()).args(["--name", "origin"]);
+        let name = format!("origin-{}", entry.name());
+        let origin = places.as_other(|| Running::start(&name, command, &out.join("logs")))?;
+        addrs.insert(entry, origin.ready("addr")?.parse()?);
+        running.push(origin);
+    }
+    Ok((running, addrs))
+}
+
+impl Bench {
+    fn round(&self, round: u32, results: &mut Results) -> Result<()> {
+        let mut pairs = Vec::new();
+        for peer in &self.peers {
+            pairs.push(self.start(*peer, round)?);
+        }
+        let mut footprints = Vec::new();
+        let load = self.bin_dir.join("load");
+        for pair in pairs.iter().filter(|pair| !pair.proxies.is_empty()) {
+            let idle = memory(&pair.pids())?;
+            let with_connections = memory_with_idle_connections(&load, self.places, pair)?;
+            let binary = pair.binary.as_deref().context("a proxy has a binary")?;
+            footprints.push(Footprint {
+                round,
+                peer: pair.peer,
+                idle,
+                with_connections,
+                after_load: Memory::default(),
+                start_ms: pair.start_ms.unwrap_or_default(),
+                binary_mib: fs::metadata(binary)?.len() as f64 / (1024.0 * 1024.0),
+            });
+        }
+        for workload in &self.workloads {
+            let pressures = match workload {
+                Workload::TcpBulk => vec![Pressure::Bytes(self.times.bulk_bytes)],
+                Workload::H1Get
+                | Workload::H1Post10k
+                | Workload::H2Get
+                | Workload::GrpcUnary
+                | Workload::TcpEcho1k => vec![Pressure::Rate(self.rate), Pressure::Full],
+            };
+            for pressure in pressures {
+                for pair in &pairs {
+                    let measured = measure(&load, self.places, pair, *workload, pressure, self.times, round)?;
+                    tell(&measured);
+                    results.measurements.push(measured);
+                }
+            }
+        }
+        for footprint in &mut footprints {
+            if let Some(pair) = pairs.iter().find(|pair| pair.peer == footprint.peer) {
+                footprint.after_load = memory(&pair.pids())?;
+            }
+        }
+        results.footprints.append(&mut footprints);
+        Ok(())
+    }
+
+    fn start(&self, peer: Peer, round: u32) -> Result<Pair> {
+        let dir = self.out.join(format!("{}-{round}", peer.name()));
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+        }
+        fs::create_dir_all(&dir)?;
+        let pair = match (peer, &self.envoy) {
+            (Peer::Direct, _) => Pair::direct(&self.origins),
+            (Peer::Envoy, Some(binary)) => envoy::start(binary, &dir, self.places, &self.origins)?,
+            (Peer::Envoy, None) => bail!("envoy was asked for and is not here"),
+            (Peer::Outrigger, _) => outrigger::start(&self.bin_dir, &dir, self.places, &self.origins)?,
+        };
+        pair.prove_mutual_tls()?;
+        Ok(pair)
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "progress of a run that takes minutes")]
+fn tell(measured: &Measurement) {
+    let cpu = measured.cpu.map(|cpu| format!("{cpu:.1}")).unwrap_or_else(|| "–".to_owned());
+    let unit = if measured.workload == Workload::TcpBulk { "s/GiB" } else { "µs/request" };
+    let pressure = match measured.pressure {
+        Pressure::Rate(rate) => format!("{rate}/s"),
+        Pressure::Full => "full".to_owned(),
+        Pressure::Bytes(_) => "bulk".to_owned(),
+    };
+    println!(
+        "  {:<12} {pressure:<7} {:<10} CPU {cpu:>6} {unit:<11} {:>12.0}/s  p50 {:>7.0} p99 {:>7.0} µs{}",
+        measured.workload.name(),
+        measured.peer.name(),
+        measured.throughput,
+        measured.latency_us.p50,
+        measured.latency_us.p99,
+        if measured.wrong.is_empty() { "" } else { "  WRONG ANSWERS" },
+    );
+}
