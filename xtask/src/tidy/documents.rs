@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 /// Longest architecture page: what a newcomer reads in one go.
 const ARCHITECTURE_LINES: usize = 200;
 /// Folders of single machines, written so that this file does not hold them.
-const MACHINE_PATHS: [&str; 4] =
-    [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/Use", "rs/")];
+const MACHINE_PATHS: [&str; 3] = [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Use", "rs/")];
 /// Hosts of package registries: a build names them nowhere, so that mirrors work.
 const REGISTRY_HOSTS: [&str; 5] = [
     concat!("index.crates", ".io"),
