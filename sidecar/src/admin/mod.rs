@@ -16,8 +16,8 @@ mod render;
 
 use crate::bootstrap::Settings;
 use crate::snapshot::Snapshot;
+use crate::telemetry::DiscoveryMetrics;
 use crate::worker::Mailboxes;
-use crate::xds::metrics::DiscoveryMetrics;
 use http::StatusCode;
 use mesh_mtls::Identity;
 use mesh_names::WorkloadName;

@@ -94,7 +94,7 @@ impl fmt::Display for Attempts<'_> {
 impl Reach {
     /// The control plane at this URL, of this trust domain.
     pub(crate) fn new(control_plane: ControlPlane, trust_domain: &TrustDomain) -> Self {
-        Self { control_plane, expect: control_plane_id(trust_domain), resolver: Resolver::default() }
+        Self { control_plane, expect: control_plane_id(trust_domain), resolver: Resolver }
     }
 
     /// Opens a connection, as whoever `connector` is.
@@ -115,7 +115,9 @@ impl Reach {
         let mut attempts = Vec::new();
         for ip in addresses {
             let address = SocketAddr::new(ip, self.control_plane.port().number());
-            match tokio::time::timeout(ADDRESS_DEADLINE, self.attempt(address, connector)).await {
+            // Boxed: a handshake's state is large, and this is the rare part of every future that contains it.
+            let attempt = Box::pin(self.attempt(address, connector));
+            match tokio::time::timeout(ADDRESS_DEADLINE, attempt).await {
                 Ok(Ok(reached)) => return Ok(reached),
                 Ok(Err(error)) => attempts.push((address, error)),
                 Err(_elapsed) => attempts.push((address, AttemptError::Deadline)),

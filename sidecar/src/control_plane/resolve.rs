@@ -13,7 +13,7 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Looks names up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Resolver;
 
 /// Why a name has no addresses.

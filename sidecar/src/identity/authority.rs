@@ -31,7 +31,7 @@ pub(crate) enum SignError {
     },
     /// The control plane can't be reached.
     #[error(transparent)]
-    Reach(#[from] ReachError),
+    Reach(Box<ReachError>),
     /// No key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -141,7 +141,8 @@ impl Authority {
         if let Some(authorization) = authorization {
             request.metadata_mut().insert("authorization", authorization);
         }
-        let reached = self.reach.connect(&connector).await?;
+        let reached =
+            self.reach.connect(&connector).await.map_err(|error| SignError::Reach(Box::new(error)))?;
         let mut client = CertificateAuthorityClient::new(reached.channel);
         let answer = tokio::time::timeout(DEADLINE, client.sign(request)).await;
         let answer = answer

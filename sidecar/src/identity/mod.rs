@@ -3,7 +3,6 @@
 //! Never here: whom to let in.
 
 pub(crate) mod authority;
-pub(crate) mod metrics;
 pub(crate) mod renewal;
 mod schedule;
 pub(crate) mod stored;

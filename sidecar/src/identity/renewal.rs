@@ -8,9 +8,9 @@
 
 use crate::backoff::{Backoff, random};
 use crate::identity::authority::{Authority, Shown, SignError, Signed};
-use crate::identity::metrics::IdentityMetrics;
 use crate::identity::schedule;
 use crate::identity::stored::Store;
+use crate::telemetry::IdentityMetrics;
 use mesh_mtls::{Identity, Svid};
 use std::future::Future;
 use std::time::{Duration, SystemTime};
@@ -79,10 +79,8 @@ impl<S: Signer, C: Fn() -> SystemTime> Renewal<S, C> {
                 self.until(schedule::due(svid.not_before(), svid.not_after(), random())).await;
             }
             while let Err(error) = self.attempt(show).await {
-                show = match error {
-                    SignError::Refused { shown: Shown::Certificate, .. } => Shown::Token,
-                    _ => Shown::Certificate,
-                };
+                let refused = matches!(error, SignError::Refused { shown: Shown::Certificate, .. });
+                show = if refused { Shown::Token } else { Shown::Certificate };
                 let wait = backoff.after_failure(random());
                 tracing::warn!(%error, retry_in_ms = wait.as_millis(), "the certificate was not renewed");
                 tokio::time::sleep(wait).await;

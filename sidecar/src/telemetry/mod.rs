@@ -1,10 +1,11 @@
-//! What the data path tells Prometheus. The families are registered once, on a passed registry, grouped by subject
-//! (`requests`, `connections`); each worker keeps plain local sums per series (`recorder`) and adds them to the
+//! What the sidecar tells Prometheus. The families are registered once, on a passed registry, grouped by subject
+//! (`requests`, `connections`, `control`); each worker keeps plain local sums per series (`recorder`) and adds them to the
 //! families when it is asked to, just before a scrape, so that no request touches an atomic. Labels are closed enums,
 //! configured names and SPIFFE IDs, never what a client sends.
 
 mod access_log;
 mod connections;
+mod control;
 mod exchange;
 mod recorder;
 mod requests;
@@ -12,6 +13,7 @@ mod requests;
 pub(crate) use access_log::AccessRecord;
 pub(crate) use connections::OpenConnection;
 pub use connections::{ConnectionFamilies, ConnectionProtocol, Side};
+pub(crate) use control::{DiscoveryMetrics, IdentityMetrics};
 pub(crate) use exchange::Exchange;
 pub(crate) use recorder::{LabelId, Recorder, RouteSeries, ServiceSeries, TcpSeries};
 pub use requests::RequestFamilies;

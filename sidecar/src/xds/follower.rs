@@ -13,10 +13,10 @@ use crate::control_plane::{Reach, ReachError, Reached};
 use crate::demand::Demands;
 use crate::register::{RegistrarEnds, Registration, Standing};
 use crate::snapshot::{ServiceState, Snapshot};
+use crate::telemetry::DiscoveryMetrics;
 use crate::xds::cache::{self, Cached};
 use crate::xds::held::{Changed, Held};
 use crate::xds::link::{self, LinkError, Requests, Responses};
-use crate::xds::metrics::DiscoveryMetrics;
 use crate::xds::session::{Own, Session};
 use crate::xds::view;
 use crate::xds::wanted::{Asked, Wanted};
@@ -377,10 +377,10 @@ impl Follower {
         let now = SystemTime::now();
         if self.confirmed_by_stream {
             self.confirmed = now;
-            self.unsaved |= self.ticks % CONFIRM_TICKS == 0;
+            self.unsaved |= self.ticks.is_multiple_of(CONFIRM_TICKS);
         }
         self.parts.metrics.age(now.duration_since(self.confirmed).unwrap_or_default());
-        if self.ticks % EXPIRE_TICKS == 0 {
+        if self.ticks.is_multiple_of(EXPIRE_TICKS) {
             self.expire();
         }
         if self.saving.as_ref().is_some_and(JoinHandle::is_finished) {

@@ -10,14 +10,12 @@
 //! | [`cache`] | the last good configuration on disk |
 //! | [`link`] | one stream: requests go in without waiting, responses come out |
 //! | [`follower`] | the task that owns all of it |
-//! | [`metrics`] | what operators see |
 
 pub(crate) mod cache;
 pub(crate) mod decode;
 pub(crate) mod follower;
 pub(crate) mod held;
 pub(crate) mod link;
-pub(crate) mod metrics;
 pub(crate) mod session;
 pub(crate) mod view;
 pub(crate) mod wanted;

@@ -168,8 +168,8 @@ impl Session {
 
     /// Takes one response in.
     pub(crate) fn receive(&mut self, response: wire::DeltaDiscoveryResponse) -> Received {
-        let mut received = Received::default();
-        received.announced = Some(response.announced).filter(|sequence| *sequence > 0);
+        let announced = Some(response.announced).filter(|sequence| *sequence > 0);
+        let mut received = Received { announced, ..Received::default() };
         if response.type_url.is_empty() {
             return received;
         }
