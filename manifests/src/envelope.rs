@@ -20,26 +20,23 @@ pub fn kind_of(object: &Value) -> Result<Kind, Vec<Diagnostic>> {
             Kind::from_api_version_kind(api_version, kind).ok_or_else(|| vec![unknown(api_version, kind)])
         }
         (api_version, kind) => {
-            let mut problems: Vec<Diagnostic> = api_version.err().into_iter().collect();
-            problems.extend(kind.err());
-            Err(problems)
+            Err([api_version.err(), kind.err()].into_iter().flatten().map(|problem| *problem).collect())
         }
     }
 }
 
-fn text<'a>(object: &'a Value, field: &str) -> Result<&'a str, Diagnostic> {
-    let path = FieldPath::of(field);
-    match object.get(field) {
-        Some(Value::String(text)) if !text.is_empty() => Ok(text),
+fn text<'a>(object: &'a Value, field: &str) -> Result<&'a str, Box<Diagnostic>> {
+    let (code, message, mend) = match object.get(field) {
+        Some(Value::String(text)) if !text.is_empty() => return Ok(text),
         None | Some(Value::Null | Value::String(_)) => {
             let example = if field == "kind" { "kind: Service" } else { "apiVersion: v1" };
-            Err(Diagnostic::error(Code::MissingField, path, "it is required")
-                .mend(format!("add it, as in `{example}`")))
+            (Code::MissingField, "it is required", format!("add it, as in `{example}`"))
         }
         Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            Err(Diagnostic::error(Code::WrongType, path, "it must be a text").mend("put it in quotes"))
+            (Code::WrongType, "it must be a text", "put it in quotes".to_owned())
         }
-    }
+    };
+    Err(Box::new(Diagnostic::error(code, FieldPath::of(field), message).mend(mend)))
 }
 
 fn unknown(api_version: &str, kind: &str) -> Diagnostic {

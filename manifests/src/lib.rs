@@ -23,4 +23,4 @@ pub use kind::{Kind, Metadata, Scope, route, service, slice, workload};
 pub use locate::Outline;
 pub use object::{Object, Reading};
 pub use path::FieldPath;
-pub use stream::{FILE_BYTES_MAX, Manifest, ManifestSet, load};
+pub use stream::{FILE_BYTES_MAX, Manifest, ManifestSet, load, parse};

@@ -151,7 +151,14 @@ pub(crate) fn outlines(text: &str) -> Outlines {
                 }
             }
             Event::StreamEnd => break,
-            event => {
+            event @ (Event::Nothing
+            | Event::StreamStart
+            | Event::Alias(_)
+            | Event::Scalar(..)
+            | Event::SequenceStart(..)
+            | Event::SequenceEnd
+            | Event::MappingStart(..)
+            | Event::MappingEnd) => {
                 let Some(tree) = &mut tree else { continue };
                 if let Err(problem) = tree.take(event, span) {
                     read.problems.push(*problem);

@@ -61,7 +61,7 @@ impl Object {
         let subject = subject(kind, &value);
         let object = match bounds(&value) {
             Err(diagnostic) => {
-                report.push(diagnostic);
+                report.push(*diagnostic);
                 None
             }
             Ok(()) => {
@@ -111,7 +111,7 @@ pub(crate) fn subject(kind: Kind, value: &Value) -> Subject {
     }
 }
 
-fn bounds(value: &Value) -> Result<(), Diagnostic> {
+fn bounds(value: &Value) -> Result<(), Box<Diagnostic>> {
     let mut open = vec![(value, 1_usize)];
     while let Some((value, depth)) = open.pop() {
         let inside: Vec<&Value> = match value {
@@ -122,7 +122,7 @@ fn bounds(value: &Value) -> Result<(), Diagnostic> {
         if depth > DEPTH_MAX {
             let message = format!("mappings and lists are nested deeper than {DEPTH_MAX} levels");
             let diagnostic = Diagnostic::error(Code::TooDeep, FieldPath::default(), message);
-            return Err(diagnostic.mend("no kind needs this: look for wrong indentation"));
+            return Err(Box::new(diagnostic.mend("no kind needs this: look for wrong indentation")));
         }
         open.extend(inside.into_iter().map(|value| (value, depth + 1)));
     }
@@ -130,7 +130,7 @@ fn bounds(value: &Value) -> Result<(), Diagnostic> {
     if bytes > OBJECT_BYTES_MAX {
         let message = format!("the object has {bytes} bytes, more than {OBJECT_BYTES_MAX}");
         let diagnostic = Diagnostic::error(Code::TooLarge, FieldPath::default(), message);
-        return Err(diagnostic.mend("split it, or keep large contents elsewhere"));
+        return Err(Box::new(diagnostic.mend("split it, or keep large contents elsewhere")));
     }
     Ok(())
 }
@@ -190,7 +190,8 @@ fn decode<T: DeserializeOwned>(mut value: Value, report: &mut Report) -> Option<
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
     let decoded = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut ignore));
     // Types made from a CustomResourceDefinition carry these two in their type, not in a field; `envelope` read them.
-    let is_envelope = |path: &FieldPath| *path == FieldPath::of("apiVersion") || *path == FieldPath::of("kind");
+    let is_envelope =
+        |path: &FieldPath| *path == FieldPath::of("apiVersion") || *path == FieldPath::of("kind");
     for path in unknown.into_iter().filter(|path| !is_envelope(path)) {
         report.error(Code::UnknownField, path, "there is no such field", "take it away");
     }

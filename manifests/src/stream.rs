@@ -95,6 +95,28 @@ pub fn load<N: AsRef<str>, T: AsRef<str>>(
     Ok(ManifestSet { manifests, warnings: diagnostics })
 }
 
+/// Reads one value of YAML, of which JSON is a part, as the API takes it in the body of a request. Nothing is known of
+/// its kind yet.
+///
+/// # Errors
+/// What is wrong with it as a text, each with its position.
+pub fn parse(text: &str) -> Result<Value, Vec<Diagnostic>> {
+    let name: Arc<str> = "body".into();
+    let mut file = File { name, manifests: Vec::new(), diagnostics: Vec::new() };
+    let mut documents = file.documents(text);
+    documents.retain(|(value, _)| !value.is_null());
+    if documents.len() > 1 {
+        let message = format!("there are {} documents, and one is expected", documents.len());
+        let problem = Diagnostic::error(Code::BadValue, FieldPath::default(), message);
+        file.diagnostics.push(problem.mend("send them one by one"));
+    }
+    let without_file = |problem| Diagnostic { file: None, ..problem };
+    match documents.pop() {
+        _ if !file.diagnostics.is_empty() => Err(file.diagnostics.into_iter().map(without_file).collect()),
+        document => Ok(document.map(|(value, _)| value).unwrap_or_default()),
+    }
+}
+
 /// By line; what has no position keeps its place before the rest. Past the bound, one line says how many more.
 fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics.sort_by_key(|diagnostic| diagnostic.position);
@@ -140,29 +162,41 @@ struct File {
 
 impl File {
     fn read(&mut self, text: &str) {
+        for (value, outline) in self.documents(text) {
+            self.document(value, outline);
+        }
+    }
+
+    /// The values of a text as JSON, each with its positions, up to the first error of syntax.
+    fn documents(&mut self, text: &str) -> Vec<(Value, Option<Arc<Outline>>)> {
         if text.len() > FILE_BYTES_MAX {
             let message = format!("the file has {} bytes, more than {FILE_BYTES_MAX}", text.len());
             let problem = Diagnostic::error(Code::TooLarge, FieldPath::default(), message);
             self.diagnostics.push(problem.mend("split it").at(&self.name, None));
-            return;
+            return Vec::new();
         }
         let outlines = locate::outlines(text);
-        let mut twice = Vec::new();
+        let has_duplicates = outlines.problems.iter().any(|problem| problem.code == Code::DuplicateKey);
         for problem in outlines.problems {
-            twice.extend(problem.position.filter(|_| problem.code == Code::DuplicateKey));
             let position = problem.position;
             self.diagnostics.push(problem.at(&self.name, position));
         }
         if !outlines.is_bounded {
-            return;
+            return Vec::new();
         }
-        let documents: Vec<Arc<Outline>> = outlines.documents.into_iter().map(Arc::new).collect();
+        let outlines: Vec<Arc<Outline>> = outlines.documents.into_iter().map(Arc::new).collect();
+        let mut read = Vec::new();
         for (place, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
-            let outline = documents.get(place).cloned();
+            let outline = outlines.get(place).cloned();
             match serde_yaml::Value::deserialize(document) {
-                Ok(value) => self.document(value, outline),
+                Ok(value) => {
+                    let mut problems = Vec::new();
+                    let value = yaml::to_json(value, &mut problems);
+                    self.place(problems, outline.as_ref(), &FieldPath::default());
+                    read.push((value, outline));
+                }
                 // Found already, with both positions.
-                Err(error) if !twice.is_empty() && error.to_string().contains("duplicate entry") => {}
+                Err(error) if has_duplicates && error.to_string().contains("duplicate entry") => {}
                 Err(error) => {
                     self.syntax(&error);
                     // After an error of syntax serde_yaml would give it again and again.
@@ -170,17 +204,13 @@ impl File {
                 }
             }
         }
+        read
     }
 
     fn syntax(&mut self, error: &serde_yaml::Error) {
         let position =
             error.location().map(|location| Position { line: location.line(), column: location.column() });
-        let text = error.to_string();
-        // serde_yaml repeats the position in its text.
-        let message = match text.rfind(" at line ") {
-            Some(end) if position.is_some() => text.get(..end).unwrap_or(&text).to_owned(),
-            Some(_) | None => text,
-        };
+        let message = without_position(&error.to_string());
         let mend = match message.as_str() {
             message if message.contains("cannot start any token") => {
                 "indent with spaces, not tabs, and put texts with special characters in quotes"
@@ -200,21 +230,20 @@ impl File {
         self.diagnostics.push(problem.at(&self.name, position));
     }
 
-    fn document(&mut self, value: serde_yaml::Value, outline: Option<Arc<Outline>>) {
+    fn document(&mut self, value: Value, outline: Option<Arc<Outline>>) {
         for (position, text) in outline.iter().flat_map(|outline| outline.ambiguous()) {
             let message = format!("`{text}` is a text here, and not for readers of YAML 1.1 such as kubectl");
             let problem = Diagnostic::warning(Code::Ambiguous, FieldPath::default(), message);
             self.diagnostics.push(problem.mend("put it in quotes").at(&self.name, Some(position)));
         }
-        let mut problems = Vec::new();
-        let value = yaml::to_json(value, &mut problems);
         let root = FieldPath::default();
-        self.place(problems, outline.as_ref(), &root);
         match &value {
             // Comments, or nothing between two `---`.
             Value::Null => {}
             value if is_list(value) => self.list(value, outline.as_ref()),
-            _ => self.object(value, outline, root),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                self.object(value, outline, root);
+            }
         }
     }
 
@@ -251,6 +280,25 @@ impl File {
             self.diagnostics.push(problem.at(&self.name, position));
         }
     }
+}
+
+/// serde_yaml says the position within its sentence, as in `found character at line 4 column 1, while scanning`.
+fn without_position(text: &str) -> String {
+    let mut kept = String::new();
+    for part in text.split(" at line ") {
+        let place = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match place.strip_prefix(" column ") {
+            Some(rest) if place.len() < part.len() => {
+                kept += rest.trim_start_matches(|c: char| c.is_ascii_digit())
+            }
+            Some(_) | None if kept.is_empty() => kept += part,
+            Some(_) | None => {
+                kept += " at line ";
+                kept += part;
+            }
+        }
+    }
+    kept
 }
 
 fn is_list(value: &Value) -> bool {

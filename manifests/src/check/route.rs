@@ -48,6 +48,10 @@ pub(crate) fn read(given: &gateway::HttpRoute, report: &mut Report) -> Option<Ht
         .enumerate()
         .map(|(place, rule)| self::rule(rule, &namespace, &path.index(place), report))
         .collect();
+    // A match with an error reads as one that fits everything.
+    if !report.has_errors() {
+        route_match::check_shadowed(&rules, &path, report);
+    }
     for diagnostic in rules.iter().flat_map(|rule| &rule.unsupported) {
         report.push(diagnostic.clone());
     }
@@ -64,8 +68,12 @@ fn hostnames(given: &[String], path: &FieldPath, report: &mut Report) -> Vec<Str
         let host = text.strip_prefix("*.").unwrap_or(text);
         if host.parse::<IpAddr>().is_ok() {
             report.error(Code::BadValue, path, format!("`{text}` is an address"), "write a host name");
-        } else if value::name::<Subdomain>(host, path, report).is_some() {
+        } else if host.parse::<Subdomain>().is_ok() {
             read.push(text.clone());
+        } else {
+            let mend =
+                "write labels of lower-case letters, digits and `-`, without a port; `*.` only in front";
+            report.error(Code::BadName, path, format!("`{text}` is not a host name"), mend);
         }
     }
     read

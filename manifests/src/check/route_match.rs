@@ -3,7 +3,7 @@
 use super::value;
 use crate::diagnostic::{Code, Report};
 use crate::field::{PathPattern, PatternError, TextPattern};
-use crate::kind::route::{Match, NamedPattern};
+use crate::kind::route::{Match, NamedPattern, Rule};
 use crate::path::FieldPath;
 use gateway_api::experimental::httproutes as gateway;
 use std::collections::BTreeMap;
@@ -46,6 +46,29 @@ pub(crate) fn read(
         read.push(everything);
     }
     read
+}
+
+/// Warns of matches that an earlier one of the same route says too: of two equal ones the first rule wins.
+pub(crate) fn check_shadowed(rules: &[Rule], path: &FieldPath, report: &mut Report) {
+    let mut seen: Vec<(&Match, FieldPath)> = Vec::new();
+    for (place, rule) in rules.iter().enumerate() {
+        for (inner, given) in rule.matches.iter().enumerate() {
+            let path = path.index(place).field("matches").index(inner);
+            match seen.iter().find(|(earlier, _)| *earlier == given) {
+                Some((_, earlier)) => {
+                    let message =
+                        format!("no request gets here: `{earlier}` fits the same requests and is first");
+                    report.warning(
+                        Code::DuplicateEntry,
+                        path,
+                        message,
+                        "take one of them away, or make it differ",
+                    );
+                }
+                None => seen.push((given, path)),
+            }
+        }
+    }
 }
 
 fn path_pattern(

@@ -22,7 +22,7 @@ pub(crate) fn check(schema: &Value, value: &mut Value, path: &FieldPath, report:
     match schema.get("type").and_then(Value::as_str) {
         Some("object") => check_object(schema, value, path, report),
         Some("array") => check_list(schema, value, path, report),
-        Some("string") if !value.is_string() => wrong_type("a text", schema, value, path, report),
+        Some("string") => check_text(schema, value, path, report),
         Some("boolean") if !value.is_boolean() => wrong_type("true or false", schema, value, path, report),
         Some("number") if !value.is_number() => wrong_type("a number", schema, value, path, report),
         Some("integer") => check_integer(schema, value, path, report),
@@ -82,6 +82,30 @@ fn check_list(schema: &Value, value: &mut Value, path: &FieldPath, report: &mut 
     }
 }
 
+fn check_text(schema: &Value, value: &mut Value, path: &FieldPath, report: &mut Report) {
+    let Some(text) = value.as_str() else { return wrong_type("a text", schema, value, path, report) };
+    let (message, mend, filler) = match schema.get("format").and_then(Value::as_str) {
+        Some("byte") if !is_base64(text) => (
+            "it is not base64",
+            "encode it, or put it into `stringData` of a Secret or `data` of a ConfigMap",
+            "",
+        ),
+        Some("date-time") if text.parse::<jiff::Timestamp>().is_err() => {
+            ("it is not a time", "write it as in `2026-01-31T12:00:00Z`", "1970-01-01T00:00:00Z")
+        }
+        Some(_) | None => return,
+    };
+    *value = Value::from(filler);
+    report.error(Code::WrongType, path.clone(), message, mend);
+}
+
+/// RFC 4648 §4, with its padding.
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    text.len().is_multiple_of(4) && text.len() - digits.len() <= 2 && digits.bytes().all(allowed)
+}
+
 fn check_integer(schema: &Value, value: &mut Value, path: &FieldPath, report: &mut Report) {
     let (least, most) = match schema.get("format").and_then(Value::as_str) {
         Some("int32") => (i64::from(i32::MIN), i64::from(i32::MAX)),
@@ -135,7 +159,7 @@ fn wrong_type(expected: &str, schema: &Value, value: &mut Value, path: &FieldPat
             "write true or false: YAML 1.2 takes yes, no, on and off for texts".to_owned()
         }
         ("a list", _) => "begin each of its entries with `- `".to_owned(),
-        ("a mapping", Value::Array(_)) => "take the `- ` away".to_owned(),
+        ("a mapping", Value::Array(_)) => "write it as `key: value`".to_owned(),
         _ => format!("write {expected}"),
     };
     *value = filler(schema);
@@ -162,15 +186,17 @@ fn is_null_schema(schema: &Value) -> bool {
 
 /// The closed set of values a schema allows, if it has one.
 fn choices(schema: &Value) -> Option<Vec<&Value>> {
-    let listed = |schema: &'_ Value| schema.get("enum").is_some() || schema.get("const").is_some();
-    let values = |schema: &'_ Value| schema.get("enum").is_some() || schema.get("const").is_some();
-    if values(schema) {
+    let is_listed = |schema: &Value| schema.get("enum").is_some() || schema.get("const").is_some();
+    if is_listed(schema) {
         let many = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
         return Some(many.chain(schema.get("const")).filter(|value| !value.is_null()).collect());
     }
     let parts = ["oneOf", "anyOf"].iter().find_map(|key| schema.get(key)?.as_array())?;
     let solid: Vec<&Value> = parts.iter().filter(|part| !is_null_schema(part)).collect();
-    solid.iter().all(|part| listed(part)).then(|| solid.into_iter().filter_map(choices).flatten().collect())
+    solid
+        .iter()
+        .all(|part| is_listed(part))
+        .then(|| solid.into_iter().filter_map(choices).flatten().collect())
 }
 
 /// A value that can be read in the place of one that cannot.
@@ -180,6 +206,9 @@ fn filler(schema: &Value) -> Value {
         return first.clone();
     }
     match schema.get("type").and_then(Value::as_str) {
+        Some("string") if schema.get("format").is_some_and(|format| format == "date-time") => {
+            Value::from("1970-01-01T00:00:00Z")
+        }
         Some("object") => {
             let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
             let fill = |name: &str| {

@@ -35,8 +35,10 @@ pub(crate) fn read(given: &WorkloadManifest, report: &mut Report) -> Option<Work
     let metadata = metadata?;
     let name = WorkloadName::new(metadata.namespace.clone()?, metadata.name.parse().ok()?);
     let conditions = given.status.iter().flat_map(|status| &status.conditions);
-    let ready =
-        conditions.filter(|condition| condition.type_ == READY).map(|ready| ready.status == "True").last();
+    let ready = conditions
+        .filter(|condition| condition.type_ == READY)
+        .map(|ready| ready.status == "True")
+        .next_back();
     Some(Workload {
         metadata,
         name,
