@@ -5,7 +5,7 @@ use super::object::{is_registered, registered, silenced};
 use super::{Registry, StoredAt};
 use crate::controller::stamp;
 use crate::controller::writer::update;
-use crate::store::{Expect, Key, Revision, Store, StoreError};
+use crate::store::{Event, Expect, Key, Revision, Store, StoreError, Watch};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use manifests::Kind;
@@ -21,7 +21,7 @@ const CONCURRENT: usize = 64;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Keeps the store until the task is dropped or the store is closed. Workloads registered before the process started
-/// are taken over first.
+/// are taken over first. A Workload that someone deletes while its sidecar is connected is written again.
 pub async fn run(registry: Registry, store: Arc<dyn Store>) {
     while let Err(error) = restore(&registry, &*store).await {
         if matches!(error, StoreError::Closed) {
@@ -30,19 +30,22 @@ pub async fn run(registry: Registry, store: Arc<dyn Store>) {
         tracing::warn!(%error, "registered workloads could not be read; trying again");
         tokio::time::sleep(RETRY_AFTER).await;
     }
+    let mut deletions = None;
     loop {
         let (changes, deadline) = {
             let mut state = registry.state();
             (state.leases.take_changes(Instant::now()), state.leases.next_deadline())
         };
         if changes.is_empty() {
-            let changed = registry.0.changed.notified();
-            match deadline {
-                // Whichever comes first; both only mean "look again".
-                Some(deadline) => {
-                    let _either = tokio::time::timeout_at(deadline, changed).await;
-                }
-                None => changed.await,
+            tokio::select! {
+                () = registry.0.changed.notified() => {}
+                () = until(deadline) => {}
+                deleted = next_deletion(&*store, &mut deletions) => match deleted {
+                    Ok(name) => registry.state().leases.rewrite(name),
+                    Err(StoreError::Closed) => return,
+                    // What was deleted meanwhile stays so until its sidecar says something.
+                    Err(error) => tracing::debug!(%error, "the watch of workloads starts again"),
+                },
             }
             continue;
         }
@@ -76,6 +79,42 @@ pub async fn run(registry: Registry, store: Arc<dyn Store>) {
         if let Some(error) = last {
             tracing::warn!(failures, %error, "workloads could not be written; trying again");
             tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next Workload that was deleted, by whomever.
+///
+/// # Cancel safety
+/// Safe once the watch is there: it is kept in `watch`.
+async fn next_deletion(store: &dyn Store, watch: &mut Option<Watch>) -> Result<WorkloadName, StoreError> {
+    loop {
+        let running = match watch {
+            Some(running) => running,
+            None => {
+                let now = store.revision().await?;
+                watch.insert(store.watch(Some(Kind::Workload), now).await?)
+            }
+        };
+        match running.next().await {
+            Ok(Event::Deleted(stored)) => {
+                let name = format!("{}/{}", stored.key.namespace, stored.key.name);
+                if let Ok(name) = name.parse() {
+                    return Ok(name);
+                }
+            }
+            Ok(Event::Put { .. }) => {}
+            Err(error) => {
+                *watch = None;
+                return Err(error);
+            }
         }
     }
 }

@@ -103,6 +103,19 @@ async fn saying_the_same_again_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_workload_deleted_by_mistake_is_back_while_its_sidecar_is() {
+    let world = World::start();
+    let registration = world.register(1).await;
+    let before = world.until_reason("Connected").await;
+    // The keeper's watch is up when it has seen the second announcement, and waits again.
+    let again = world.register(2).await;
+    world.store.delete(key(), Expect::Any).await.unwrap();
+    let after = world.until_reason("Connected").await;
+    assert_ne!(before["metadata"]["uid"], after["metadata"]["uid"]);
+    drop((registration, again));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_people_add_to_a_workload_stays() {
     let world = World::start();
     let registration = world.register(1).await;

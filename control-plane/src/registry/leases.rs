@@ -194,6 +194,13 @@ impl Leases {
         self.changed.insert(name);
     }
 
+    /// Has `name` handed out again if a stream holds it: it is not in the store any more, by no doing of ours.
+    pub fn rewrite(&mut self, name: WorkloadName) {
+        if self.holder(&name).is_some() {
+            self.changed.insert(name);
+        }
+    }
+
     /// The stream that holds a workload.
     pub fn holder(&self, name: &WorkloadName) -> Option<StreamId> {
         match self.leases.get(name)?.phase {

@@ -307,3 +307,38 @@ fn a_rule_that_asks_for_what_is_not_done_answers_with_an_error() {
     assert!(rules[0].backends[0].invalid.as_deref().is_some_and(|it| it.contains("spec.rules[0].filters")));
     assert_eq!(rules[1].backends[0].invalid, None, "the other rule goes on");
 }
+
+#[test]
+fn every_example_works_as_it_is() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/examples");
+    let mut stories = 0;
+    for story in std::fs::read_dir(folder).unwrap() {
+        let files = std::fs::read_dir(story.unwrap().path()).unwrap().map(|file| file.unwrap().path());
+        let mut files: Vec<_> =
+            files.filter(|path| path.extension().is_some_and(|it| it == "yaml")).collect();
+        files.sort();
+        let mut index = Index::new(mesh_names::TrustDomain::default());
+        for file in &files {
+            let text = std::fs::read_to_string(file).unwrap();
+            for document in text.split("\n---").filter(|it| !it.contains("kind: Namespace")) {
+                apply(&mut index, document);
+            }
+        }
+        stories += 1;
+        for dirty in index.everything() {
+            match dirty {
+                Dirty::Service(name) => {
+                    assert!(!compile_service(&index, &name).unwrap().ports.is_empty(), "{name}")
+                }
+                Dirty::Route(name) => {
+                    for parent in compile_route_status(&index, &name).unwrap().parents {
+                        assert!(parent.accepted.holds, "{name}: {}", parent.accepted.message);
+                        assert!(parent.resolved.holds, "{name}: {}", parent.resolved.message);
+                    }
+                }
+                Dirty::Endpoints(_) | Dirty::Workload(_) => {}
+            }
+        }
+    }
+    assert!(stories >= 3, "only {stories} examples were found");
+}

@@ -76,7 +76,14 @@ pub struct Index {
     routes_of_backend: BTreeMap<ServiceName, BTreeSet<RouteName>>,
     slices_of_service: BTreeMap<ServiceName, BTreeSet<SliceName>>,
     slices_of_workload: BTreeMap<WorkloadName, BTreeSet<SliceName>>,
+    /// Workloads by each of their labels.
+    workloads_by_label: BTreeMap<LabelKey, BTreeSet<WorkloadName>>,
+    /// Services by the first label of their selector: a Workload without it can't be selected.
+    services_by_label: BTreeMap<LabelKey, BTreeSet<ServiceName>>,
 }
+
+/// A namespace, and a label's key and value.
+type LabelKey = (Namespace, String, String);
 
 impl Index {
     /// An empty index of a mesh with this trust domain.
@@ -139,26 +146,32 @@ impl Index {
             .filter_map(|name| self.slices.get_key_value(name))
     }
 
-    /// The Workloads a Service selects.
+    /// The Workloads a Service selects, by name.
     pub(super) fn selected<'a>(
         &'a self,
         service: &'a Service,
     ) -> impl Iterator<Item = &'a Arc<WorkloadEntry>> {
-        let namespace = &service.name.namespace;
-        within(&self.workloads, namespace, first_workload(namespace), |name| &name.namespace)
-            .map(|(_, entry)| entry)
+        let labels = service.selector.iter().map(|(key, value)| label(&service.name.namespace, key, value));
+        // All its labels must be there; the rarest leaves least to look at.
+        let fewest = labels
+            .map(|label| self.workloads_by_label.get(&label))
+            .min_by_key(|it| it.map_or(0, BTreeSet::len));
+        let named = fewest.flatten().into_iter().flatten();
+        named
+            .filter_map(|name| self.workloads.get(name))
             .filter(|entry| service.selects(&entry.workload.metadata.labels))
     }
 
-    /// The Services that select a Workload.
+    /// The Services that select a Workload, by name.
     pub(super) fn selecting<'a>(
         &'a self,
         entry: &'a WorkloadEntry,
     ) -> impl Iterator<Item = &'a Arc<Service>> {
+        let labels = &entry.workload.metadata.labels;
         let namespace = &entry.workload.name.namespace;
-        within(&self.services, namespace, first_service(namespace), |name| &name.namespace)
-            .map(|(_, service)| service)
-            .filter(|service| service.selects(&entry.workload.metadata.labels))
+        let first = labels.iter().filter_map(|(k, v)| self.services_by_label.get(&label(namespace, k, v)));
+        let named: BTreeSet<&ServiceName> = first.flatten().collect();
+        named.into_iter().filter_map(|name| self.services.get(name)).filter(|service| service.selects(labels))
     }
 
     fn apply_service(
@@ -168,6 +181,12 @@ impl Index {
         dirty: &mut BTreeSet<Dirty>,
     ) {
         let old = replace(&mut self.services, &name, service.clone());
+        for (service, links) in [(&old, Link::Cut), (&service, Link::Made)] {
+            let first = service.as_ref().and_then(|service| service.selector.first_key_value());
+            if let Some((key, value)) = first {
+                link(&mut self.services_by_label, &label(&name.namespace, key, value), &name, links);
+            }
+        }
         for service in [old, service].into_iter().flatten() {
             dirty.extend(self.selected(&service).map(|entry| Dirty::Workload(entry.workload.name.clone())));
         }
@@ -189,6 +208,11 @@ impl Index {
         dirty: &mut BTreeSet<Dirty>,
     ) {
         let old = replace(&mut self.workloads, &name, entry.clone());
+        for (entry, links) in [(&old, Link::Cut), (&entry, Link::Made)] {
+            for (key, value) in entry.iter().flat_map(|entry| &entry.workload.metadata.labels) {
+                link(&mut self.workloads_by_label, &label(&name.namespace, key, value), &name, links);
+            }
+        }
         for entry in [old, entry].into_iter().flatten() {
             dirty.extend(self.selecting(&entry).map(|service| Dirty::Endpoints(service.name.clone())));
         }
@@ -273,26 +297,8 @@ fn replace<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V
     }
 }
 
-/// The entries of one namespace: those from `first` on as long as the namespace is the same.
-fn within<'a, K: Ord, V>(
-    map: &'a BTreeMap<K, V>,
-    namespace: &'a Namespace,
-    first: Option<K>,
-    of: impl Fn(&K) -> &Namespace + 'a,
-) -> impl Iterator<Item = (&'a K, &'a V)> {
-    first
-        .into_iter()
-        .flat_map(move |first| map.range(first..))
-        .take_while(move |(key, _)| of(key) == namespace)
-}
-
-/// Names are ordered by namespace first; `0` is before or equal to every name's start but other digits and letters.
-fn first_service(namespace: &Namespace) -> Option<ServiceName> {
-    Some(ServiceName::new(namespace.clone(), "0".parse().ok()?))
-}
-
-fn first_workload(namespace: &Namespace) -> Option<WorkloadName> {
-    Some(WorkloadName::new(namespace.clone(), "0".parse().ok()?))
+fn label(namespace: &Namespace, key: &str, value: &str) -> LabelKey {
+    (namespace.clone(), key.to_owned(), value.to_owned())
 }
 
 impl fmt::Display for RouteName {

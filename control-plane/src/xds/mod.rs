@@ -6,12 +6,14 @@
 //! | --- | --- |
 //! | [`session`] | one stream's state machine, pure |
 //! | `subscriptions` | one resource type's part of it |
+//! | `allowance` | how often a stream may announce, pure |
 //! | `absence` | the sentence for what does not exist |
 //! | [`stream`] | the gRPC service, and the task that drives a session |
 //! | [`directory`] | who is connected, and what they have |
 //! | [`metrics`] | streams, pushes, refusals |
 
 mod absence;
+mod allowance;
 pub mod directory;
 pub mod metrics;
 pub mod session;

@@ -5,6 +5,7 @@
 //! responses, so that a client that does not read costs its own memory. Dead connections are found by the server's
 //! HTTP/2 keepalive.
 
+use super::allowance::Allowance;
 use super::directory::{Directory, Presence};
 use super::metrics::{DiscoveryMetrics, OpenStream};
 use super::session::Session;
@@ -14,7 +15,7 @@ use crate::registry::{Registration, Registry, StoredAt};
 use crate::snapshot::Snapshot;
 use mesh_names::SpiffeId;
 use mesh_process::{DrainSignal, Tasks};
-use mesh_protocol::announcement::Announcement;
+use mesh_protocol::announcement::{AnnouncedState, Announcement};
 use mesh_protocol::wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use mesh_protocol::wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
 use mesh_protocol::wire::v1;
@@ -83,7 +84,8 @@ impl AggregatedDiscoveryService for Discovery {
             metrics: self.metrics.clone(),
             drain: self.drain.clone(),
             stored: None,
-            refused: None,
+            later: None,
+            allowance: Allowance::default(),
             _open: self.metrics.opened(),
         };
         self.tasks.spawn("discovery stream", connection.run());
@@ -109,8 +111,9 @@ struct Connection {
     drain: DrainSignal,
     /// An announcement in the store that the newest snapshot may not reflect yet.
     stored: Option<StoredAt>,
-    /// An announcement that was refused, and when to try it again.
-    refused: Option<(Announcement, Instant)>,
+    /// An announcement that was refused or came too soon, and when to try it (again).
+    later: Option<(Announcement, Instant)>,
+    allowance: Allowance,
     _open: OpenStream,
 }
 
@@ -149,7 +152,7 @@ impl Connection {
                 Next::Stored(stored) => self.stored = Some(stored),
                 Next::Reflected => self.acknowledge(&mut session),
                 Next::AnnounceAgain => {
-                    if let Some((announcement, _)) = self.refused.take() {
+                    if let Some((announcement, _)) = self.later.take() {
                         self.announce(&mut session, announcement);
                     }
                 }
@@ -183,7 +186,7 @@ impl Connection {
 
     async fn next(&mut self) -> Next {
         let awaited = self.stored.map(|stored| stored.revision);
-        let again = self.refused.as_ref().map(|(_, at)| *at);
+        let again = self.later.as_ref().map(|(_, at)| *at);
         tokio::select! {
             request = self.requests.message() => match request {
                 Ok(Some(request)) => Next::Request(Box::new(request)),
@@ -251,7 +254,14 @@ impl Connection {
     }
 
     fn announce(&mut self, session: &mut Session, announcement: Announcement) {
-        self.refused = None;
+        self.later = None;
+        // Leaving never waits: traffic is about to fail.
+        if announcement.state != AnnouncedState::Leaving
+            && let Err(at) = self.allowance.take(Instant::now())
+        {
+            self.later = Some((announcement, at));
+            return;
+        }
         match self.registration.announce(&self.peer, announcement.clone()) {
             Ok(workload) => {
                 self.presence.note_refusal(None);
@@ -259,7 +269,7 @@ impl Connection {
             }
             Err(refusal) => {
                 self.refuse(session, announcement.name.as_str(), refusal.to_string());
-                self.refused = Some((announcement, Instant::now() + ANNOUNCE_AGAIN));
+                self.later = Some((announcement, Instant::now() + ANNOUNCE_AGAIN));
             }
         }
     }
