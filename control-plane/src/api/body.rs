@@ -1,5 +1,6 @@
 //! Request bodies: what enters is a stream of bytes from the network; what leaves is JSON within bounds, or a refusal.
 
+use super::protobuf;
 use super::status::Failure;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -23,6 +24,8 @@ pub(crate) enum Media {
     MergePatch,
     StrategicPatch,
     ApplyPatch,
+    /// Kubernetes' protocol buffers.
+    Protobuf,
     Other,
 }
 
@@ -37,6 +40,7 @@ pub(crate) fn media(headers: &HeaderMap) -> Media {
         "application/merge-patch+json" => Media::MergePatch,
         "application/strategic-merge-patch+json" => Media::StrategicPatch,
         "application/apply-patch+yaml" => Media::ApplyPatch,
+        "application/vnd.kubernetes.protobuf" => Media::Protobuf,
         _ => Media::Other,
     }
 }
@@ -64,11 +68,14 @@ where
     }
 }
 
-/// The object in a body, JSON or YAML.
+/// The object in a body: JSON, YAML or, of some kinds, protocol buffers.
 pub(crate) fn object(media: Media, body: &[u8]) -> Result<Value, Failure> {
     match media {
         Media::Json => json(body),
         Media::Yaml => yaml(body),
+        Media::Protobuf => protobuf::object(body).map_err(|error| {
+            Failure::unsupported_media(format!("the body is not read as protocol buffers: {error}"))
+        }),
         Media::JsonPatch | Media::MergePatch | Media::StrategicPatch | Media::ApplyPatch | Media::Other => {
             Err(Failure::unsupported_media(
                 "the body must be of type `application/json` or `application/yaml`: set the Content-Type",
@@ -92,7 +99,7 @@ pub(crate) fn yaml(body: &[u8]) -> Result<Value, Failure> {
     }
 }
 
-/// JSON, or an empty object for no body at all.
-pub(crate) fn options(body: &[u8]) -> Result<Value, Failure> {
-    if body.is_empty() { Ok(Value::Object(serde_json::Map::new())) } else { json(body) }
+/// An object, or an empty one for no body at all.
+pub(crate) fn options(media: Media, body: &[u8]) -> Result<Value, Failure> {
+    if body.is_empty() { Ok(Value::Object(serde_json::Map::new())) } else { object(media, body) }
 }

@@ -1,5 +1,5 @@
 //! Deleting stored objects. What enters is a key and the client's conditions; what leaves is whether the object is gone,
-//! or waits for its finalizers. A namespace takes everything in it along.
+//! or waits: for its finalizers, or, a namespace, until what is in it is gone.
 
 use super::query::{Query, Run};
 use super::status::Failure;
@@ -96,8 +96,7 @@ fn check(key: &Key, there: &Stored, conditions: &Conditions) -> Result<(), Failu
     Ok(())
 }
 
-/// Marks the namespace, so that nothing new comes into it, deletes what is in it, then the namespace itself. Interrupted,
-/// it is taken up again at the next start or the next deletion.
+/// Marks the namespace, so that nothing new comes into it; `namespaces` does the rest.
 async fn delete_namespace(
     api: &Api,
     key: &Key,
@@ -110,40 +109,23 @@ async fn delete_namespace(
             key.name
         )));
     }
-    let marked = {
-        let _closed = api.namespaces.write().await;
+    let _closed = api.namespaces.write().await;
+    for _ in 0..ATTEMPTS {
         let before = read::get(api, key).await?;
         check(key, &before, conditions)?;
-        if run == Run::Dry {
-            return Ok(Outcome::Gone(before));
+        if meta::is_terminating(&before.object) {
+            return Ok(Outcome::Waiting(before));
         }
-        let mut object = match meta::is_terminating(&before.object) {
-            true => Value::clone(&before.object),
-            false => meta::terminate(&before.object, birth::now()),
-        };
-        if let Some(fields) = object.as_object_mut() {
+        let mut marked = meta::terminate(&before.object, birth::now());
+        if let Some(fields) = marked.as_object_mut() {
             fields.insert("status".into(), serde_json::json!({"phase": "Terminating"}));
         }
-        api.store.put(key.clone(), object, Expect::At(before.revision)).await?
-    };
-    let mut is_empty = true;
-    for inside in api.store.list(None, Some(&key.name)).await?.items {
-        match delete_object(api, &inside.key, &Conditions::default(), Run::Real).await {
-            Ok(Outcome::Gone(_)) => {}
-            Ok(Outcome::Waiting(_)) => is_empty = false,
-            Err(failure) if failure.code == http::StatusCode::NOT_FOUND => {}
-            Err(failure) => return Err(failure),
+        match mark(api, &before, marked, run).await {
+            Err(StoreError::Conflict { .. }) => {}
+            result => return Ok(Outcome::Waiting(result?)),
         }
     }
-    if !is_empty || meta::has_finalizers(&marked.object) {
-        return Ok(Outcome::Waiting(marked));
-    }
-    match api.store.delete(key.clone(), Expect::Any).await {
-        Ok(gone) => Ok(Outcome::Gone(gone)),
-        // Somebody else finished the same deletion.
-        Err(StoreError::NotFound { .. }) => Ok(Outcome::Gone(marked)),
-        Err(error) => Err(error.into()),
-    }
+    Err(Failure::stale(key))
 }
 
 /// Deletes every object of a collection that the query selects.
@@ -166,14 +148,4 @@ pub(crate) async fn delete_collection(
         }
     }
     Ok(gone)
-}
-
-/// Takes up deletions of namespaces that a crash interrupted.
-pub(crate) async fn finish_namespaces(api: &Api) -> Result<(), Failure> {
-    for namespace in api.store.list(Some(Kind::Namespace), None).await?.items {
-        if meta::is_terminating(&namespace.object) {
-            delete_namespace(api, &namespace.key, &Conditions::default(), Run::Real).await?;
-        }
-    }
-    Ok(())
 }

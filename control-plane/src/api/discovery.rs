@@ -10,6 +10,18 @@ const STORED_VERBS: [&str; 8] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
 
+/// Questions, which are created and never kept: group, plural, singular, kind.
+const REVIEWS: [(&str, &str, &str, &str); 3] = [
+    ("authentication.k8s.io", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview"),
+    (
+        "authorization.k8s.io",
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+        "SelfSubjectAccessReview",
+    ),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview"),
+];
+
 /// A resource or subresource as discovery tells it.
 struct Resource {
     group: &'static str,
@@ -73,25 +85,9 @@ fn resources() -> Vec<Resource> {
         short_names: &["px"],
         ..other(MESH_GROUP, MESH_VERSION, PROXIES, "proxy", "Proxy", true, &["get", "list"])
     });
-    let create: &[&str] = &["create"];
-    resources.push(other(
-        "authentication.k8s.io",
-        "v1",
-        "selfsubjectreviews",
-        "selfsubjectreview",
-        "SelfSubjectReview",
-        false,
-        create,
-    ));
-    resources.push(other(
-        "authorization.k8s.io",
-        "v1",
-        "selfsubjectaccessreviews",
-        "selfsubjectaccessreview",
-        "SelfSubjectAccessReview",
-        false,
-        create,
-    ));
+    for (group, plural, singular, kind) in REVIEWS {
+        resources.push(other(group, "v1", plural, singular, kind, false, &["create"]));
+    }
     resources
 }
 

@@ -67,6 +67,7 @@ fn noun(target: &Target) -> &'static str {
         Target::Proxies { .. } => PROXIES,
         Target::Token { .. } => "tokenrequests",
         Target::AccessReview => "selfsubjectaccessreviews",
+        Target::RulesReview => "selfsubjectrulesreviews",
         Target::SubjectReview => "selfsubjectreviews",
         Target::Probe(_) => "probe",
         Target::Version
@@ -115,7 +116,7 @@ impl Api {
         });
         self.count(verb, noun, response.status());
         if !matches!(verb, "get" | "list" | "watch" | "other") {
-            audit(client, verb, &head, response.status());
+            audit(client, verb, &head, &response);
         }
         response
     }
@@ -152,12 +153,14 @@ impl Api {
             | Target::OpenApiV2
             | Target::OpenApiV3Index
             | Target::OpenApiV3 { .. } => return head.discovery(&target),
-            Target::AccessReview | Target::SubjectReview if head.method == Method::POST => {}
+            Target::AccessReview | Target::RulesReview | Target::SubjectReview
+                if head.method == Method::POST => {}
             Target::Collection { .. }
             | Target::Object { .. }
             | Target::Proxies { .. }
             | Target::Token { .. }
             | Target::AccessReview
+            | Target::RulesReview
             | Target::SubjectReview => user.authorize(verb, noun(&target))?,
         }
         let bytes = body::read(&head.headers, body).await?;
@@ -179,11 +182,15 @@ impl Api {
                 let request = body::object(body::media(&head.headers), &bytes)?;
                 Ok(answer::json(StatusCode::CREATED, &review::access(&user, &request)))
             }
+            Target::RulesReview if verb == "create" => {
+                Ok(answer::json(StatusCode::CREATED, &review::rules(&user)))
+            }
             Target::SubjectReview if verb == "create" => {
                 Ok(answer::json(StatusCode::CREATED, &review::subject(&user)))
             }
             Target::Token { .. }
             | Target::AccessReview
+            | Target::RulesReview
             | Target::SubjectReview
             | Target::Probe(_)
             | Target::Version
@@ -233,10 +240,10 @@ impl Api {
                 let object = body::object(body::media(&head.headers), bytes)?;
                 let written =
                     write::create(self, kind, namespace.as_deref(), object, query, &head.writer()).await?;
-                Ok(answer_written(&written, &view))
+                Ok(answer_written(&written, &view, verb))
             }
             "deletecollection" => {
-                let (_, is_dry) = delete::conditions(&body::options(bytes)?);
+                let (_, is_dry) = delete::conditions(&body::options(body::media(&head.headers), bytes)?);
                 let run = if is_dry { Run::Dry } else { query.run };
                 let gone = delete::delete_collection(self, kind, namespace.as_deref(), query, run).await?;
                 let revision = self.store.revision().await?;
@@ -265,7 +272,8 @@ impl Api {
                 return Ok(answer::json(StatusCode::OK, &view.one(represent::object(&stored))));
             }
             ("delete", Part::Main) => {
-                let (conditions, is_dry) = delete::conditions(&body::options(bytes)?);
+                let (conditions, is_dry) =
+                    delete::conditions(&body::options(body::media(&head.headers), bytes)?);
                 let run = if is_dry { Run::Dry } else { head.query.run };
                 return Ok(match delete::delete(self, key, &conditions, run).await? {
                     Outcome::Gone(stored) => {
@@ -282,7 +290,7 @@ impl Api {
             _ => return Err(head.not_allowed()),
         };
         let written = write::update(self, key, part, &wish, &head.query, &head.writer()).await?;
-        Ok(answer_written(&written, &view))
+        Ok(answer_written(&written, &view, verb))
     }
 
     fn proxies(
@@ -346,6 +354,7 @@ impl Head {
             | Target::Proxies { .. }
             | Target::Token { .. }
             | Target::AccessReview
+            | Target::RulesReview
             | Target::SubjectReview => None,
         };
         let found = found.ok_or_else(|| Failure::no_such_path(&self.path))?;
@@ -364,7 +373,7 @@ impl Head {
             Media::ApplyPatch => {
                 Ok(Wish::Apply { configuration: body::yaml(bytes)?, force: self.query.manager.force })
             }
-            Media::Json | Media::Yaml | Media::Other => Err(Failure::unsupported_media(
+            Media::Json | Media::Yaml | Media::Protobuf | Media::Other => Err(Failure::unsupported_media(
                 "a patch must be of type `application/merge-patch+json`, `application/json-patch+json`, \
                  `application/strategic-merge-patch+json` or `application/apply-patch+yaml`: set the Content-Type",
             )),
@@ -372,7 +381,7 @@ impl Head {
     }
 }
 
-fn answer_written(written: &Written, view: &represent::View) -> Response<Body> {
+fn answer_written(written: &Written, view: &represent::View, verb: &str) -> Response<Body> {
     let mut object = represent::object(&written.stored);
     // A dry run's object has no place in history.
     if written.stored.revision.0 == 0
@@ -380,17 +389,30 @@ fn answer_written(written: &Written, view: &represent::View) -> Response<Body> {
     {
         metadata.remove("resourceVersion");
     }
-    answer::with_warnings(answer::json(written.code, &view.one(object)), &written.warnings)
+    let mut response =
+        answer::with_warnings(answer::json(written.code, &view.one(object)), &written.warnings);
+    if verb == "create" {
+        response.extensions_mut().insert(Created(written.stored.key.name.clone()));
+    }
+    response
 }
 
-fn audit(client: &ApiClient, verb: &str, head: &Head, code: StatusCode) {
+/// The name of an object a request created, for the audit line: its URL does not say it.
+#[derive(Debug, Clone)]
+struct Created(String);
+
+fn audit(client: &ApiClient, verb: &str, head: &Head, response: &Response<Body>) {
     let who = match client {
         ApiClient::Anonymous => "nobody".to_owned(),
         ApiClient::Workload(id) => id.to_string(),
         ApiClient::User { name, .. } => name.clone(),
     };
+    let name =
+        response.extensions().get::<Created>().map_or(String::new(), |created| format!("/{}", created.0));
+    let object = format!("{}{name}", head.path);
     let is_dry = head.query.run == Run::Dry;
-    tracing::info!(target: "audit", who, verb, object = head.path, dry_run = is_dry, code = code.as_u16(), "API write");
+    let code = response.status().as_u16();
+    tracing::info!(target: "audit", who, verb, object, dry_run = is_dry, code, "API write");
 }
 
 /// What `kubectl version` asks. The Kubernetes version is the one whose conventions are spoken.

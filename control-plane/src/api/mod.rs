@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! serve ─> handle: authenticate ─> path, query, body ─> read | write | delete | token | review | discovery
-//!                                                        │      │
-//!                                                 represent     meta, patch, validate, fields (pure) ─> store
+//!                                                        │      └─> meta, patch, defaults, validate, fields: pure
+//!                                                 represent         └─> store <─ namespaces (a task)
 //! ```
 
 mod accept;
@@ -15,14 +15,17 @@ mod answer;
 mod authenticate;
 pub(crate) mod birth;
 mod body;
+mod defaults;
 mod delete;
 mod discovery;
 mod fields;
 mod handle;
 mod meta;
+mod namespaces;
 mod openapi;
 mod patch;
 mod path;
+mod protobuf;
 mod proxies;
 mod query;
 mod read;
@@ -48,7 +51,6 @@ use manifests::Kind;
 use mesh_process::DrainSignal;
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::json;
-use status::Failure;
 use std::sync::Arc;
 use tokio::sync::RwLock;
 use watch::WatchCount;
@@ -77,9 +79,6 @@ pub enum ApiError {
     /// The store cannot be read or written.
     #[error("the namespaces `default` and `outrigger-system` could not be created")]
     Store(#[from] StoreError),
-    /// A deletion that was interrupted could not be finished.
-    #[error("a namespace that is being deleted could not be emptied: {0}")]
-    Namespace(String),
     /// The metrics are registered already.
     #[error("the API's metrics could not be registered")]
     Metrics(#[from] prometheus::Error),
@@ -100,7 +99,7 @@ pub(crate) struct Api {
 }
 
 impl ApiServer {
-    /// Prepares the API: creates the namespaces the mesh needs, and finishes deletions that were interrupted.
+    /// Prepares the API: creates the namespaces the mesh needs.
     ///
     /// # Errors
     /// When the store cannot be written, or the metrics are registered already.
@@ -126,17 +125,14 @@ impl ApiServer {
         };
         for name in PERMANENT_NAMESPACES {
             let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            meta::create(Kind::Namespace, &mut object, &birth::birth()).map_err(unfinished)?;
+            if meta::create(Kind::Namespace, &mut object, &birth::birth()).is_err() {
+                continue;
+            }
             match api.store.put(Key::new(Kind::Namespace, "", name), object, Expect::Absent).await {
                 Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        delete::finish_namespaces(&api).await.map_err(unfinished)?;
         Ok(Self(Arc::new(api)))
     }
-}
-
-fn unfinished(failure: Failure) -> ApiError {
-    ApiError::Namespace(failure.message().to_owned())
 }

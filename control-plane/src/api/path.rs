@@ -51,6 +51,7 @@ pub(crate) enum Target {
         account: String,
     },
     AccessReview,
+    RulesReview,
     SubjectReview,
 }
 
@@ -110,6 +111,7 @@ impl Target {
 fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
     match (group, version, rest) {
         ("authorization.k8s.io", "v1", ["selfsubjectaccessreviews"]) => return Some(Target::AccessReview),
+        ("authorization.k8s.io", "v1", ["selfsubjectrulesreviews"]) => return Some(Target::RulesReview),
         ("authentication.k8s.io", "v1", ["selfsubjectreviews"]) => return Some(Target::SubjectReview),
         ("", "v1", ["namespaces", namespace, "serviceaccounts", account, "token"]) => {
             return Some(Target::Token { namespace: (*namespace).into(), account: (*account).into() });

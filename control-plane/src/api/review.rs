@@ -1,4 +1,4 @@
-//! `kubectl auth can-i` and `kubectl auth whoami`: what a user may do, and who they are, answered honestly.
+//! `kubectl auth can-i [--list]` and `kubectl auth whoami`: what a user may do, and who they are, answered honestly.
 
 use super::authenticate::{ADMINISTRATORS, User};
 use serde_json::{Value, json};
@@ -14,6 +14,22 @@ pub(crate) fn access(user: &User, review: &Value) -> Value {
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
         "metadata": {"creationTimestamp": null}, "spec": review.get("spec").cloned().unwrap_or_else(|| json!({})),
         "status": {"allowed": is_allowed, "reason": reason},
+    })
+}
+
+/// Answers a SelfSubjectRulesReview.
+pub(crate) fn rules(user: &User) -> Value {
+    let open = json!({"verbs": ["get"], "nonResourceURLs": ["/livez", "/readyz", "/version", "/api", "/apis", "/openapi"]});
+    let (resources, paths) = match user.is_administrator() {
+        true => (
+            json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]),
+            json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]),
+        ),
+        false => (json!([]), json!([open])),
+    };
+    json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "metadata": {"creationTimestamp": null},
+        "spec": {}, "status": {"resourceRules": resources, "nonResourceRules": paths, "incomplete": false},
     })
 }
 

@@ -1,7 +1,7 @@
 //! Connections: accepts them, proves who is at the other end, and runs HTTP/1.1 or HTTP/2 on them. What enters is a
 //! listener; requests go to `handle`. Bounds on connections, headers and times are here.
 
-use super::{Api, ApiServer};
+use super::{Api, ApiServer, namespaces};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -32,6 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 impl ApiServer {
     /// Serves until drained: then no connection is taken any more, watches end, and the requests under way finish.
     pub async fn serve(&self, listener: TcpListener, acceptor: ApiAcceptor, tasks: &Tasks) {
+        tasks.spawn("api-namespaces", namespaces::reap(self.0.clone()));
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let place = tokio::select! {

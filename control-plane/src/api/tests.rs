@@ -367,7 +367,14 @@ async fn a_namespace_takes_what_is_in_it_along() {
     assert_eq!(code, StatusCode::CREATED);
     let services = "/api/v1/namespaces/shop/services";
     assert_eq!(mesh.post(services, service("a")).await.0, StatusCode::CREATED);
-    assert_eq!(mesh.delete("/api/v1/namespaces/shop").await.0, StatusCode::OK);
+    let (code, going) = mesh.delete("/api/v1/namespaces/shop").await;
+    assert_eq!((code, &going["status"]["phase"]), (StatusCode::ACCEPTED, &json!("Terminating")));
+    let (code, refusal) = mesh.post(services, service("b")).await;
+    assert_eq!(code, StatusCode::FORBIDDEN, "{refusal}");
+    assert_eq!(namespaces::pass(&mesh.api.0, birth::now()).await, Ok(true), "there is a pause");
+    assert_eq!(mesh.get(&format!("{services}/a")).await.0, StatusCode::OK);
+    let later = birth::now() + jiff::SignedDuration::from_secs(60);
+    assert_eq!(namespaces::pass(&mesh.api.0, later).await, Ok(false));
     assert_eq!(mesh.get("/api/v1/namespaces/shop").await.0, StatusCode::NOT_FOUND);
     assert_eq!(mesh.get(services).await.1["items"], json!([]));
     assert_eq!(mesh.delete("/api/v1/namespaces/default").await.0, StatusCode::FORBIDDEN);

@@ -6,7 +6,7 @@ use super::patch::{Patch, apply};
 use super::path::Part;
 use super::query::{FieldManager, Query, Run};
 use super::status::Failure;
-use super::{Api, birth, fields, meta, read, represent, validate};
+use super::{Api, birth, defaults, fields, meta, namespaces, read, represent, validate};
 use crate::store::{Expect, Key, Revision, StoreError, Stored};
 use http::StatusCode;
 use manifests::Kind;
@@ -90,31 +90,20 @@ async fn create_named(
     manage: impl FnOnce(&mut Value),
 ) -> Result<Written, Failure> {
     meta::create(kind, &mut object, &birth::birth())?;
+    defaults::fill(kind, &mut object);
     let name = meta::text(&object, "name").unwrap_or_default().to_owned();
     let key = Key::new(kind, namespace.unwrap_or_default(), name);
     let warnings = validate::check(kind, &mut object, query.validation)?;
     manage(&mut object);
     // Held until the object is stored: a namespace does not start to terminate in between.
     let _open = api.namespaces.read().await;
-    enter_namespace(api, &key).await?;
+    namespaces::enter(api, &key).await?;
     let stored = match query.run {
         Run::Real => api.store.put(key, object, Expect::Absent).await?,
         Run::Dry if api.store.get(&key).await?.is_some() => return Err(Failure::already_exists(&key)),
         Run::Dry => Stored { key, revision: Revision(0), object: Arc::new(object) },
     };
     Ok(Written { stored, code: StatusCode::CREATED, warnings })
-}
-
-/// Whether objects may be created in the key's namespace.
-async fn enter_namespace(api: &Api, key: &Key) -> Result<(), Failure> {
-    if key.namespace.is_empty() {
-        return Ok(());
-    }
-    match api.store.get(&Key::new(Kind::Namespace, "", key.namespace.as_str())).await? {
-        None => Err(Failure::no_namespace(&key.namespace)),
-        Some(namespace) if meta::is_terminating(&namespace.object) => Err(Failure::terminating(key)),
-        Some(_) => Ok(()),
-    }
 }
 
 /// What an update wants of the object that is there.
@@ -200,6 +189,8 @@ fn compute(
     if meta::revision(&wanted)?.is_some_and(|revision| revision != before.revision) {
         return Err(Failure::stale(key));
     }
+    // Before the comparison that counts generations: a default taken away and filled in again is no change.
+    defaults::fill(key.kind, &mut wanted);
     let mut object = meta::update(key, part, &before.object, wanted)?;
     let warnings = validate::check(key.kind, &mut object, query.validation)?;
     match managed {
