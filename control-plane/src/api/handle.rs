@@ -46,7 +46,8 @@ impl Head {
 
 /// What a request does, as Kubernetes names it.
 fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
-    let is_collection = matches!(target, Target::Collection { .. } | Target::Proxies { name: None, .. });
+    let is_collection =
+        matches!(target, Target::Collection { .. } | Target::Events | Target::Proxies { name: None, .. });
     match (method.as_str(), is_collection) {
         ("GET" | "HEAD", true) if query.watch => "watch",
         ("GET" | "HEAD", true) => "list",
@@ -65,6 +66,7 @@ fn noun(target: &Target) -> &'static str {
     match target {
         Target::Collection { kind, .. } | Target::Object { kind, .. } => kind.plural(),
         Target::Proxies { .. } => PROXIES,
+        Target::Events => "events",
         Target::Token { .. } => "tokenrequests",
         Target::AccessReview => "selfsubjectaccessreviews",
         Target::RulesReview => "selfsubjectrulesreviews",
@@ -158,6 +160,7 @@ impl Api {
             Target::Collection { .. }
             | Target::Object { .. }
             | Target::Proxies { .. }
+            | Target::Events
             | Target::Token { .. }
             | Target::AccessReview
             | Target::RulesReview
@@ -173,6 +176,11 @@ impl Api {
                 self.object(head, verb, &key, part, &bytes).await
             }
             Target::Proxies { namespace, name } => self.proxies(head, verb, namespace, name),
+            Target::Events if verb == "list" => {
+                let view = read::view(Shape::Event, head.form()?, &head.query);
+                let page = Page { revision: self.store.revision().await?, ..Page::default() };
+                Ok(answer::json(StatusCode::OK, &view.list(Vec::new(), &page)))
+            }
             Target::Token { namespace, account } if verb == "create" => {
                 let request = body::object(body::media(&head.headers), &bytes)?;
                 let created = token::create(self, &namespace, &account, request).await?;
@@ -188,7 +196,8 @@ impl Api {
             Target::SubjectReview if verb == "create" => {
                 Ok(answer::json(StatusCode::CREATED, &review::subject(&user)))
             }
-            Target::Token { .. }
+            Target::Events
+            | Target::Token { .. }
             | Target::AccessReview
             | Target::RulesReview
             | Target::SubjectReview
@@ -352,6 +361,7 @@ impl Head {
             | Target::Collection { .. }
             | Target::Object { .. }
             | Target::Proxies { .. }
+            | Target::Events
             | Target::Token { .. }
             | Target::AccessReview
             | Target::RulesReview

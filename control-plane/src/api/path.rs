@@ -46,6 +46,8 @@ pub(crate) enum Target {
         namespace: Option<String>,
         name: Option<String>,
     },
+    /// Kubernetes' events, which tools ask for and the mesh does not record.
+    Events,
     Token {
         namespace: String,
         account: String,
@@ -113,6 +115,7 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
         ("authorization.k8s.io", "v1", ["selfsubjectaccessreviews"]) => return Some(Target::AccessReview),
         ("authorization.k8s.io", "v1", ["selfsubjectrulesreviews"]) => return Some(Target::RulesReview),
         ("authentication.k8s.io", "v1", ["selfsubjectreviews"]) => return Some(Target::SubjectReview),
+        ("", "v1", ["events"] | ["namespaces", _, "events"]) => return Some(Target::Events),
         ("", "v1", ["namespaces", namespace, "serviceaccounts", account, "token"]) => {
             return Some(Target::Token { namespace: (*namespace).into(), account: (*account).into() });
         }
@@ -192,6 +195,7 @@ mod tests {
             ("/api/v1", Some(Target::Resources { group: String::new(), version: "v1".into() })),
             ("/api", Some(Target::Groups(Groups::Legacy))),
             ("/readyz/verbose", Some(Target::Probe(Probe::Ready))),
+            ("/api/v1/namespaces/a/events", Some(Target::Events)),
             (
                 "/api/v1/namespaces/a/serviceaccounts/b/token",
                 Some(Target::Token { namespace: "a".into(), account: "b".into() }),

@@ -19,11 +19,13 @@ pub(crate) fn object(stored: &Stored) -> Value {
     object
 }
 
-/// What rows are made of: a kind that is stored, or sidecars.
+/// What rows are made of: a kind that is stored, sidecars, or events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Stored(Kind),
     Proxy,
+    /// Asked for by `kubectl describe`; there are none.
+    Event,
 }
 
 impl Shape {
@@ -31,6 +33,7 @@ impl Shape {
         match self {
             Self::Stored(kind) => kind.api_version().to_owned(),
             Self::Proxy => format!("{MESH_GROUP}/{MESH_VERSION}"),
+            Self::Event => "v1".to_owned(),
         }
     }
 
@@ -38,6 +41,7 @@ impl Shape {
         match self {
             Self::Stored(kind) => kind.name(),
             Self::Proxy => "Proxy",
+            Self::Event => "Event",
         }
     }
 
@@ -49,6 +53,7 @@ impl Shape {
         match self {
             Self::Stored(kind) => kind.columns().iter().map(stored).collect(),
             Self::Proxy => super::proxies::columns(),
+            Self::Event => json!([]),
         }
     }
 
@@ -56,6 +61,7 @@ impl Shape {
         match self {
             Self::Stored(kind) => kind.cells(object, now),
             Self::Proxy => super::proxies::cells(object, now),
+            Self::Event => Vec::new(),
         }
     }
 }
