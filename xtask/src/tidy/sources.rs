@@ -74,12 +74,19 @@ fn sleeping_tests(path: &str, text: &str, code: &str) -> Vec<Finding> {
     let whole_file =
         path.starts_with("tests/") && !path.starts_with("tests/load/") || path.ends_with("/tests.rs");
     let mut in_tests = whole_file;
+    let mut only_in_tests = false;
     let mut clock_is_paused = false;
     let mut function = "";
     let mut findings = Vec::new();
     for (number, (line, code)) in (1..).zip(text.lines().zip(code.lines())) {
-        in_tests |= code.trim_start().starts_with("#[cfg(test)]");
         let trimmed = code.trim_start();
+        if trimmed.starts_with("#[cfg(test)]") {
+            only_in_tests = true;
+        } else if !trimmed.starts_with("#[") {
+            // A single item for tests, such as a constructor, does not begin the tests; a module does.
+            in_tests |= only_in_tests && trimmed.starts_with("mod ") && trimmed.ends_with('{');
+            only_in_tests = false;
+        }
         if trimmed.starts_with("#[tokio::test") || trimmed.starts_with("#[test]") {
             clock_is_paused = line.contains("start_paused = true");
         }
