@@ -12,7 +12,14 @@ struct Arguments {
     options: Options,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    let held = run(&Arguments::parse().options)?;
-    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+#[expect(clippy::print_stderr, reason = "the one place where a failure is reported")]
+fn main() -> ExitCode {
+    match run(&Arguments::parse().options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -38,7 +38,7 @@ pub fn run(options: &Options) -> Result<Report> {
         dir.display()
     );
     let mut mesh = Mesh::start(&options.bin_dir, &dir)?;
-    for example in ["hello", "tcp-echo", "canary/90-10.yaml"] {
+    for example in ["hello", "tcp-echo", "canary/services.yaml", "canary/route-90-10.yaml"] {
         mesh.apply(&options.manifests.join(example))?;
     }
     start_members(&mut mesh)?;
@@ -63,8 +63,8 @@ pub fn run(options: &Options) -> Result<Report> {
         seen.observation.update(&mesh);
         eprintln!("{}", seen.line(&report));
         if seen.elapsed == shift_at {
-            mesh.apply(&options.manifests.join("canary/50-50.yaml"))?;
-            eprintln!("-- applied canary/50-50.yaml: half of the greetings go to v2 now");
+            mesh.apply(&options.manifests.join("canary/route-50-50.yaml"))?;
+            eprintln!("-- applied canary/route-50-50.yaml: half of the greetings go to v2 now");
         }
         if seen.elapsed == kill_at {
             mesh.member(VICTIM)?.kill();
