@@ -1,5 +1,7 @@
 //! The examples are what users copy: each story loads without an error or a warning, and says what its comments say.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use manifests::{Completeness, ManifestSet, Object, check, load};
 use std::path::Path;
 

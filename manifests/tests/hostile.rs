@@ -1,5 +1,7 @@
 //! What a file may do to its reader: nothing. And what is said about it points at the right place.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use manifests::{Completeness, Diagnostic, FieldPath, Kind, Object, check, load, parse};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -2,6 +2,8 @@
 //! and what is found must be, line by line, what stands beside it in a `.txt`. To take on a changed message delete the
 //! `.txt`: the test writes it anew and fails once, so that someone reads it.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use manifests::{Completeness, Diagnostic, check, load};
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! What the control plane gets to read: defaults applied, references resolved, nothing optional that has an answer.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use manifests::field::{PathPattern, TextPattern};
 use manifests::route::{BackendRef, HttpRoute, NamedPattern, ParentRef, Retry};
 use manifests::service::{Service, ServicePort, TargetPort};
