@@ -78,7 +78,7 @@ pub fn run(settings: Settings, level: LevelHandle) -> Result<(), AppError> {
 }
 
 struct App {
-    settings: Arc<Settings>,
+    settings: Settings,
     workload: WorkloadName,
     identity: Identity,
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -127,7 +127,7 @@ impl App {
         Ok(Self {
             workload: WorkloadName::new(settings.namespace().clone(), preflight.name.clone()),
             identity: Identity::new(preflight.trust_bundle.clone()),
-            settings: Arc::new(settings),
+            settings,
             snapshots,
             registry,
             certified: readiness.condition("certificate"),
@@ -166,8 +166,15 @@ impl App {
             metrics: metrics.local_addr()?,
             listeners: Bound::of(&self.preflight.listeners),
         };
+        let effective = Settings {
+            outbound_addr: addresses.listeners.outbound,
+            inbound_addr: addresses.listeners.inbound,
+            admin_addr: addresses.admin,
+            metrics_addr: addresses.metrics,
+            ..self.settings.clone()
+        };
         let look = Look {
-            settings: self.settings.clone(),
+            settings: Arc::new(effective),
             workload: self.workload.clone(),
             snapshots: self.snapshots.clone(),
             identity: self.identity.clone(),
@@ -332,7 +339,18 @@ fn ports(settings: &Settings) -> Vec<WorkloadPort> {
 }
 
 fn words(error: &SignError) -> String {
-    format!("no certificate: {error}")
+    let mend = match error {
+        SignError::Reach(_) => {
+            "; give the --trust-bundle (and --trust-domain) of the mesh that --control-plane belongs to"
+        }
+        SignError::Token { .. }
+        | SignError::Key(_)
+        | SignError::Refused { .. }
+        | SignError::Failed(_)
+        | SignError::Svid(_)
+        | SignError::Other { .. } => "",
+    };
+    format!("no certificate: {error}{mend}")
 }
 
 /// Where everything really listens.

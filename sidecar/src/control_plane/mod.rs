@@ -7,7 +7,7 @@ mod resolve;
 mod transport;
 
 use crate::bootstrap::ControlPlane;
-use mesh_mtls::{Alpn, Connector, HandshakeError, control_plane_id};
+use mesh_mtls::{Alpn, Connector, HandshakeError, HandshakeFailure, control_plane_id};
 use mesh_names::{SpiffeId, TrustDomain};
 use resolve::{ResolveError, Resolver};
 use std::fmt;
@@ -79,6 +79,26 @@ pub(crate) enum AttemptError {
     Deadline,
 }
 
+impl ReachError {
+    /// Whether somebody answered at every address, and nobody proved to be the control plane we trust: the trust bundle
+    /// or the trust domain is another mesh's, and time will not mend that.
+    pub(crate) fn is_another_mesh(&self) -> bool {
+        let another = |error: &AttemptError| match error {
+            AttemptError::Handshake(error) => matches!(
+                error.failure(),
+                HandshakeFailure::UntrustedCertificate
+                    | HandshakeFailure::WrongIdentity { .. }
+                    | HandshakeFailure::BadIdentity(_)
+            ),
+            AttemptError::Connect(_) | AttemptError::Http2(_) | AttemptError::Deadline => false,
+        };
+        match self {
+            Self::Addresses { attempts, .. } => attempts.iter().all(|(_, error)| another(error)),
+            Self::Resolve { .. } => false,
+        }
+    }
+}
+
 struct Attempts<'a>(&'a [(SocketAddr, AttemptError)]);
 
 impl fmt::Display for Attempts<'_> {
@@ -141,24 +161,34 @@ impl Reach {
     }
 }
 
-/// What a failed call means, in one line: the status's own words, or those of the connection's end under it.
+/// What a failed call means, in one line: why the connection under it ended, if it did, or else the status's own words.
 pub(crate) fn words_of(status: &tonic::Status) -> String {
     let mut source = std::error::Error::source(status);
-    let mut last = None;
     while let Some(error) = source {
-        if let Some(failure) =
-            error.downcast_ref::<io::Error>().and_then(mesh_mtls::HandshakeFailure::of_stream_error)
-        {
-            return failure.to_string();
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return match HandshakeFailure::of_stream_error(error) {
+                Some(failure) => failure.to_string(),
+                None => format!("the connection is lost ({})", error.kind()),
+            };
         }
-        last = Some(error.to_string());
         source = error.source();
     }
     let code = status.code();
-    match (status.message(), last) {
-        ("", Some(cause)) => format!("{code:?}: {cause}"),
-        ("", None) => format!("{code:?}"),
-        (message, Some(cause)) if !message.contains(&cause) => format!("{code:?}: {message}: {cause}"),
-        (message, _) => format!("{code:?}: {message}"),
+    match status.message() {
+        "" => format!("{code:?}"),
+        message => format!("{code:?}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_called_that() {
+        let lost = tonic::Status::from_error(Box::new(io::Error::from(io::ErrorKind::UnexpectedEof)));
+        assert_eq!(words_of(&lost), "the connection is lost (unexpected end of file)");
+        assert_eq!(words_of(&tonic::Status::not_found("no such thing")), "NotFound: no such thing");
+        assert_eq!(words_of(&tonic::Status::aborted("")), "Aborted");
     }
 }

@@ -22,7 +22,7 @@ pub(crate) enum ResolveError {
     /// The system's resolver configuration can't be used.
     #[error("the system's DNS configuration cannot be used: {0}")]
     Configuration(hickory_resolver::net::NetError),
-    /// There is no such name, or nobody answers.
+    /// No DNS server gives an answer.
     #[error("`{name}` cannot be resolved: {source}")]
     Lookup {
         /// The name.
@@ -30,8 +30,8 @@ pub(crate) enum ResolveError {
         /// What the resolver said.
         source: hickory_resolver::net::NetError,
     },
-    /// The name exists, without addresses.
-    #[error("`{0}` has no address")]
+    /// There is no such name, or it has no addresses.
+    #[error("`{0}` has no address in DNS or /etc/hosts")]
     Empty(String),
     /// No answer in time.
     #[error("`{name}` cannot be resolved: no answer within {} s", DEADLINE.as_secs())]
@@ -56,7 +56,11 @@ impl Resolver {
         let resolver = builder.build().map_err(ResolveError::Configuration)?;
         let answer = tokio::time::timeout(DEADLINE, resolver.lookup_ip(name.as_str())).await;
         let answer = answer.map_err(|_elapsed| ResolveError::Deadline { name: name.clone() })?;
-        let answer = answer.map_err(|source| ResolveError::Lookup { name: name.clone(), source })?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is_no_records_found() => return Err(ResolveError::Empty(name.clone())),
+            Err(source) => return Err(ResolveError::Lookup { name: name.clone(), source }),
+        };
         let mut addresses: Vec<IpAddr> = answer.iter().collect();
         addresses.sort_unstable();
         addresses.dedup();

@@ -87,7 +87,8 @@ impl SignError {
         match self {
             Self::Token { .. } | Self::Other { .. } => true,
             Self::Refused { shown, .. } => *shown == Shown::Token,
-            Self::Reach(_) | Self::Key(_) | Self::Failed(_) | Self::Svid(_) => false,
+            Self::Reach(error) => error.is_another_mesh(),
+            Self::Key(_) | Self::Failed(_) | Self::Svid(_) => false,
         }
     }
 }
