@@ -90,6 +90,15 @@ async fn a_lost_workload_becomes_unready_and_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_we_end_ourselves_says_nothing_about_its_workload() {
+    let world = World::start();
+    let mut registration = world.register(1).await;
+    registration.end_by_us();
+    drop(registration);
+    assert_eq!(world.registry.state().leases.next_deadline(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn saying_the_same_again_writes_nothing() {
     let world = World::start();
     let first = world.register(1).await;

@@ -11,6 +11,10 @@
 //!
 //! After a restart of the control plane stored workloads are `Lost` with a longer grace: their sidecars are on their
 //! way back.
+//!
+//! When most workloads are lost, it is the control plane that is cut off: none of them becomes unready for that, and when
+//! the majority is back the others get the longer grace too. Else the first sidecar to reconnect would be told that all
+//! others are gone. Callers find out by themselves which endpoints really are.
 
 use mesh_names::{ServiceAccount, SpiffeId, WorkloadName};
 use mesh_protocol::announcement::{AnnouncedState, Announcement};
@@ -26,6 +30,14 @@ pub const LOST_GRACE: Duration = Duration::from_secs(10);
 pub const RESTART_GRACE: Duration = Duration::from_secs(30);
 /// From there to its deletion. People can see what was lost for that long.
 pub const UNREADY_KEEP: Duration = Duration::from_secs(5 * 60);
+
+/// While most workloads are lost, the time from one look at a lost one to the next.
+const CUT_OFF_LOOK: Duration = Duration::from_secs(10);
+/// From the end of a stream to the moment its workload becomes unready even though most are lost: a mesh that was
+/// stopped for good should not look alive for ever.
+pub const CUT_OFF_MAX: Duration = Duration::from_secs(60 * 60);
+/// With fewer workloads, only the loss of all of them counts as being cut off: losing two of three is no rare accident.
+const MAJORITY_OF: usize = 8;
 
 /// One discovery stream, for as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +107,8 @@ pub struct Leases {
     /// When something ends by itself, and whose.
     deadlines: BTreeSet<(Instant, WorkloadName)>,
     changed: BTreeSet<WorkloadName>,
+    /// How many are [`Phase::Lost`].
+    lost: usize,
 }
 
 #[derive(Debug)]
@@ -108,7 +122,7 @@ struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Held(StreamId),
-    Lost { unready_at: Instant },
+    Lost { since: Instant, unready_at: Instant, cut_off: bool },
     Unready { delete_at: Instant },
 }
 
@@ -120,7 +134,9 @@ impl Leases {
         }
         let unready_at = now + RESTART_GRACE;
         self.deadlines.insert((unready_at, name.clone()));
-        self.leases.insert(name, Lease { account, said: None, phase: Phase::Lost { unready_at } });
+        let phase = Phase::Lost { since: now, unready_at, cut_off: false };
+        self.leases.insert(name, Lease { account, said: None, phase });
+        self.lost += 1;
     }
 
     /// Takes a sidecar's word on its workload. The same service account takes a name over even while its old stream
@@ -166,8 +182,9 @@ impl Leases {
             self.changed.insert(name);
         } else {
             let unready_at = now + LOST_GRACE;
-            lease.phase = Phase::Lost { unready_at };
+            lease.phase = Phase::Lost { since: now, unready_at, cut_off: false };
             self.deadlines.insert((unready_at, name));
+            self.lost += 1;
         }
     }
 
@@ -209,10 +226,25 @@ impl Leases {
         }
     }
 
+    /// Whether so many are lost at once that it must be us.
+    fn is_cut_off(&self) -> bool {
+        let total = self.lost + self.streams.len();
+        let most = if total >= MAJORITY_OF { total / 2 + 1 } else { total.max(2) };
+        self.lost >= most
+    }
+
     fn expire(&mut self, name: WorkloadName, at: Instant) {
+        let is_cut_off = self.is_cut_off();
         let Some(lease) = self.leases.get_mut(&name) else { return };
         match lease.phase {
+            Phase::Lost { since, cut_off, .. } if (is_cut_off || cut_off) && at < since + CUT_OFF_MAX => {
+                let wait = if is_cut_off { CUT_OFF_LOOK } else { RESTART_GRACE };
+                lease.phase = Phase::Lost { since, unready_at: at + wait, cut_off: is_cut_off };
+                self.deadlines.insert((at + wait, name));
+                return;
+            }
             Phase::Lost { .. } => {
+                self.lost -= 1;
                 let delete_at = at + UNREADY_KEEP;
                 lease.phase = Phase::Unready { delete_at };
                 self.deadlines.insert((delete_at, name.clone()));
@@ -231,8 +263,12 @@ impl Leases {
             Some(Phase::Held(stream)) => {
                 self.streams.remove(&stream);
             }
-            Some(Phase::Lost { unready_at: at } | Phase::Unready { delete_at: at }) => {
-                self.deadlines.remove(&(at, name.clone()));
+            Some(Phase::Lost { unready_at, .. }) => {
+                self.deadlines.remove(&(unready_at, name.clone()));
+                self.lost -= 1;
+            }
+            Some(Phase::Unready { delete_at }) => {
+                self.deadlines.remove(&(delete_at, name.clone()));
             }
             None => {}
         }

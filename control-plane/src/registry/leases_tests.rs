@@ -180,6 +180,50 @@ fn stored_workloads_have_a_fresh_grace_after_a_restart() {
     assert_eq!(world.after(UNREADY_KEEP), ["shop/b absent"]);
 }
 
+#[test]
+fn when_most_are_lost_nobody_becomes_unready_for_it() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..10).map(|n| format!("w{n}")).collect();
+    for (stream, name) in (0..).zip(&names) {
+        world.announce(stream, "orders", name).unwrap();
+    }
+    world.changes();
+    for stream in 0..6 {
+        world.lose(stream);
+    }
+    assert!(world.after(LOST_GRACE).is_empty(), "six of ten: the control plane is cut off");
+    assert!(world.after(Duration::from_secs(600)).is_empty());
+    for (stream, name) in (100..).zip(&names).take(3) {
+        world.announce(stream, "orders", name).unwrap();
+    }
+    world.changes();
+    assert!(world.after(RESTART_GRACE).is_empty(), "the others have time to come back too");
+    assert_eq!(
+        world.after(CUT_OFF_LOOK),
+        ["shop/w3 orders Lost", "shop/w4 orders Lost", "shop/w5 orders Lost"]
+    );
+}
+
+#[test]
+fn in_a_small_mesh_only_the_loss_of_all_means_being_cut_off() {
+    let mut world = World::new();
+    for (stream, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        world.announce(stream, "orders", name).unwrap();
+    }
+    world.changes();
+    world.lose(1);
+    world.lose(2);
+    assert_eq!(world.after(LOST_GRACE), ["shop/a orders Lost", "shop/b orders Lost"]);
+    world.announce(4, "orders", "a").unwrap();
+    world.announce(5, "orders", "b").unwrap();
+    world.changes();
+    for stream in 3..=5 {
+        world.lose(stream);
+    }
+    assert!(world.after(CUT_OFF_MAX - JUST).is_empty(), "all three at once");
+    assert_eq!(world.after(CUT_OFF_LOOK).len(), 3, "but not for ever");
+}
+
 proptest! {
     #[test]
     fn every_workload_ends_held_by_a_living_stream_or_gone(
@@ -195,8 +239,9 @@ proptest! {
                 _ => { world.after(Duration::from_secs(wait)); }
             }
         }
-        world.after(LOST_GRACE);
+        world.after(CUT_OFF_MAX + RESTART_GRACE);
         world.after(UNREADY_KEEP);
+        prop_assert_eq!(world.leases.lost, 0);
         let held: Vec<_> = world.leases.leases.keys().filter_map(|name| world.leases.holder(name)).collect();
         prop_assert_eq!(held.len(), world.leases.leases.len());
         prop_assert!(held.iter().all(|stream| alive.contains(&stream.0)));

@@ -51,12 +51,14 @@ pub struct StoredAt {
     pub revision: Revision,
 }
 
-/// One stream's place in the registry. Dropping it is the end of the stream.
+/// One stream's place in the registry. Dropping it is the end of the stream, and of the lease.
 #[derive(Debug)]
 pub struct Registration {
     registry: Registry,
     stream: StreamId,
     stored: watch::Receiver<Option<StoredAt>>,
+    /// The stream ends because we do: its workload is as alive as before.
+    is_ours_to_end: bool,
 }
 
 impl Registry {
@@ -75,7 +77,7 @@ impl Registry {
         let stream = StreamId(state.streams);
         state.stored.insert(stream, sender);
         drop(state);
-        Registration { registry: self.clone(), stream, stored }
+        Registration { registry: self.clone(), stream, stored, is_ours_to_end: false }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -92,6 +94,11 @@ impl Registration {
         let name = self.registry.state().leases.announce(self.stream, peer, announcement)?;
         self.registry.0.changed.notify_one();
         Ok(name)
+    }
+
+    /// Notes that this process ends the stream, as it does when it stops: that says nothing about the workload.
+    pub fn end_by_us(&mut self) {
+        self.is_ours_to_end = true;
     }
 
     /// The newest announcement of this stream that is in the store, when there is a newer one than last time.
@@ -115,6 +122,9 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut state = self.registry.state();
         state.stored.remove(&self.stream);
+        if self.is_ours_to_end {
+            return;
+        }
         state.leases.lost(self.stream, Instant::now());
         drop(state);
         self.registry.0.changed.notify_one();

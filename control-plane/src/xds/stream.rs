@@ -128,6 +128,15 @@ enum Next {
     End(Option<Status>),
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Stopping must not leave the store saying that everybody is gone: the next process would pass it on.
+        if self.drain.is_draining() {
+            self.registration.end_by_us();
+        }
+    }
+}
+
 impl Connection {
     async fn run(mut self) {
         let Some(first) = self.first_snapshot().await else { return };

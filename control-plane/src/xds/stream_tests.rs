@@ -288,11 +288,17 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
 async fn a_drain_ends_streams_with_a_word() {
     let plane = Plane::start().await;
     let mut sidecar = plane.connect(WEB).await.unwrap();
-    sidecar.ask(ResourceType::TrustBundle, &["mesh.internal"], None).await;
-    sidecar.hear().await.unwrap();
+    let ready = announcement(1, "web-1", AnnouncedState::Ready);
+    sidecar.ask(ResourceType::TrustBundle, &["mesh.internal"], Some(&ready)).await;
+    sidecar.hear_until(|it| it.announced == 1).await;
     plane.drain.drain();
     assert_eq!(sidecar.hear().await.unwrap_err().code(), Code::Unavailable);
     let refused = plane.connect(WEB).await.err().unwrap();
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(!plane.tasks.running().contains(&"discovery stream"));
+    let stored = plane.store.get(&Key::new(Kind::Workload, "shop", "web-1")).await.unwrap().unwrap();
+    assert_eq!(
+        stored.object["status"]["conditions"][0]["status"], "True",
+        "the workload is as alive as before"
+    );
 }
