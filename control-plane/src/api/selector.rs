@@ -109,16 +109,12 @@ fn split_outside_parentheses(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Selects objects by `metadata.name`, `metadata.namespace` and, for Secrets, `type`. Empty selects all.
+/// Selects objects by some of their fields. Empty selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct FieldSelector(Vec<(Field, Equality, String)>);
+pub(crate) struct FieldSelector(Vec<(String, Equality, String)>);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Name,
-    Namespace,
-    Type,
-}
+/// By name and namespace; Secrets and events by `type`; events by what they are about, as `kubectl describe` asks.
+const SELECTING: [&str; 5] = ["metadata.name", "metadata.namespace", "type", "reason", "involvedObject."];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Equality {
@@ -137,16 +133,16 @@ impl FieldSelector {
             } else {
                 return Err(format!("`{text}` has no `=` or `!=`"));
             };
-            let field = match field.trim() {
-                "metadata.name" => Field::Name,
-                "metadata.namespace" => Field::Namespace,
-                "type" => Field::Type,
-                other => {
-                    return Err(format!(
-                        "`{other}` does not select: use `metadata.name` or `metadata.namespace`"
-                    ));
-                }
-            };
+            let field = field.trim();
+            if !SELECTING
+                .iter()
+                .any(|known| *known == field || (known.ends_with('.') && field.starts_with(known)))
+            {
+                return Err(format!(
+                    "`{field}` does not select: use `metadata.name` or `metadata.namespace`"
+                ));
+            }
+            let field = format!("/{}", field.replace('.', "/"));
             Ok((field, equality, value.trim().to_owned()))
         };
         text.split(',').filter(|part| !part.trim().is_empty()).map(term).collect::<Result<_, _>>().map(Self)
@@ -155,12 +151,7 @@ impl FieldSelector {
     /// Whether the object's fields are as required.
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|(field, equality, value)| {
-            let pointer = match field {
-                Field::Name => "/metadata/name",
-                Field::Namespace => "/metadata/namespace",
-                Field::Type => "/type",
-            };
-            let found = object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let found = object.pointer(field).and_then(Value::as_str).unwrap_or_default();
             (found == value) == (*equality == Equality::Is)
         })
     }
@@ -221,6 +212,7 @@ mod tests {
             ("metadata.name!=b", true),
             ("metadata.name=a,metadata.namespace==shop", true),
             ("metadata.namespace=x", false),
+            ("involvedObject.uid=u", false),
         ] {
             assert_eq!(FieldSelector::parse(text).unwrap().matches(&object), expected, "{text}");
         }

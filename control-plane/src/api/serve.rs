@@ -1,23 +1,21 @@
-//! Connections: accepts them, proves who is at the other end, and runs HTTP/1.1 or HTTP/2 on them. What enters is a
-//! listener; requests go to `handle`. Bounds on connections, headers and times are here.
+//! Connections: runs HTTP/1.1 or HTTP/2 on them. What enters is connections whose client proved who it is; requests go to
+//! `handle`. Bounds on connections, headers and times are here.
 
 use super::{Api, ApiServer, namespaces};
+use crate::listen::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use mesh_mtls::{ApiAcceptor, ApiClient};
+use mesh_mtls::ApiClient;
 use mesh_process::Tasks;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// Most connections at once; further ones wait in the listener's backlog. People and tools, not sidecars, connect here.
+/// Most connections at once; further ones wait to be taken. People and tools, not sidecars, connect here.
 const CONNECTIONS: usize = 1024;
-/// From accepting a connection to the end of its TLS handshake.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// From a request's first byte to the end of its headers, and the most a kept-alive connection idles.
 const HEADER_TIME: Duration = Duration::from_secs(60);
 /// Bytes of one request's head.
@@ -26,44 +24,19 @@ const HEADER_BYTES: usize = 64 * 1024;
 const STREAMS: u32 = 250;
 /// An HTTP/2 connection on which nothing is heard is asked, and closed when it does not answer in as long again.
 const PING_PERIOD: Duration = Duration::from_secs(30);
-/// After an error of `accept` that is about us and not about the connection, such as no more file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl ApiServer {
     /// Serves until drained: then no connection is taken any more, watches end, and the requests under way finish.
-    pub async fn serve(&self, listener: TcpListener, acceptor: ApiAcceptor, tasks: &Tasks) {
+    pub async fn serve(&self, mut connections: Incoming, tasks: &Tasks) {
         tasks.spawn("api-namespaces", namespaces::reap(self.0.clone()));
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let place = tokio::select! {
-                () = self.0.drain.draining() => return,
-                place = places.clone().acquire_owned() => place,
-            };
-            let accepted = tokio::select! {
-                () = self.0.drain.draining() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let (io, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "the API could not accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let (server, acceptor) = (self.clone(), acceptor.clone());
+        // The semaphore is never closed: the loop ends when the listener drains.
+        while let Ok(place) = places.clone().acquire_owned().await {
+            let Some(connection) = connections.next().await else { return };
+            let (server, client) = (self.clone(), connection.client().clone());
             tasks.spawn("api-connection", async move {
                 let _place = place;
-                // Watches are small frames that must not wait for more.
-                let _best_effort = io.set_nodelay(true);
-                match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(io)).await {
-                    Ok(Ok(stream)) => {
-                        let client = stream.client().clone();
-                        server.connection(stream, client).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake with the API failed"),
-                    Err(_elapsed) => tracing::debug!(%peer, "a TLS handshake with the API took too long"),
-                }
+                server.connection(connection, client).await;
             });
         }
     }

@@ -1,20 +1,18 @@
 //! The server that sidecars reach: discovery and certificate signing over gRPC, on one port.
 //!
-//! Enters: the parts and a listener. Leaves: served calls, and the directory of who is connected. Never here: what is
+//! Enters: the parts and connections whose handshake is done. Leaves: served calls, and the directory of who is connected. Never here: what is
 //! answered; that is `xds` and `ca`.
 
 use super::AppError;
 use super::kept::Kept;
 use crate::ca::{SigningMetrics, SigningService};
 use crate::index::Feed;
-use crate::listen::{HandshakeMetrics, incoming};
+use crate::listen::Incoming;
 use crate::registry::Registry as Workloads;
 use crate::xds::{self, Directory, DiscoveryMetrics};
-use mesh_mtls::ApiAcceptor;
 use mesh_process::{DrainSignal, Tasks};
 use prometheus::Registry;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tonic::transport::Server;
 
 /// A sidecar from which nothing is heard is asked after this time …
@@ -42,8 +40,7 @@ impl Discovery {
         self,
         kept: &Kept,
         families: &Registry,
-        listener: TcpListener,
-        acceptor: ApiAcceptor,
+        connections: Incoming,
         tasks: &Tasks,
     ) -> Result<(), AppError> {
         let Self { feed, workloads, directory, metrics, drain } = self;
@@ -53,8 +50,6 @@ impl Discovery {
             SigningMetrics::register(families)?,
         );
         let discovery = xds::service(feed, workloads, directory, metrics, tasks.clone(), drain.clone());
-        let handshakes = HandshakeMetrics::register(families)?;
-        let connections = incoming("discovery", listener, acceptor, handshakes, tasks, drain.clone());
         let server = Server::builder()
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_ANSWER))

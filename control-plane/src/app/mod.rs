@@ -22,6 +22,7 @@ pub use listeners::{Addresses, ListenError};
 use crate::api::{ApiParts, ApiServer};
 use crate::bootstrap::{DataDirectory, Settings};
 use crate::ca::{self, ServingNames};
+use crate::listen::{HandshakeMetrics, incoming};
 use crate::xds::{Directory, DiscoveryMetrics};
 use crate::{index, registry};
 use discovery::Discovery;
@@ -123,7 +124,12 @@ impl App {
         let sidecars =
             Discovery { feed, workloads, directory, metrics: discovery_metrics, drain: drain.signal() };
         let acceptor = ApiAcceptor::new(identity.clone(), &[Alpn::H2]);
-        sidecars.spawn(&kept, &families, listeners.discovery, acceptor, &serving)?;
+        let handshakes = HandshakeMetrics::register(&families)?;
+        let incoming = |name, listener, acceptor| {
+            incoming(name, listener, acceptor, handshakes.clone(), &serving, drain.signal())
+        };
+        let connections = incoming("discovery", listeners.discovery, acceptor);
+        sidecars.spawn(&kept, &families, connections, &serving)?;
         let is_ready = {
             let readiness = readiness.clone();
             move || readiness.is_ready()
@@ -137,8 +143,9 @@ impl App {
         };
         let api = ApiServer::new(parts, &families).await?;
         let acceptor = ApiAcceptor::new(identity, &[Alpn::H2, Alpn::Http1]);
-        let connections = serving.clone();
-        serving.spawn("api", async move { api.serve(listeners.api, acceptor, &connections).await });
+        let connections = incoming("api", listeners.api, acceptor);
+        let tasks = serving.clone();
+        serving.spawn("api", async move { api.serve(connections, &tasks).await });
 
         let views = Views::new().health(&readiness).metrics(families, || std::future::ready(()));
         let work = async {
