@@ -12,7 +12,7 @@ const BACKLOG: u32 = 4096;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on --{flag} {address}: {source}{}", advice(source))]
+#[error("cannot listen on --{flag} {address}{}", advice(source))]
 pub struct ListenError {
     flag: &'static str,
     address: SocketAddr,
@@ -70,7 +70,7 @@ fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ListenEr
 
 fn advice(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::AddrInUse {
-        "; stop what uses it, or choose another port (0 lets the system choose)"
+        " (stop what uses it, or choose another port; 0 lets the system choose)"
     } else {
         ""
     }
@@ -85,7 +85,7 @@ mod tests {
         let first = bind("api-addr", ([127, 0, 0, 1], 0).into()).expect("a free port");
         let taken = first.local_addr().expect("bound");
         let problem = bind("metrics-addr", taken).expect_err("taken").to_string();
-        assert!(problem.starts_with(&format!("cannot listen on --metrics-addr {taken}: ")), "{problem}");
+        assert!(problem.starts_with(&format!("cannot listen on --metrics-addr {taken} (")), "{problem}");
         assert!(problem.contains("choose another port"), "{problem}");
     }
 }

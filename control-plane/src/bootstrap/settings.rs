@@ -3,10 +3,10 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh_names::TrustDomain;
-use mesh_process::logging::Format;
+use mesh_process::logging::{Format, checked_level};
 use mesh_process::settings::SettingsError;
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 #[derive(Debug, Parser)]
@@ -56,7 +56,7 @@ pub struct Settings {
 
     /// A further host name or IP address by which clients reach the API or discovery, for the server certificate; may be
     /// repeated. The addresses of this machine's listeners and `localhost` are in it by themselves
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = server_name)]
     pub server_name: Vec<String>,
 
     /// What keeps the objects
@@ -72,7 +72,7 @@ pub struct Settings {
     pub log_format: Format,
 
     /// What is logged: error, warn, info, debug, trace, or per module `info,control_plane::xds=debug`
-    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Logging")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = checked_level, help_heading = "Logging")]
     pub log_level: String,
 }
 
@@ -94,6 +94,17 @@ pub fn settings(arguments: impl IntoIterator<Item = OsString>) -> Result<Setting
     Ok(*settings)
 }
 
+fn server_name(text: &str) -> Result<String, String> {
+    let is_host = !text.is_empty()
+        && text.len() <= 253
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    if is_host || text.parse::<IpAddr>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("write a host name or an IP address, without scheme and port".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +124,15 @@ mod tests {
         assert_eq!(settings.store, StoreKind::Embedded);
         let problem = read(&[]).expect_err("no directory");
         assert!(problem.contains("--data-dir <DIR>"), "{problem}");
+    }
+
+    #[test]
+    fn a_wrong_level_or_server_name_is_wrong_usage() {
+        let problem = read(&["--data-dir", "/d", "--log-level", "loud"]).expect_err("no level");
+        assert!(problem.contains("`loud` is not a log level"), "{problem}");
+        let problem = read(&["--data-dir", "/d", "--server-name", "https://here"]).expect_err("no name");
+        assert!(problem.contains("write a host name or an IP address"), "{problem}");
+        assert!(read(&["--data-dir", "/d", "--server-name", "cp.example.org,::1"]).is_ok());
     }
 
     #[test]

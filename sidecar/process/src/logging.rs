@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Registry, fmt as lines, reload};
@@ -48,12 +48,12 @@ pub enum LoggingError {
     #[error("`{0}` is not a log format; it is `text` or `json`")]
     Format(String),
     /// The level does not parse.
-    #[error("`{text}` is not a log level ({source}); write `info`, or per module `info,sidecar::pool=debug`")]
+    #[error(
+        "`{text}` is not a log level: write error, warn, info, debug or trace, or per module `info,sidecar::pool=debug`"
+    )]
     Level {
         /// What was given.
         text: String,
-        /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
     },
     /// Another subscriber is installed already.
     #[error("logging was started twice")]
@@ -106,8 +106,22 @@ pub fn init(format: Format, level: &str) -> Result<LevelHandle, LoggingError> {
     Ok(LevelHandle(handle))
 }
 
+/// The text itself if [`init`] will take it as a level, so that a wrong one is found with the other flags.
+///
+/// # Errors
+/// When it is not a level.
+pub fn checked_level(text: &str) -> Result<String, LoggingError> {
+    parse(text).map(|_| text.to_owned())
+}
+
 fn parse(level: &str) -> Result<Targets, LoggingError> {
-    level.parse().map_err(|source| LoggingError::Level { text: level.to_owned(), source })
+    let wrong = || LoggingError::Level { text: level.to_owned() };
+    // A word alone would be taken for a module, all of which is to be logged: a level with a typo floods the log.
+    let is_whole = |part: &str| part.contains('=') || !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    if !level.split(',').all(is_whole) {
+        return Err(wrong());
+    }
+    level.parse().map_err(|_unclear| wrong())
 }
 
 #[cfg(test)]
@@ -118,8 +132,10 @@ mod tests {
     fn a_level_is_a_name_or_a_list_by_module() {
         assert_eq!(parse("info").map(|targets| targets.to_string()).ok().as_deref(), Some("info"));
         assert!(parse("warn,sidecar::pool=trace").is_ok());
-        let problem = parse("warn,pool=loud").expect_err("loud is no level").to_string();
-        assert!(problem.contains("`warn,pool=loud` is not a log level"), "{problem}");
+        for wrong in ["loud", "warn,pool=loud", "warn,pool", ""] {
+            let problem = parse(wrong).expect_err(wrong).to_string();
+            assert!(problem.starts_with(&format!("`{wrong}` is not a log level")), "{problem}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use crate::bootstrap::grammar::{ControlPlane, Grace, Inbound, LabelPair, Upstream, Zone};
 use clap::{Args, Parser, Subcommand};
 use mesh_names::{Namespace, ServiceAccount, Subdomain, TrustDomain};
-use mesh_process::logging::Format;
+use mesh_process::logging::{Format, checked_level};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -126,7 +126,7 @@ pub struct RunFlags {
     pub log_format: Format,
 
     /// Log level: error, warn, info, debug or trace, or per module as `info,sidecar::pool=debug`
-    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Process")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = checked_level, help_heading = "Process")]
     pub log_level: String,
 
     /// Logs one line for each request
