@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum DataDirectoryError {
     /// It cannot be created, opened or written.
-    #[error("cannot use the data directory: {0}; it must belong to the user that runs the control plane")]
+    #[error("cannot use the data directory (it must be a folder the user of the control plane can write)")]
     Unusable(#[from] io::Error),
     /// Another process has it.
     #[error(
@@ -88,7 +88,8 @@ mod tests {
         let parent = tempfile::tempdir().expect("a temporary directory");
         let file = parent.path().join("file");
         std::fs::write(&file, "").expect("writable");
-        let problem = DataDirectory::open(&file).expect_err("a file").to_string();
-        assert!(problem.contains(&file.display().to_string()), "{problem}");
+        let problem = DataDirectory::open(&file).expect_err("a file");
+        let source = std::error::Error::source(&problem).expect("the system's word").to_string();
+        assert!(source.contains(&file.display().to_string()), "{source}");
     }
 }
