@@ -37,13 +37,11 @@ pub(crate) fn normalise(head: &mut Parts) -> Result<Normalised, Refusal> {
         return Err(Reason::UriTooLong.into());
     }
     let authority = authority_of(head)?;
-    if head.method != Method::CONNECT {
-        if let Some(scheme) = head.uri.scheme_str()
-            && !scheme.eq_ignore_ascii_case("http")
-            && head.version < Version::HTTP_2
-        {
-            return Err(bad("only http:// targets can be asked of the sidecar; it adds TLS itself"));
-        }
+    if head.method != Method::CONNECT
+        && head.version < Version::HTTP_2
+        && head.uri.scheme_str().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("http"))
+    {
+        return Err(bad("only http:// targets can be asked of the sidecar; it adds TLS itself"));
     }
     for coding in head.headers.get_all(TRANSFER_ENCODING) {
         if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {

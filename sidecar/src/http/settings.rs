@@ -50,9 +50,10 @@ pub(crate) enum Hop {
 /// Serving HTTP/1.1. The head's deadline and the idle limit are `listen::activity`'s.
 pub(crate) fn http1_server() -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.max_buf_size(BUFFER_MAX).max_headers(HEADERS_MAX).half_close(true).header_read_timeout(None);
+    builder.max_buf_size(BUFFER_MAX).max_headers(HEADERS_MAX).header_read_timeout(None);
     // A response without Date is the application's business, not ours.
-    builder.auto_date_header(false).pipeline_flush(true);
+    // Not `pipeline_flush`: with it the answer to an unreadable request is never written.
+    builder.auto_date_header(false);
     builder
 }
 

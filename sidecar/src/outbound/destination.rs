@@ -29,10 +29,15 @@ const HTTP_PORT: u16 = 80;
 /// Everything remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Destinations {
-    /// By entry, then by the authority's bytes.
-    hosts: RefCell<HashMap<Entry, HashMap<Box<[u8]>, Rc<Destination>>>>,
-    ports: RefCell<HashMap<(ServiceName, Option<Port>), Rc<BoundPort>>>,
+    hosts: RefCell<HashMap<Entry, Hosts>>,
+    ports: RefCell<Ports>,
 }
+
+/// By the authority's bytes.
+type Hosts = HashMap<Box<[u8]>, Rc<Destination>>;
+
+/// By the port asked for, if one was.
+type Ports = HashMap<(ServiceName, Option<Port>), Rc<BoundPort>>;
 
 /// What a host means.
 #[derive(Debug)]

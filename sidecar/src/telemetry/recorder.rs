@@ -79,16 +79,18 @@ pub(crate) struct TcpSeries {
     pub(crate) sent: Tally,
 }
 
-type RouteKey = (Direction, Arc<str>, Arc<str>);
+type ByRoute = HashMap<(Direction, Arc<str>, Arc<str>), Rc<RouteSeries>>;
+type ByService = HashMap<(Direction, Arc<str>), Rc<ServiceSeries>>;
+type ByPeer = HashMap<(Direction, Arc<str>, LabelId), Rc<TcpSeries>>;
 
 /// One worker's sums.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     families: DataFamilies,
     labels: RefCell<Labels>,
-    routes: RefCell<HashMap<RouteKey, Rc<RouteSeries>>>,
-    services: RefCell<HashMap<(Direction, Arc<str>), Rc<ServiceSeries>>>,
-    tcp: RefCell<HashMap<(Direction, Arc<str>, LabelId), Rc<TcpSeries>>>,
+    routes: RefCell<ByRoute>,
+    services: RefCell<ByService>,
+    tcp: RefCell<ByPeer>,
 }
 
 #[derive(Debug, Default)]

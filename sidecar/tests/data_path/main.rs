@@ -1,0 +1,15 @@
+//! The data path over real sockets: pairs of sidecars in one process, real origins beside them, real clients in front.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![allow(clippy::disallowed_methods, reason = "origins and clients of a test end with it")]
+
+mod failures;
+mod http;
+mod mesh;
+mod opaque;
+mod origin;
