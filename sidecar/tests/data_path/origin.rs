@@ -141,11 +141,13 @@ pub(crate) async fn get(address: SocketAddr, host: &str, path: &str) -> Got {
     ask(address, Version::HTTP_11, request).await
 }
 
-/// Sends bytes as they are and reads until the end.
+/// Sends bytes as they are and reads the head of the answer.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut text = Vec::new();
-    stream.read_to_end(&mut text).await.unwrap();
-    String::from_utf8_lossy(&text).into_owned()
+    while !text.ends_with(b"\r\n\r\n") {
+        text.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(text).unwrap()
 }
