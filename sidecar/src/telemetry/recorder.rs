@@ -112,11 +112,6 @@ impl Recorder {
         }
     }
 
-    /// The families, for what is too rare to be summed locally.
-    pub(crate) fn families(&self) -> &DataFamilies {
-        &self.families
-    }
-
     /// The number of a label text. Texts are configured names and SPIFFE IDs, so that there are few.
     pub(crate) fn label(&self, text: &str) -> LabelId {
         self.labels.borrow_mut().id(text)
@@ -289,7 +284,7 @@ mod tests {
         recorder.flush();
         recorder.answered(&series, key(200), Duration::from_millis(1));
         recorder.flush();
-        let families = recorder.families();
+        let families = &recorder.families;
         let labels = ["outbound", "shop/a", "shop/r", "", "spiffe://x", "200", "", ""];
         assert_eq!(families.requests.total.with_label_values(&labels).get(), 3);
         let duration = families.requests.duration.with_label_values(&["outbound", "shop/a", "shop/r"]);

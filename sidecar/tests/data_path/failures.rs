@@ -1,7 +1,7 @@
 //! What callers see when something is wrong, and what they don't see because it was mended.
 
 use crate::mesh::{Ca, Pair, Plan, endpoint, id, service};
-use crate::origin::{ask, full, get, http_echo, listen, nobody};
+use crate::origin::{ask, eventually, full, get, http_echo, listen, nobody};
 use http::{Request, Version};
 use mesh_names::AppProtocol;
 use mesh_protocol::endpoint::Transport;
@@ -81,8 +81,8 @@ async fn a_backend_that_is_down_is_unavailable_in_grpc_and_502_in_http() {
     assert_eq!((got.status, got.reason()), (200, "app_refused"));
     assert_eq!(got.headers["grpc-status"], "14");
     pair.client.publish(vec![(service("shop/orders", 80, AppProtocol::Detect), vec![])]);
-    let got = get(pair.client.outbound, "orders", "/").await;
-    assert_eq!((got.status, got.reason()), (503, "no_endpoints"), "{got:?}");
+    let got = eventually(pair.client.outbound, "orders", |got| got.reason() == "no_endpoints").await;
+    assert_eq!(got.status, 503, "{got:?}");
 }
 
 #[tokio::test]
@@ -197,6 +197,6 @@ async fn a_service_that_leads_back_to_us_is_refused() {
     let pair = Pair::start(nobody().await, AppProtocol::Http);
     let ourselves = endpoint("shop/orders", 80, pair.client.outbound, Transport::Plaintext);
     pair.client.publish(vec![(service("shop/orders", 80, AppProtocol::Http), vec![ourselves])]);
-    let got = get(pair.client.outbound, "orders", "/").await;
-    assert_eq!((got.status, got.reason()), (508, "loop_detected"));
+    eventually(pair.client.outbound, "orders", |got| (got.status, got.reason()) == (508, "loop_detected"))
+        .await;
 }

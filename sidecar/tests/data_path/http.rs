@@ -1,7 +1,7 @@
 //! HTTP of every version, through two sidecars.
 
 use crate::mesh::{Pair, endpoint, id, port, routed, service};
-use crate::origin::{Got, ask, full, get, http_echo, raw};
+use crate::origin::{Got, ask, eventually, full, get, http_echo, raw};
 use http::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_names::AppProtocol;
@@ -130,6 +130,7 @@ async fn an_endpoint_without_a_sidecar_is_reached_in_the_clear() {
     let pair = Pair::start(application, AppProtocol::Http);
     let plain = endpoint("shop/orders", 80, application, Transport::Plaintext);
     pair.client.publish(vec![(service("shop/orders", 80, AppProtocol::Http), vec![plain])]);
+    eventually(pair.client.outbound, "orders", |got| got.text.contains("from=- ")).await;
     for _ in 0..3 {
         let got = get(pair.client.outbound, "orders", "/x").await;
         assert!(got.text.starts_with("plain GET /x HTTP/1.1 host=orders from=- "), "{got:?}");
@@ -174,6 +175,7 @@ async fn routes_share_traffic_by_weight_and_a_change_takes_effect_at_once() {
         ]);
     };
     publish([100, 0]);
+    eventually(pair.client.outbound, "orders", |got| got.text.contains("from=- ")).await;
     for _ in 0..10 {
         assert!(get(pair.client.outbound, "orders", "/x").await.text.starts_with("one "));
     }

@@ -141,6 +141,18 @@ pub(crate) async fn get(address: SocketAddr, host: &str, path: &str) -> Got {
     ask(address, Version::HTTP_11, request).await
 }
 
+/// Asks until the answer is as expected: a published snapshot reaches the workers soon, not at once.
+pub(crate) async fn eventually(address: SocketAddr, host: &str, expected: impl Fn(&Got) -> bool) -> Got {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let got = get(address, host, "/x").await;
+        if expected(&got) {
+            return got;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "still {got:?}");
+    }
+}
+
 /// Sends bytes as they are and reads the head of the answer.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
