@@ -1,7 +1,7 @@
 //! What waits to be written: one entry for each object, the newest desired state in it, so that a storm of changes
 //! costs one write an object. Bounded by the number of objects.
 
-use crate::translate::{DerivedSlice, RouteName, RouteStatus};
+use crate::translate::{DerivedSlice, RouteName, RouteStatus, Verdict};
 use mesh_names::ServiceName;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +14,8 @@ pub enum Subject {
     Slices(ServiceName),
     /// The status of a route.
     Status(RouteName),
+    /// The condition of a Service on its target ports.
+    TargetPorts(ServiceName),
 }
 
 /// What the store should say.
@@ -28,6 +30,8 @@ pub enum Desired {
     },
     /// This status.
     Status(RouteStatus),
+    /// This condition.
+    TargetPorts(Verdict),
 }
 
 /// The entries that wait. One writer takes them.

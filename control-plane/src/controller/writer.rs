@@ -2,10 +2,11 @@
 //! faster, and later when the store can't write.
 
 use super::route_status::with_status;
+use super::service_status::with_target_ports;
 use super::stamp;
 use super::work::{Desired, Subject, Work};
 use crate::store::{Expect, Key, Revision, Store, StoreError};
-use crate::translate::{DerivedSlice, MANAGED_BY, MANAGED_BY_LABEL, RouteName, RouteStatus};
+use crate::translate::{DerivedSlice, MANAGED_BY, MANAGED_BY_LABEL, RouteName, RouteStatus, Verdict};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use manifests::Kind;
@@ -67,8 +68,11 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
             Ok(())
         }
         (Subject::Status(route), Desired::Status(status)) => write_status(store, route, status).await,
+        (Subject::TargetPorts(service), Desired::TargetPorts(verdict)) => {
+            write_target_ports(store, service, verdict).await
+        }
         // The index makes no other pairs.
-        (Subject::Slices(_), Desired::Status(_)) | (Subject::Status(_), Desired::Slices { .. }) => Ok(()),
+        (Subject::Slices(_) | Subject::Status(_) | Subject::TargetPorts(_), _) => Ok(()),
     }
 }
 
@@ -109,6 +113,17 @@ async fn write_status(store: &dyn Store, route: &RouteName, status: &RouteStatus
     update(store, &key, |before| before.and_then(|object| with_status(object, status, Timestamp::now())))
         .await
         .map(|_| ())
+}
+
+async fn write_target_ports(
+    store: &dyn Store,
+    service: &ServiceName,
+    verdict: &Verdict,
+) -> Result<(), StoreError> {
+    let key = Key::new(Kind::Service, service.namespace.as_str(), service.name.as_str());
+    let change =
+        |before: Option<&Value>| before.and_then(|it| with_target_ports(it, verdict, Timestamp::now()));
+    update(store, &key, change).await.map(|_| ())
 }
 
 /// Puts what `change` makes of the object that is there; nothing to write when it makes nothing. Returns the revision

@@ -150,3 +150,19 @@ async fn a_route_hears_whether_it_works() {
     assert_eq!(said(1), "ResolvedRefs=False BackendNotFound");
     assert_eq!(parent["conditions"][1]["observedGeneration"], 3);
 }
+
+#[tokio::test]
+async fn a_service_hears_of_workloads_without_its_port_until_it_is_mended() {
+    let plane = Plane::start().await;
+    plane.put(Kind::Workload, workload("True")).await;
+    let mut other = service();
+    other["spec"]["ports"][0]["targetPort"] = json!(9999);
+    plane.put(Kind::Service, other).await;
+    let said =
+        plane.stored(Kind::Service, "orders", |it| it["status"]["conditions"][0]["status"] == "False").await;
+    assert_eq!(said["status"]["conditions"][0]["reason"], "PortNotFound");
+    let mut mended = said.clone();
+    mended["spec"]["ports"][0]["targetPort"] = json!(8080);
+    plane.put(Kind::Service, mended).await;
+    plane.stored(Kind::Service, "orders", |it| it["status"]["conditions"][0]["status"] == "True").await;
+}

@@ -7,7 +7,7 @@ use crate::snapshot::{ResourceName, Snapshot};
 use crate::store::{Event, Key, Revision, Stored};
 use crate::translate::{
     Change, Dirty, Index, RouteName, SliceName, WorkloadEntry, compile_endpoints, compile_route_status,
-    compile_service, compile_workload, derive_slices,
+    compile_service, compile_workload, derive_slices, judge_target_ports,
 };
 use manifests::{Kind, Object};
 use mesh_names::{NameError, ServiceName, TrustDomain, WorkloadName};
@@ -70,6 +70,11 @@ impl View {
                 }
                 Dirty::Endpoints(name) => {
                     self.set_endpoints(&name);
+                    let subject = Subject::TargetPorts(name.clone());
+                    match judge_target_ports(&self.index, &name) {
+                        Some(verdict) => work.put(subject, Desired::TargetPorts(verdict)),
+                        None => work.forget(&subject),
+                    }
                     self.order_slices(name, work);
                 }
                 Dirty::Route(name) => {

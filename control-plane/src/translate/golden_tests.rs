@@ -117,6 +117,19 @@ fn instances_with_other_ports_are_in_a_slice_of_their_own() {
 }
 
 #[test]
+fn a_workload_without_the_target_port_is_named_with_what_to_mend() {
+    let mut index = index(SHOP);
+    assert!(judge_target_ports(&index, &name("shop/orders")).unwrap().holds);
+    apply(&mut index, &SHOP.replace("port: 8081, name: web", "port: 8081, name: other"));
+    let verdict = judge_target_ports(&index, &name("shop/orders")).unwrap();
+    assert_eq!(
+        verdict.message,
+        "workload `orders-1` has no port named `web`, where port 80 of the service leads; it has only 8081, 9000; \
+         mend `targetPort` of the service, or `--inbound` of the sidecar"
+    );
+}
+
+#[test]
 fn derived_slices_are_objects_the_api_would_take() {
     let index = index(SHOP);
     for slice in derive_slices(&index, &name("shop/orders")).0 {

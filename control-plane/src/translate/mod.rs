@@ -14,6 +14,7 @@ mod precedence;
 mod route;
 mod service;
 mod slice;
+mod target_ports;
 mod workload;
 
 pub use endpoint::compile_endpoints;
@@ -21,6 +22,7 @@ pub use index::{Change, Dirty, Index, RouteName, SliceName, WorkloadEntry};
 pub use route::{ParentStatus, RouteStatus, Verdict, compile_route_status};
 pub use service::compile_service;
 pub use slice::{DerivedSlice, MANAGED_BY, MANAGED_BY_LABEL, derive_slices};
+pub use target_ports::judge_target_ports;
 pub use workload::compile_workload;
 
 #[cfg(test)]

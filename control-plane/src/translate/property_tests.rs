@@ -29,6 +29,8 @@ fn compile(index: &Index, dirty: &Dirty, results: &mut Results) {
         Dirty::Endpoints(name) => {
             let endpoints = Some(compile_endpoints(index, name)).filter(|it| !it.is_empty());
             put(format!("endpoints {name}"), endpoints.map(|it| format!("{it:?}")));
+            let ports = judge_target_ports(index, name).map(|it| format!("{it:?}"));
+            put(format!("target ports {name}"), ports);
             let (slices, _) = derive_slices(index, name);
             let slices = Some(slices).filter(|it| !it.is_empty());
             put(format!("slices {name}"), slices.map(|it| format!("{it:?}")));
