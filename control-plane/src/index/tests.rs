@@ -1,3 +1,5 @@
+//! The task over a real store: what it publishes, and what the controllers write.
+
 use super::*;
 use crate::store::{EmbeddedStore, Expect, Key};
 use manifests::Kind;

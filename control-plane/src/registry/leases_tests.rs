@@ -1,3 +1,5 @@
+//! Every way a workload comes and goes, on a clock that is told the time.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! What a client hears for what it asks, as conversations.
+
 use super::super::subscriptions::{COLLECTION_BYTES, RESPONSE_BYTES};
 use super::*;
 
