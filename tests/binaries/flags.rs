@@ -55,12 +55,15 @@ fn help_shows_every_flag_of_the_contract() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_names_all_mistakes() {
-    let output = run("sidecar", &["run", "--inbound", "http"]);
+    let output = run("sidecar", &["run"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let said = stderr(&output);
-    for part in ["--control-plane", "--namespace", "--service-account", "--inbound"] {
+    for part in ["--control-plane", "--trust-bundle", "--namespace", "--service-account"] {
         assert!(said.contains(part), "{part} is missing from:\n{said}");
     }
+    let output = run("sidecar", &["run", "--inbound", "http"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--inbound") && stderr(&output).contains("`http`"), "{}", stderr(&output));
     assert_eq!(run("control-plane", &["serve"]).status.code(), Some(2));
     assert_eq!(run("meshctl", &["frobnicate"]).status.code(), Some(2));
 }

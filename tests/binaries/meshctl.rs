@@ -33,7 +33,7 @@ spec:
     let output = meshctl(&world, &["apply", "-f", file.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("shop.yaml:12:11"), "the place of the wrong type: {said}");
+    assert!(said.contains("shop.yaml:12:5"), "the place of the wrong type: {said}");
     assert!(
         said.contains("shop.yaml:13:3") && said.contains("selector"),
         "the place and the nearest name: {said}"

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tests::http1::get;
-use tests::wait::eventually;
+use tests::wait::{eventually, holds};
 use tests::world::World;
 
 #[test]
@@ -12,7 +12,11 @@ fn traffic_goes_on_and_a_restarted_sidecar_serves_from_disk() {
     world.serve("web", "web-a", "http", &["http"]);
     let outbound = world.client("shopper", &[]);
     world.until_answers(&outbound, "web", "/", 200);
-    world.counted("shopper", "outrigger_config_saved_total", &[], 1.0);
+    let saved = world.dir().join("shopper/state/configuration");
+    eventually("the last good configuration is on disk", || {
+        let bytes = std::fs::read(&saved).map_err(|error| error.to_string())?;
+        holds(String::from_utf8_lossy(&bytes).contains("demo/web/web-a"), format!("{} bytes", bytes.len()))
+    });
 
     world.mesh.kill_control_plane();
     for _ in 0..10 {

@@ -114,7 +114,7 @@ spec:
     ));
     world.service("ledger", 80, Some("http"), "main");
     let outbound = world.client("shopper", &[]);
-    let answer = world.until_answers(&outbound, "ledger", "/", 503);
+    let answer = world.until_answers(&outbound, "ledger", "/", 502);
     assert_eq!(answer.reason(), "identity_mismatch", "{}", answer.body);
     let seen = world.metrics("web-a").sum("outrigger_requests_total", &[("direction", "inbound")]);
     assert_eq!(seen, 0.0, "no byte of the request reached it");
