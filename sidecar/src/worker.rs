@@ -119,7 +119,7 @@ pub fn spawn(config: WorkerConfig, listeners: Listeners) -> Result<Workers, Star
         let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
         let (end, has_ended) = oneshot::channel();
         let shared = shared.clone();
-        let (started, has_started) = std::sync::mpsc::channel();
+        let (started, has_started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
             run::thread(&shared, worker, listeners, commands, &started);
             drop(end);

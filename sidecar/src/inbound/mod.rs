@@ -87,7 +87,7 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
     let normalised = normalise(&mut accepted.head)?;
     let original = accepted.vouch(downstream);
     match normalised.upgrade {
-        Some(token) => forward::upgrade(downstream, accepted, normalised.authority, token).await,
+        Some(token) => Box::pin(forward::upgrade(downstream, accepted, normalised.authority, token)).await,
         None => forward::forward(downstream, accepted, normalised.authority, original).await,
     }
 }

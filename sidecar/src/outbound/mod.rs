@@ -29,6 +29,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tries::{Next, Tries};
 
+/// What one request may take while it is under way.
+#[cfg(test)]
+const REQUEST_FUTURE_MAX: usize = 4096;
+
 /// Which of our ports a connection came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Entry {
@@ -90,12 +94,12 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
     let bound = destination.bind(worker).await?;
     accepted.bound(worker, &bound);
     if accepted.head.method == Method::CONNECT {
-        return tunnel::connect(downstream, accepted, &bound).await;
+        return Box::pin(tunnel::connect(downstream, accepted, &bound)).await;
     }
     let routed = request::route(worker, accepted, destination, bound)?;
     routed.cluster.ready(worker).await?;
     if let Some(token) = normalised.upgrade {
-        return tunnel::upgrade(downstream, accepted, &routed, token).await;
+        return Box::pin(tunnel::upgrade(downstream, accepted, &routed, token)).await;
     }
     let mut tries = Tries::new(worker, &routed, accepted);
     loop {
@@ -117,4 +121,21 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
 /// A refusal of something this entry can't do.
 fn not_supported(sentence: &'static str) -> Refusal {
     Refusal::because(Reason::MethodNotSupported, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the future a function returns.
+    fn size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_requests_future_stays_small() {
+        // Allocated once per request; hyper adds its own few hundred bytes.
+        let bytes = size(request);
+        assert!(bytes <= REQUEST_FUTURE_MAX, "{bytes}");
+    }
 }

@@ -63,7 +63,8 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
             return Ok(Lease { sender, origin: origin.clone(), reused: true });
         }
     }
-    let link = connect::open(worker, &origin.place, Alpn::Http1).await?;
+    // Boxed, as is what is rare: every request's future would have room for it.
+    let link = Box::pin(connect::open(worker, &origin.place, Alpn::Http1)).await?;
     let handshake = settings::http1_client().handshake(TokioIo::new(link)).await;
     let (sender, connection) =
         handshake.map_err(|error| Refusal::new(Reason::ConnectFailed).caused_by(error))?;

@@ -16,7 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
@@ -81,7 +81,7 @@ pub(super) fn thread(
     number: usize,
     listeners: WorkerListeners,
     commands: mpsc::Receiver<Command>,
-    started: &Sender<io::Result<()>>,
+    started: &SyncSender<io::Result<()>>,
 ) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {

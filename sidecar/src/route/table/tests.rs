@@ -1,3 +1,5 @@
+//! Promises of the route table.
+
 use super::*;
 use http::HeaderValue;
 use mesh_protocol::service::{PathMatch, TextMatch};

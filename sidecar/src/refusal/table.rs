@@ -1,0 +1,298 @@
+//! THE table: what each reason means to the other side, to metrics and to the retry loop. One row per reason, held
+//! complete by an exhaustive match.
+
+use super::{Again, Fault, GrpcCode, Reason, Row};
+
+const fn row(
+    word: &'static str,
+    status: u16,
+    grpc: GrpcCode,
+    fault: Fault,
+    again: Again,
+    sentence: &'static str,
+) -> Row {
+    Row { word, status, grpc, fault, again, sentence }
+}
+
+impl Reason {
+    /// What it means to everybody.
+    ///
+    /// 502 is for an upstream that failed, 503 for one that can't be asked now, 504 for one that was too slow, 500 for
+    /// manifests that can't work (Gateway API asks for it). Whatever keeps a backend from being reached is
+    /// `UNAVAILABLE` in gRPC, so that clients back off and retry.
+    pub const fn row(self) -> Row {
+        use Again::{MaybeProcessed, Never, Unprocessed};
+        use Fault::{Configuration, Downstream, Mesh, Upstream};
+        use GrpcCode::{
+            Cancelled, DeadlineExceeded, Internal, PermissionDenied, ResourceExhausted, Unauthenticated,
+            Unavailable, Unimplemented,
+        };
+        match self {
+            Self::UnknownHost => row(
+                "unknown_host",
+                502,
+                Unavailable,
+                Downstream,
+                Never,
+                "the host names no service of the mesh",
+            ),
+            Self::UnknownPort => {
+                row("unknown_port", 502, Unavailable, Downstream, Never, "the service has no such port")
+            }
+            Self::NoRoute => {
+                row("no_route", 404, Unimplemented, Configuration, Never, "no route fits the request")
+            }
+            Self::InvalidBackend => row(
+                "invalid_backend",
+                500,
+                Internal,
+                Configuration,
+                Never,
+                "the route has no backend that works",
+            ),
+            Self::NoEndpoints => {
+                row("no_endpoints", 503, Unavailable, Upstream, Never, "the service has no endpoints")
+            }
+            Self::NoHealthyEndpoint => {
+                row("no_healthy_endpoint", 503, Unavailable, Upstream, Never, "no endpoint takes traffic")
+            }
+            Self::ConnectRefused => row(
+                "connect_refused",
+                502,
+                Unavailable,
+                Upstream,
+                Unprocessed,
+                "the endpoint refused the connection",
+            ),
+            Self::ConnectTimeout => row(
+                "connect_timeout",
+                504,
+                Unavailable,
+                Upstream,
+                Unprocessed,
+                "the endpoint did not accept the connection in time",
+            ),
+            Self::ConnectFailed => row(
+                "connect_failed",
+                502,
+                Unavailable,
+                Upstream,
+                Unprocessed,
+                "the endpoint could not be reached",
+            ),
+            Self::HandshakeFailed => row(
+                "handshake_failed",
+                502,
+                Unavailable,
+                Mesh,
+                Unprocessed,
+                "mutual TLS with the endpoint failed",
+            ),
+            Self::IdentityMismatch => row(
+                "identity_mismatch",
+                502,
+                Unavailable,
+                Mesh,
+                Unprocessed,
+                "the endpoint could not prove the expected identity",
+            ),
+            Self::RequestTimeout => row(
+                "request_timeout",
+                504,
+                DeadlineExceeded,
+                Upstream,
+                Never,
+                "the request took longer than its route allows",
+            ),
+            Self::AttemptTimeout => row(
+                "attempt_timeout",
+                504,
+                DeadlineExceeded,
+                Upstream,
+                MaybeProcessed,
+                "the endpoint took longer than the route allows for one attempt",
+            ),
+            Self::UpstreamReset => row(
+                "upstream_reset",
+                502,
+                Unavailable,
+                Upstream,
+                MaybeProcessed,
+                "the endpoint reset the request",
+            ),
+            Self::UpstreamClosed => row(
+                "upstream_closed",
+                502,
+                Unavailable,
+                Upstream,
+                MaybeProcessed,
+                "the endpoint closed the connection before it answered",
+            ),
+            Self::UpstreamProtocol => row(
+                "upstream_protocol",
+                502,
+                Internal,
+                Upstream,
+                Never,
+                "the endpoint's answer is not valid HTTP",
+            ),
+            Self::QueueFull => row(
+                "queue_full",
+                503,
+                ResourceExhausted,
+                Upstream,
+                Never,
+                "too many requests wait for this service",
+            ),
+            Self::HeadersTooLarge => row(
+                "headers_too_large",
+                431,
+                ResourceExhausted,
+                Downstream,
+                Never,
+                "the request's head is too large",
+            ),
+            Self::UriTooLong => row(
+                "uri_too_long",
+                414,
+                ResourceExhausted,
+                Downstream,
+                Never,
+                "the request's target is too long",
+            ),
+            Self::BadRequest => {
+                row("bad_request", 400, Internal, Downstream, Never, "the request is not valid HTTP")
+            }
+            Self::HeaderTimeout => row(
+                "header_timeout",
+                408,
+                DeadlineExceeded,
+                Downstream,
+                Never,
+                "the request's head did not arrive in time",
+            ),
+            Self::DiscoveryTimeout => row(
+                "discovery_timeout",
+                503,
+                Unavailable,
+                Mesh,
+                Never,
+                "the control plane has not said yet where this service is",
+            ),
+            Self::NotReady => row("not_ready", 503, Unavailable, Mesh, Never, "the sidecar is not ready yet"),
+            Self::Draining => {
+                row("draining", 503, Unavailable, Mesh, Unprocessed, "the sidecar is shutting down")
+            }
+            Self::LoopDetected => row(
+                "loop_detected",
+                508,
+                Internal,
+                Configuration,
+                Never,
+                "the service leads back to this sidecar's own listener",
+            ),
+            Self::MethodNotSupported => row(
+                "method_not_supported",
+                501,
+                Unimplemented,
+                Downstream,
+                Never,
+                "the method is not supported here",
+            ),
+            Self::Plaintext => {
+                row("plaintext", 400, Unauthenticated, Downstream, Never, "mutual TLS is required")
+            }
+            Self::UntrustedCertificate => row(
+                "untrusted_certificate",
+                403,
+                Unauthenticated,
+                Downstream,
+                Never,
+                "the certificate is not from this mesh's authority",
+            ),
+            Self::ExpiredCertificate => row(
+                "expired_certificate",
+                403,
+                Unauthenticated,
+                Downstream,
+                Never,
+                "the certificate has expired",
+            ),
+            Self::CertificateNotYetValid => row(
+                "certificate_not_yet_valid",
+                403,
+                Unauthenticated,
+                Downstream,
+                Never,
+                "the certificate is not valid yet",
+            ),
+            Self::WrongIdentity => row(
+                "wrong_identity",
+                403,
+                PermissionDenied,
+                Downstream,
+                Never,
+                "the identity is not allowed here",
+            ),
+            Self::NoCertificate => row(
+                "no_certificate",
+                403,
+                Unauthenticated,
+                Downstream,
+                Never,
+                "a client certificate is required",
+            ),
+            Self::HandshakeProtocol => {
+                row("handshake_protocol", 400, Unauthenticated, Downstream, Never, "the TLS handshake failed")
+            }
+            Self::HandshakeTimeout => row(
+                "handshake_timeout",
+                408,
+                DeadlineExceeded,
+                Downstream,
+                Never,
+                "the TLS handshake took too long",
+            ),
+            Self::UnknownInboundPort => row(
+                "unknown_inbound_port",
+                502,
+                Unavailable,
+                Configuration,
+                Never,
+                "the workload has not announced this port",
+            ),
+            Self::AppRefused => row(
+                "app_refused",
+                502,
+                Unavailable,
+                Upstream,
+                Unprocessed,
+                "the application refuses connections on its port",
+            ),
+            Self::AppTimeout => row(
+                "app_timeout",
+                504,
+                Unavailable,
+                Upstream,
+                Unprocessed,
+                "the application did not accept the connection in time",
+            ),
+            Self::AppClosed => row(
+                "app_closed",
+                502,
+                Unavailable,
+                Upstream,
+                MaybeProcessed,
+                "the application closed the connection before it answered",
+            ),
+            Self::DownstreamClosed => row(
+                "downstream_closed",
+                499,
+                Cancelled,
+                Downstream,
+                Never,
+                "the caller went away before it had its answer",
+            ),
+        }
+    }
+}
