@@ -48,8 +48,8 @@ pub const EXPLANATIONS: &[Explanation] = &[
     ),
     row(
         "no_endpoints",
-        "The service has no endpoint at all: no Workload carries the labels of its selector.",
-        "Compare the Service's `spec.selector` with `meshctl get workloads`; see that the sidecars of its instances run.",
+        "The service has no endpoint at all: no Workload carries the labels of its selector and announces its target port.",
+        "Compare `spec.selector` and each `targetPort` of the Service (by name or number) with `meshctl get workloads -o yaml`; see that the sidecars of its instances run.",
     ),
     row(
         "no_healthy_endpoint",

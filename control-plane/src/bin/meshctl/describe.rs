@@ -112,7 +112,7 @@ fn endpoints(slices: &Value) -> String {
         }
     }
     if table.rows.is_empty() {
-        return "Endpoints:  none: no Workload carries the labels of its selector\n".to_owned();
+        return "Endpoints:  none: no Workload carries the labels of its selector and announces its target port\n".to_owned();
     }
     format!("Endpoints:\n{}", indented(&table.render()))
 }

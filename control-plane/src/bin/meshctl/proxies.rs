@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::paths::Resource;
 use crate::table::Table;
 use clap::Args;
+use manifests::Kind;
 use serde_json::Value;
 use std::io::Write;
 
@@ -101,7 +102,10 @@ pub(crate) async fn connected(
 ) -> Result<(Vec<Proxy>, String), Failure> {
     let list = client.get(&Resource::Proxies.collection(namespace), Form::Objects).await?;
     let items = list.get("items").and_then(Value::as_array);
-    let newest = list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or("-");
+    // The list of sidecars is not stored and has no revision of its own; that of any stored kind is the store's.
+    let stored = Resource::Stored(Kind::Namespace).collection(None);
+    let stored = client.get(&format!("{stored}?limit=1"), Form::Objects).await?;
+    let newest = stored.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or("-");
     Ok((items.into_iter().flatten().map(Proxy::from_api).collect(), newest.to_owned()))
 }
 
