@@ -14,7 +14,7 @@ use tally::Tally;
 /// The flags of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Leave out a check by its name, as the table shows it; may be repeated
+    /// Leave out the checks whose names begin with this; they count as skipped; may be repeated
     #[arg(long, value_name = "NAME")]
     skip: Vec<String>,
     /// Run only the checks whose names begin with this; may be repeated
@@ -48,9 +48,10 @@ const CHECKS: [Check; 11] = [
 /// One of them failed.
 #[allow(clippy::print_stdout, reason = "the summary is this command's output")]
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if let Some(unknown) = options.skip.iter().find(|name| !CHECKS.iter().any(|check| check.name == **name)) {
+    let is_known = |name: &&String| CHECKS.iter().any(|check| check.name.starts_with(name.as_str()));
+    if let Some(unknown) = options.skip.iter().chain(&options.only).find(|name| !is_known(name)) {
         let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
-        bail!("--skip `{unknown}`: there is no such check; there are {}", names.join(", "));
+        bail!("`{unknown}`: there is no such check; there are {}", names.join(", "));
     }
     let chosen = |check: &&Check| {
         options.only.is_empty() || options.only.iter().any(|only| check.name.starts_with(only))
@@ -60,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for check in CHECKS.iter().filter(chosen) {
         println!("== {}", check.name);
         let start = SystemTime::now();
-        let (tally, note) = if options.skip.iter().any(|name| name == check.name) {
+        let (tally, note) = if options.skip.iter().any(|name| check.name.starts_with(name)) {
             (Tally::skipped(1), "skipped by --skip".to_owned())
         } else {
             match (check.run)() {

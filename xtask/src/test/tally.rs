@@ -55,7 +55,8 @@ pub(super) fn run_tests_with(
 ) -> Result<Tally> {
     let filter = module.map(|module| format!("{module}::"));
     let mut command = cargo::cargo()?;
-    if has_nextest()? {
+    let runner = if has_nextest()? { Runner::Nextest } else { Runner::Cargo };
+    if runner == Runner::Nextest {
         command
             .args(["nextest", "run", "--no-fail-fast", "--no-tests", "pass"])
             .args(selection)
@@ -64,14 +65,14 @@ pub(super) fn run_tests_with(
         command.args(["test", "--no-fail-fast"]).args(selection).args(&filter);
     }
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    shown_and_counted(command)
+    shown_and_counted(command, runner)
 }
 
 /// Runs the examples in the documentation.
 pub(super) fn run_doc_tests() -> Result<Tally> {
     let mut command = cargo::cargo()?;
     command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
-    shown_and_counted(command)
+    shown_and_counted(command, Runner::Cargo)
 }
 
 fn has_nextest() -> Result<bool> {
@@ -82,13 +83,13 @@ fn has_nextest() -> Result<bool> {
 
 /// Runs `command`, passes its output on, and counts the tests it reports. A command that fails without reporting a
 /// failed test (it did not compile) counts as one failure.
-fn shown_and_counted(mut command: Command) -> Result<Tally> {
+fn shown_and_counted(mut command: Command, runner: Runner) -> Result<Tally> {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("starting cargo")?;
     let stderr = child.stderr.take().context("a pipe was asked for")?;
     let stdout = child.stdout.take().context("a pipe was asked for")?;
-    let from_stderr = std::thread::spawn(move || relay(stderr));
-    let mut tally = relay(stdout);
+    let from_stderr = std::thread::spawn(move || relay(stderr, runner));
+    let mut tally = relay(stdout, runner);
     if let Ok(other) = from_stderr.join() {
         tally.add(&other);
     }
@@ -100,20 +101,27 @@ fn shown_and_counted(mut command: Command) -> Result<Tally> {
 }
 
 #[allow(clippy::print_stdout, reason = "what tests print is passed on")]
-fn relay(output: impl Read) -> Tally {
+fn relay(output: impl Read, runner: Runner) -> Tally {
     let mut tally = Tally::default();
     for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
-        tally.add(&counted(&line));
+        tally.add(&counted(&line, runner));
     }
     tally
+}
+
+/// Whose summary counts: nextest shows `cargo test`'s of each failed test, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runner {
+    Cargo,
+    Nextest,
 }
 
 /// What a summary line reports: of `cargo test` (`test result: ok. 3 passed; 0 failed; 1 ignored; …`) or of nextest
 /// (`Summary [ 0.1s] 4 tests run: 3 passed, 1 failed, 2 skipped`). What nextest calls skipped are tests that were not
 /// asked for; they are not counted.
-fn counted(line: &str) -> Tally {
+fn counted(line: &str, runner: Runner) -> Tally {
     let text = line.trim_start();
     let before = |what: &str| -> u64 {
         let words: Vec<&str> = text.split([' ', ',', ';', '(']).filter(|word| !word.is_empty()).collect();
@@ -123,19 +131,18 @@ fn counted(line: &str) -> Tally {
             .and_then(|word| word.parse().ok())
             .unwrap_or(0)
     };
-    if text.starts_with("test result: ") {
-        return Tally {
+    match runner {
+        Runner::Cargo if text.starts_with("test result: ") => Tally {
             passed: before("passed"),
             failed: before("failed"),
             skipped: before("ignored"),
             ..Tally::default()
-        };
+        },
+        Runner::Nextest if text.starts_with("Summary [") => {
+            Tally { passed: before("passed"), failed: before("failed") + before("timed"), ..Tally::default() }
+        }
+        Runner::Cargo | Runner::Nextest => Tally::default(),
     }
-    if text.starts_with("Summary [") {
-        let failed = before("failed") + before("timed");
-        return Tally { passed: before("passed"), failed, ..Tally::default() };
-    }
-    Tally::default()
 }
 
 #[cfg(test)]
@@ -149,16 +156,16 @@ mod tests {
     #[test]
     fn reads_the_summaries_of_both_test_runners() {
         let cargo = "test result: FAILED. 16 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s";
-        assert_eq!(counted(cargo), tally(16, 2, 1));
+        assert_eq!(counted(cargo, Runner::Cargo), tally(16, 2, 1));
         let nextest =
             "     Summary [   0.113s] 18 tests run: 15 passed (1 slow), 2 failed, 1 timed out, 4 skipped";
-        assert_eq!(counted(nextest), tally(15, 3, 0));
-        assert_eq!(counted("test a::b ... ok"), tally(0, 0, 0));
+        assert_eq!(counted(nextest, Runner::Nextest), tally(15, 3, 0));
+        assert_eq!(counted(cargo, Runner::Nextest), tally(0, 0, 0));
     }
 
     #[test]
     fn a_command_that_fails_without_a_test_counts_as_one_failure() {
-        assert_eq!(shown_and_counted(Command::new("false")).unwrap(), tally(0, 1, 0));
-        assert_eq!(shown_and_counted(Command::new("true")).unwrap(), tally(0, 0, 0));
+        assert_eq!(shown_and_counted(Command::new("false"), Runner::Cargo).unwrap(), tally(0, 1, 0));
+        assert_eq!(shown_and_counted(Command::new("true"), Runner::Cargo).unwrap(), tally(0, 0, 0));
     }
 }
