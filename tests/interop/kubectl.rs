@@ -39,7 +39,7 @@ fn manifest(world: &World, name: &str, yaml: &str) -> String {
 
 #[test]
 fn the_examples_apply_and_apply_again_unchanged() {
-    let world = World::new();
+    let world = World::empty();
     for example in ["hello", "tcp-echo", "canary"] {
         let folder = examples().join(example);
         let first = clean(&world, &["apply", "-f", folder.to_str().unwrap()]);

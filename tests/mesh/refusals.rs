@@ -41,7 +41,7 @@ fn each_failure_has_its_own_reason() {
     assert_eq!(connection.answer().unwrap().status, 431);
 
     world.mesh.member("web-a").unwrap().kill_application();
-    let refused = world.until_answers(&outbound, "web", "/", 503);
+    let refused = world.until_answers(&outbound, "web", "/", 502);
     assert_eq!(refused.reason(), "app_refused", "{}", refused.body);
 }
 

@@ -44,11 +44,16 @@ pub fn examples() -> PathBuf {
 impl World {
     /// A control plane with the namespace [`NAMESPACE`].
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mesh = Mesh::start(&bin_dir(), dir.path()).unwrap();
-        let world = Self { mesh, dir: Some(dir) };
+        let world = Self::empty();
         world.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n"));
         world
+    }
+
+    /// A control plane with nothing in it.
+    pub fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = Mesh::start(&bin_dir(), dir.path()).unwrap();
+        Self { mesh, dir: Some(dir) }
     }
 
     /// Its folder.

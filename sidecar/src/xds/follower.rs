@@ -174,6 +174,8 @@ impl Follower {
             "serving the configuration kept on disk until the control plane answers"
         );
         self.parts.metrics.age(age);
+        // Said even if no service is held, as beside an application that calls nobody: it is a configuration all the same.
+        self.untold.workload = true;
         self.tell_workers();
         self.unsaved = false;
     }
