@@ -63,7 +63,11 @@ fn wrong_usage_ends_with_2_and_names_all_mistakes() {
     }
     let output = run("sidecar", &["run", "--inbound", "http"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("--inbound") && stderr(&output).contains("`http`"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--inbound") && stderr(&output).contains("`http`"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(run("control-plane", &["serve"]).status.code(), Some(2));
     assert_eq!(run("meshctl", &["frobnicate"]).status.code(), Some(2));
 }

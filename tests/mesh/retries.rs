@@ -45,7 +45,17 @@ fn an_instance_killed_under_load_fails_no_idempotent_request() {
 fn an_application_that_dies_behind_its_sidecar_fails_no_idempotent_request() {
     let (mut world, outbound) = pair();
     let load = world.start_load(&[
-        "http1", "--target", "web.demo:80", "--via", &outbound, "--connections", "8", "--rate", "400", "--duration", "3",
+        "http1",
+        "--target",
+        "web.demo:80",
+        "--via",
+        &outbound,
+        "--connections",
+        "8",
+        "--rate",
+        "400",
+        "--duration",
+        "3",
     ]);
     world.counted("web-b", "outrigger_requests_total", &[("direction", "inbound")], 200.0);
     world.mesh.member("web-b").unwrap().kill_application();

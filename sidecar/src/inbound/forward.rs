@@ -87,7 +87,7 @@ pub(super) async fn upgrade(
         return Ok(Exchanged { response: response.map(Some), lease: None });
     }
     let Some(on_upgrade) = accepted.on_upgrade.take() else { return Err(Reason::BadRequest.into()) };
-    let series = worker.recorder.tcp(Direction::Inbound, &counted.label, downstream.peer);
+    let series = worker.recorder.tcp_opened(Direction::Inbound, &counted.label, downstream.peer);
     let (worker, permit) = (worker.clone(), downstream.permit.clone());
     upgrade::join(upgrade::Session { worker, series, permit, kept: () }, on_upgrade, &mut response);
     Ok(Exchanged { response: response.map(|_| None), lease: None })

@@ -28,6 +28,6 @@ pub(super) async fn carry(downstream: &Rc<Downstream>, mut stream: PeerStream) {
     };
     let _up = connections.open(Direction::Inbound, Side::Upstream, ConnectionProtocol::Tcp);
     let label = downstream.port.counted(worker).label;
-    let series = worker.recorder.tcp(Direction::Inbound, &label, downstream.peer);
+    let series = worker.recorder.tcp_opened(Direction::Inbound, &label, downstream.peer);
     relay::relay(&mut stream, &mut application, &worker.buffers, &series).await;
 }

@@ -114,7 +114,7 @@ pub(super) async fn carry(downstream: &Rc<Downstream>, session: Box<Session>) {
     };
     let connections = &worker.shared.config.families.connections;
     let _open = connections.open(Direction::Outbound, Side::Downstream, ConnectionProtocol::Tcp);
-    let series = worker.recorder.tcp(Direction::Outbound, &bound.label, tunnel.peer);
+    let series = worker.recorder.tcp_opened(Direction::Outbound, &bound.label, tunnel.peer);
     let (mut upstream, _kept) = tunnel.into_parts();
     relay::relay(&mut client, &mut upstream, &worker.buffers, &series).await;
 }

@@ -33,7 +33,7 @@ pub(super) async fn connect(
     let worker = downstream.worker.clone();
     let tunnel = tcp::open(&worker, bound).await?;
     let peer = tunnel.peer;
-    let series = worker.recorder.tcp(Direction::Outbound, &bound.label, peer);
+    let series = worker.recorder.tcp_opened(Direction::Outbound, &bound.label, peer);
     let (upstream, kept) = tunnel.into_parts();
     let permit = downstream.permit.clone();
     let session = upgrade::Session { worker: worker.clone(), series, permit, kept };
@@ -69,7 +69,8 @@ pub(super) async fn upgrade(
         match upgrade::ask(worker, &picked.origin.place, Request::from_parts(head, body)).await {
             Ok(mut response) if upgrade::is_switching(&response) => {
                 picked.load.answered();
-                let series = worker.recorder.tcp(Direction::Outbound, &routed.bound.label, picked.peer);
+                let series =
+                    worker.recorder.tcp_opened(Direction::Outbound, &routed.bound.label, picked.peer);
                 let (worker, permit) = (worker.clone(), downstream.permit.clone());
                 let session = upgrade::Session { worker, series, permit, kept: picked.load };
                 upgrade::join(session, on_upgrade, &mut response);

@@ -51,6 +51,7 @@ impl ConnectionProtocol {
 pub struct ConnectionFamilies {
     opened: IntCounterVec,
     open: IntGaugeVec,
+    pub(crate) tcp_connections: IntCounterVec,
     pub(crate) tcp_received: IntCounterVec,
     pub(crate) tcp_sent: IntCounterVec,
     handshakes: IntCounterVec,
@@ -71,6 +72,12 @@ impl ConnectionFamilies {
                 &labels,
             )?,
             open,
+            tcp_connections: counter(
+                registry,
+                "outrigger_tcp_connections_total",
+                "Opaque connections, tunnels and upgraded connections carried; moves when both ends are connected.",
+                &tcp,
+            )?,
             tcp_received: counter(
                 registry,
                 "outrigger_tcp_received_bytes_total",

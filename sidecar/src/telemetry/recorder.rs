@@ -75,6 +75,7 @@ pub(crate) struct ServiceSeries {
 /// The series of opaque connections between us and one peer for one service.
 #[derive(Debug)]
 pub(crate) struct TcpSeries {
+    opened: Tally,
     pub(crate) received: Tally,
     pub(crate) sent: Tally,
 }
@@ -153,18 +154,25 @@ impl Recorder {
         series.clone()
     }
 
-    /// The series of opaque connections with a peer.
-    pub(crate) fn tcp(&self, direction: Direction, service: &Arc<str>, peer: LabelId) -> Rc<TcpSeries> {
+    /// Counts an opaque connection with a peer; its bytes go to the series returned.
+    pub(crate) fn tcp_opened(
+        &self,
+        direction: Direction,
+        service: &Arc<str>,
+        peer: LabelId,
+    ) -> Rc<TcpSeries> {
         let mut all = self.tcp.borrow_mut();
         let series = all.entry((direction, service.clone(), peer)).or_insert_with(|| {
             let peer = self.labels.borrow().text(peer);
             let labels = [direction.as_str(), service, &peer];
             let connections = &self.families.connections;
             Rc::new(TcpSeries {
+                opened: Tally::new(connections.tcp_connections.with_label_values(&labels)),
                 received: Tally::new(connections.tcp_received.with_label_values(&labels)),
                 sent: Tally::new(connections.tcp_sent.with_label_values(&labels)),
             })
         });
+        series.opened.add(1);
         series.clone()
     }
 
@@ -218,6 +226,7 @@ impl Recorder {
             series.response_bytes.flush();
         }
         for series in self.tcp.borrow().values() {
+            series.opened.flush();
             series.received.flush();
             series.sent.flush();
         }
