@@ -5,6 +5,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 /// Length of a clock tick in `/proc/PID/stat`: USER_HZ is 100 wherever Linux runs.
 const TICK_MICROSECONDS: f64 = 10_000.0;
@@ -50,6 +51,23 @@ fn ticks(pid: u32) -> Result<f64> {
     let mut fields = fields.split_whitespace().skip(11);
     let mut next = || fields.next().and_then(|field| field.parse::<f64>().ok()).context("no time in stat");
     Ok((next()? + next()?) * TICK_MICROSECONDS)
+}
+
+/// Share of all CPU time that this machine is using, taken over `during`: what a benchmark shares it with, if nothing of
+/// its own runs.
+pub(super) fn busy_share(during: Duration) -> Result<f64> {
+    // (idle, all): idle and waiting for I/O are the fourth and fifth of the line's fields.
+    let read = || -> Result<(f64, f64)> {
+        let text = fs::read_to_string("/proc/stat")?;
+        let line = text.lines().next().context("an empty /proc/stat")?;
+        let fields: Vec<f64> =
+            line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+        Ok((fields.iter().skip(3).take(2).sum(), fields.iter().take(8).sum()))
+    };
+    let (idle_before, all_before) = read()?;
+    std::thread::sleep(during);
+    let (idle, all) = read()?;
+    Ok(1.0 - (idle - idle_before) / (all - all_before).max(1.0))
 }
 
 /// Memory that these processes hold now.

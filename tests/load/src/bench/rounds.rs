@@ -1,6 +1,6 @@
 //! The whole run: origins once, fresh pairs in each round, each workload at each pressure against each pair in turn.
 
-use super::machine::{Memory, Places, memory};
+use super::machine::{self, Memory, Places, memory};
 use super::measure::{Measurement, Pressure, Times, measure, memory_with_idle_connections};
 use super::peer::{Pair, Peer};
 use super::tables;
@@ -15,9 +15,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 const FULL_TIMES: Times = Times { warmup: 1.0, rate: 5.0, full: 4.0, bulk_bytes: 2 << 30 };
 const QUICK_TIMES: Times = Times { warmup: 0.5, rate: 2.0, full: 1.5, bulk_bytes: 512 << 20 };
+
+/// How long the machine is watched before anything starts, and from which share on it counts as busy.
+const BUSY_DURING: Duration = Duration::from_secs(1);
+const BUSY_SHARE: f64 = 0.1;
 
 /// The command line of `bench`.
 #[derive(Debug, Parser)]
@@ -73,12 +78,21 @@ pub struct Results {
     pub rate: f64,
     /// Whether proxies had a CPU of their own.
     pub pinned: bool,
+    /// Share of the machine's CPU time that others took before the first round, 0 to 1.
+    pub busy: f64,
     /// Peers left out, and why.
     pub skipped: Vec<String>,
     /// All measurements.
     pub measurements: Vec<Measurement>,
     /// Memory and start-up.
     pub footprints: Vec<Footprint>,
+}
+
+impl Results {
+    /// Whether others took so much of the machine that the figures mean little.
+    pub fn is_busy(&self) -> bool {
+        self.busy > BUSY_SHARE
+    }
 }
 
 /// What a run needs at hand.
@@ -105,7 +119,14 @@ pub fn run(options: Options) -> Result<()> {
     let program = std::env::current_exe().context("asking where this program is")?;
     let bin_dir = program.parent().context("this program lies in a folder")?.to_path_buf();
     let places = Places::choose()?;
-    let mut results = Results { rate: options.rate, pinned: places.are_apart(), ..Results::default() };
+    let busy = machine::busy_share(BUSY_DURING)?;
+    let mut results = Results { rate: options.rate, pinned: places.are_apart(), busy, ..Results::default() };
+    if results.is_busy() {
+        println!(
+            "this machine is {:.0} % busy with something else: figures, and ratios at a fixed rate, will be off",
+            busy * 100.0
+        );
+    }
     let mut peers = if options.peers.is_empty() { Peer::ALL.to_vec() } else { options.peers.clone() };
     let workloads =
         if options.workloads.is_empty() { Workload::ALL.to_vec() } else { options.workloads.clone() };

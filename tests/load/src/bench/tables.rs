@@ -49,6 +49,12 @@ pub(super) fn render(results: &Results) -> String {
     if !results.pinned {
         out.push_str("\nOne CPU only: proxies shared it with load and origins.\n");
     }
+    if results.is_busy() {
+        let percent = results.busy * 100.0;
+        out.push_str(&format!(
+            "\nThe machine was {percent:.0} % busy with something else: take these figures lightly.\n"
+        ));
+    }
     for skipped in &results.skipped {
         // Writing to a String cannot fail.
         writeln!(out, "\nSkipped: {skipped}").ok();
