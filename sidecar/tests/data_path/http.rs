@@ -3,6 +3,7 @@
 use crate::mesh::{Pair, endpoint, id, port, routed, service};
 use crate::origin::{Got, ask, eventually, full, get, http_echo, raw};
 use http::{Request, Version};
+use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_names::AppProtocol;
 use mesh_protocol::endpoint::Transport;
@@ -233,4 +234,31 @@ async fn one_http_2_connection_carries_a_thousand_requests() {
     });
     let statuses = futures_util::future::join_all(asked).await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn four_hundred_streams_at_once_flow_again_and_again() {
+    let application = http_echo("a").await;
+    let pair = Pair::start(application, AppProtocol::H2c);
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let io = TokioIo::new(TcpStream::connect(pair.client.outbound).await.unwrap());
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        clients.push(sender);
+    }
+    let streams = (0..400).map(|n| {
+        let mut sender = clients[n % 4].clone();
+        async move {
+            for _ in 0..10 {
+                let request = Request::get(format!("http://orders/{n}")).body(full("")).unwrap();
+                let response = sender.send_request(request).await.unwrap();
+                assert_eq!(response.status(), 200);
+                response.into_body().collect().await.unwrap();
+            }
+        }
+    });
+    let all = futures_util::future::join_all(streams);
+    tokio::time::timeout(std::time::Duration::from_secs(60), all).await.expect("they flow");
 }
