@@ -210,7 +210,7 @@ fn a_workload_with_a_sidecar_is_ready_once_it_says_so() {
         }))
     };
     let ready = |status: &str| {
-        json!({"appliedRevision": "7", "conditions": [{
+        json!({"conditions": [{
             "type": "Ready", "status": status, "reason": "Registered", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
         }]})
     };
@@ -220,7 +220,6 @@ fn a_workload_with_a_sidecar_is_ready_once_it_says_so() {
     assert!(!with(json!(null), ready("False")).is_ready);
     let read = with(json!(15008), ready("True"));
     assert_eq!(read.service_account.as_str(), "default");
-    assert_eq!(read.applied_revision.as_deref(), Some("7"));
     assert_eq!((read.inbound_port, read.ports[0].port), (Some(port(15008)), port(80)));
     assert_eq!((read.ports[0].name.as_deref(), read.ports[0].app_protocol), (Some("web"), AppProtocol::Grpc));
 }

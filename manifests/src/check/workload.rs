@@ -51,7 +51,6 @@ pub(crate) fn read(given: &WorkloadManifest, report: &mut Report) -> Option<Work
         zone,
         ports,
         is_ready: ready.unwrap_or(inbound_port.is_none()),
-        applied_revision: given.status.as_ref().and_then(|status| status.applied_revision.clone()),
     })
 }
 

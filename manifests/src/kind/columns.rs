@@ -62,7 +62,6 @@ const WORKLOAD: &[Column] = &[
     text("ServiceAccount", "What it runs as"),
     text("Zone", "Where it runs"),
     text("Ready", "Whether it takes traffic"),
-    text("Applied", "The version of the configuration its sidecar has applied"),
     AGE,
     wide(text("Ports", "The application's ports")),
 ];
@@ -126,7 +125,6 @@ impl Kind {
                 Value::from(at(object, "/spec/serviceAccount").unwrap_or("default")),
                 or_none("/spec/zone"),
                 Value::from(condition(object.pointer("/status/conditions"), "Ready").unwrap_or("Unknown")),
-                or_none("/status/appliedRevision"),
                 age,
                 Value::from(joined(
                     list(object, "/spec/ports").filter_map(|port| port.get("port")),

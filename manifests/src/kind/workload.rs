@@ -4,7 +4,7 @@
 //! The serde types here are the kind as written; [`Workload`] is the kind as read.
 
 use super::Metadata;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use mesh_names::{AppProtocol, Port, ServiceAccount, WorkloadName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,6 @@ pub struct Workload {
     /// Whether it takes traffic: its `Ready` condition. Without one, an instance without a sidecar is taken to be
     /// ready, and one with a sidecar is not: it has yet to register.
     pub is_ready: bool,
-    /// The version its sidecar has applied, as it last said.
-    pub applied_revision: Option<String>,
 }
 
 /// A port the application listens on.
@@ -110,13 +108,4 @@ pub struct WorkloadStatus {
     /// `Ready`: the instance takes traffic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// When its sidecar was last heard of. It is written when the lease begins and ends, not with each heartbeat.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_heartbeat_time: Option<Time>,
-    /// The control-plane replica that holds its lease.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease_holder: Option<String>,
-    /// The version of the configuration its sidecar has applied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub applied_revision: Option<String>,
 }
