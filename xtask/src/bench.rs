@@ -19,7 +19,7 @@ pub(crate) struct Options {
 /// # Errors
 /// The build fails, or the benchmark does: an answer was wrong, or a hop was not mutual TLS.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    cargo::release_build()?;
+    cargo::release_build("bench")?;
     let target = target_dir()?;
     let mut bench = Command::new(target.join("release/bench"));
     bench.arg("--out").arg(target.join("bench")).args(&options.flags).current_dir(repository()?);

@@ -19,7 +19,7 @@ pub(crate) struct Options {
 /// # Errors
 /// The build fails, or something that the demo shows did not hold.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    cargo::release_build()?;
+    cargo::release_build("demo")?;
     let target = target_dir()?;
     let mut demo = Command::new(target.join("release/demo"));
     demo.arg("--bin-dir").arg(target.join("release")).arg("--work-dir").arg(target.join("demo"));
