@@ -29,11 +29,11 @@ fn an_instance_killed_under_load_fails_no_idempotent_request() {
         "--connections",
         "8",
         "--rate",
-        "400",
+        "150",
         "--duration",
         "3",
     ]);
-    world.counted("web-b", "outrigger_requests_total", &[("direction", "inbound")], 200.0);
+    world.counted("web-b", "outrigger_requests_total", &[("direction", "inbound")], 100.0);
     world.mesh.member("web-b").unwrap().kill();
     let output = load.wait_with_output().unwrap();
     let report: serde_json::Value =
@@ -53,11 +53,11 @@ fn an_application_that_dies_behind_its_sidecar_fails_no_idempotent_request() {
         "--connections",
         "8",
         "--rate",
-        "400",
+        "150",
         "--duration",
         "3",
     ]);
-    world.counted("web-b", "outrigger_requests_total", &[("direction", "inbound")], 200.0);
+    world.counted("web-b", "outrigger_requests_total", &[("direction", "inbound")], 100.0);
     world.mesh.member("web-b").unwrap().kill_application();
     let output = load.wait_with_output().unwrap();
     let report: serde_json::Value =
@@ -80,7 +80,7 @@ fn a_refused_connection_is_retried_even_for_a_post() {
         "--post-bytes",
         "100",
         "--rate",
-        "200",
+        "100",
         "--duration",
         "1",
     ]);
@@ -103,7 +103,7 @@ fn a_route_asks_for_retries_by_status() {
             "--via",
             &outbound,
             "--rate",
-            "200",
+            "100",
             "--duration",
             "1",
         ]);
