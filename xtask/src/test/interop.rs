@@ -1,13 +1,12 @@
 //! Tests with programs we did not write. Each is skipped by name when its program is missing.
 
-use super::tally::{Tally, run_tests, run_tests_with};
-use crate::cargo::{cargo, run, target_dir};
+use super::tally::{Selection, Tally, build_binaries, run_tests};
+use crate::cargo::target_dir;
 use anyhow::Result;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The test binary.
-const SELECTION: [&str; 4] = ["--package", "tests", "--test", "interop"];
 /// What the Python tests need: pinned, so that a release elsewhere breaks nothing here.
 const PYTHON_PACKAGES: [&str; 1] = ["grpcio==1.85.1"];
 
@@ -16,8 +15,7 @@ pub(super) fn with_tool(program: &str, module: &str) -> Result<Tally> {
     if !is_installed(program) {
         return Ok(Tally::skipped(1).because(&format!("{program} is not installed")));
     }
-    build()?;
-    run_tests(&SELECTION, Some(module))
+    tests_of(module, &[])
 }
 
 /// The tests with Python's grpcio, in a virtual environment under the target folder.
@@ -26,12 +24,16 @@ pub(super) fn grpcio() -> Result<Tally> {
         let note = "python3 with venv, or grpcio from PyPI, cannot be had (no network?)";
         return Ok(Tally::skipped(1).because(note));
     };
-    build()?;
-    run_tests_with(&SELECTION, Some("grpcio"), &[("OUTRIGGER_TEST_PYTHON", python.into_os_string())])
+    tests_of("grpcio", &[("OUTRIGGER_TEST_PYTHON", python.into_os_string())])
 }
 
-fn build() -> Result<()> {
-    run(cargo()?.args(["build", "--workspace", "--bins"]))
+/// The tests in one module of the interop binary.
+fn tests_of(module: &str, environment: &[(&str, OsString)]) -> Result<Tally> {
+    build_binaries()?;
+    let nextest = format!("package(tests) and binary(interop) and test(/^{module}::/)");
+    let module = format!("{module}::");
+    let cargo = ["--package", "tests", "--test", "interop", &module];
+    run_tests(Selection { nextest: &nextest, cargo: &cargo }, environment)
 }
 
 fn is_installed(program: &str) -> bool {

@@ -9,7 +9,7 @@ use crate::{codegen, tidy};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::time::SystemTime;
-use tally::Tally;
+use tally::{Selection, Tally};
 
 /// The flags of `test`.
 #[derive(Debug, Args)]
@@ -105,7 +105,9 @@ fn lints() -> Result<Tally> {
 
 /// Tests beside the code.
 fn unit() -> Result<Tally> {
-    tally::run_tests(&["--workspace", "--exclude", "tests"], None)
+    let selection =
+        Selection { nextest: "not package(tests)", cargo: &["--workspace", "--exclude", "tests"] };
+    tally::run_tests(selection, &[])
 }
 
 /// Examples in the documentation, and that its links lead somewhere.
@@ -115,8 +117,12 @@ fn documentation() -> Result<Tally> {
 
 /// The real binaries, built once.
 fn end_to_end() -> Result<Tally> {
-    cargo::run(cargo::cargo()?.args(["build", "--workspace", "--bins"]))?;
-    tally::run_tests(&["--package", "tests", "--lib", "--test", "mesh", "--test", "binaries"], None)
+    tally::build_binaries()?;
+    let selection = Selection {
+        nextest: "package(tests) and not binary(interop)",
+        cargo: &["--package", "tests", "--lib", "--test", "mesh", "--test", "binaries"],
+    };
+    tally::run_tests(selection, &[])
 }
 
 /// That generated files are what their .proto files make.

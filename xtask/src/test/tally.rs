@@ -42,27 +42,30 @@ impl Tally {
     }
 }
 
-/// Runs the tests that `selection` names, those in the module `module` of their binary if one is given.
-pub(super) fn run_tests(selection: &[&str], module: Option<&str>) -> Result<Tally> {
-    run_tests_with(selection, module, &[])
+/// Which tests to run, in the words of each runner.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Selection<'a> {
+    /// A filter over the whole workspace: nextest then builds the same set of crates for every check, so that nothing is
+    /// built twice because some check needs a feature of a dependency that another does not.
+    pub(super) nextest: &'a str,
+    /// The arguments that come nearest to it.
+    pub(super) cargo: &'a [&'a str],
 }
 
-/// The same, with environment variables.
-pub(super) fn run_tests_with(
-    selection: &[&str],
-    module: Option<&str>,
-    environment: &[(&str, OsString)],
-) -> Result<Tally> {
-    let filter = module.map(|module| format!("{module}::"));
+/// Builds every binary, with the dependencies' features that the tests are built with.
+pub(super) fn build_binaries() -> Result<()> {
+    cargo::run(cargo::cargo()?.args(["build", "--workspace", "--bins", "--tests"]))
+}
+
+/// Runs the selected tests with these environment variables.
+pub(super) fn run_tests(selection: Selection<'_>, environment: &[(&str, OsString)]) -> Result<Tally> {
     let mut command = cargo::cargo()?;
     let runner = if has_nextest()? { Runner::Nextest } else { Runner::Cargo };
     if runner == Runner::Nextest {
-        command
-            .args(["nextest", "run", "--no-fail-fast", "--no-tests", "pass"])
-            .args(selection)
-            .args(&filter);
+        command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass", "-E"]);
+        command.arg(selection.nextest);
     } else {
-        command.args(["test", "--no-fail-fast"]).args(selection).args(&filter);
+        command.args(["test", "--no-fail-fast"]).args(selection.cargo);
     }
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     shown_and_counted(command, runner)
