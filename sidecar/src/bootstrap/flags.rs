@@ -1,6 +1,6 @@
 //! The command line as it is written: every flag with its default and its help. Each flag is also an environment
 //! variable and a key of the `--config` file; that, and their precedence, is `mesh_process::settings`. What the values
-//! mean together is checked in [`super::settings`].
+//! mean together is checked in [`mod@super::settings`].
 
 use crate::bootstrap::grammar::{ControlPlane, Grace, Inbound, LabelPair, Upstream, Zone};
 use clap::{Args, Parser, Subcommand};

@@ -1,5 +1,5 @@
 //! The client side of delta discovery as a PURE state machine: what is wanted and what the control plane says enter,
-//! requests and changes leave. No clock, no I/O, no async; [`super::client`] carries the messages.
+//! requests and changes leave. No clock, no I/O, no async; [`super::follower`] carries the messages.
 //!
 //! ```text
 //!  closed ──open──> subscribing ──receive──> acknowledged ──want──> subscribing …

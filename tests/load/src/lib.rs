@@ -10,7 +10,7 @@
 //! | [`scrape`] | metrics in the text format, read back |
 //! | [`demo`] | a whole mesh with real traffic: a canary shifts, an instance dies, nobody notices |
 //! | [`mesh`], [`running`], [`scrape`] | control plane and sidecars as child processes, and what they count |
-//! | [`bench`] | a proxy pair side by side with its peers: CPU, latency, memory, start-up |
+//! | [`mod@bench`] | a proxy pair side by side with its peers: CPU, latency, memory, start-up |
 //!
 //! Nothing here knows how a mesh works inside: servers and clients speak plain protocols, as users' programs do.
 
