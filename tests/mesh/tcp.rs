@@ -1,7 +1,5 @@
 //! Programs that know nothing of the mesh and do not speak HTTP work through a sidecar pair unchanged.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tests::http1::Connection;
 use tests::wait::eventually;
 use tests::world::World;
@@ -81,7 +79,6 @@ fn a_server_killed_mid_session_gives_a_clean_close() {
 #[test]
 fn many_connections_carry_their_own_bytes() {
     let (world, addr) = echo_mesh(&["--raw"], Some("tcp"));
-    let done = Arc::new(AtomicBool::new(false));
     let report = world.load(&[
         "tcp",
         "--target",
@@ -93,7 +90,6 @@ fn many_connections_carry_their_own_bytes() {
         "--duration",
         "1",
     ]);
-    done.store(true, Ordering::Relaxed);
     assert_eq!(report["failed_total"], 0, "{report}");
     assert!(report["ok"].as_u64().unwrap() > 100, "{report}");
 }
