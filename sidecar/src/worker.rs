@@ -12,7 +12,6 @@ mod housekeeping;
 mod run;
 mod state;
 
-pub(crate) use run::LocalExecutor;
 pub(crate) use state::Worker;
 
 use crate::demand::Demand;

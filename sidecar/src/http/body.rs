@@ -2,6 +2,7 @@
 //! upstream's, or our own few words. The one downwards is where a request ends: when its last byte has passed, or when
 //! it is dropped, it hands back the connection, reports to the balancer and counts.
 
+use super::http2::Opened;
 use super::replay::{Attempt, DownstreamBroke};
 use crate::cluster::Load;
 use crate::deadline::Deadline;
@@ -11,16 +12,102 @@ use crate::pool::Lease;
 use crate::refusal::Reason;
 use crate::telemetry::{Exchange, ServiceSeries};
 use bytes::Bytes;
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::time::Sleep;
 
 /// What a body fails with.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body as a connection delivers it.
+#[derive(Debug)]
+pub(crate) enum WireBody {
+    /// In HTTP/1.
+    Http1(Incoming),
+    /// In HTTP/2.
+    Http2 {
+        /// The stream it comes on.
+        receive: RecvStream,
+        /// Whether its data has ended; trailers may follow.
+        data_ended: bool,
+    },
+    /// None: the stream of an HTTP/2 CONNECT, which becomes a tunnel.
+    Tunnel(Opened),
+}
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    /// In HTTP/1.
+    #[error(transparent)]
+    Http1(hyper::Error),
+    /// In HTTP/2.
+    #[error(transparent)]
+    Http2(h2::Error),
+}
+
+impl WireBody {
+    /// The body that comes on this stream.
+    pub(crate) fn http2(receive: RecvStream) -> Self {
+        Self::Http2 { receive, data_ended: false }
+    }
+}
+
+impl Body for WireBody {
+    type Data = Bytes;
+    type Error = WireError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(WireError::Http1),
+            Self::Tunnel(_) => Poll::Ready(None),
+            Self::Http2 { receive, data_ended } => {
+                if !*data_ended {
+                    match ready!(receive.poll_data(cx)) {
+                        Some(Ok(data)) => {
+                            // Whoever takes the data waits for its own peer's windows before it asks for more.
+                            let released = receive.flow_control().release_capacity(data.len());
+                            return Poll::Ready(Some(
+                                released.map(|()| Frame::data(data)).map_err(WireError::Http2),
+                            ));
+                        }
+                        // Any reset before END_STREAM, CANCEL and NO_ERROR too, means that the body is not all here.
+                        Some(Err(error)) => return Poll::Ready(Some(Err(WireError::Http2(error)))),
+                        None => *data_ended = true,
+                    }
+                }
+                let trailers = ready!(receive.poll_trailers(cx)).map_err(WireError::Http2);
+                Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2 { receive, .. } => receive.is_end_stream(),
+            Self::Tunnel(_) => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2 { receive, .. } if receive.is_end_stream() => SizeHint::with_exact(0),
+            // A Content-Length field stays in the head and says the same.
+            Self::Http2 { .. } => SizeHint::default(),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
+        }
+    }
+}
 
 /// A request's body on its way up.
 #[derive(Debug)]
@@ -28,7 +115,7 @@ pub(crate) enum UpBody {
     /// There is none.
     Empty,
     /// As it comes; sent at most once.
-    Once(Incoming, Rc<ServiceSeries>),
+    Once(WireBody, Rc<ServiceSeries>),
     /// Kept for another attempt.
     Kept(Attempt, Rc<ServiceSeries>),
 }
@@ -84,7 +171,7 @@ pub(crate) struct DownBody {
 
 #[derive(Debug)]
 enum Source {
-    Upstream(Incoming),
+    Upstream(WireBody),
     Words(Option<Bytes>),
 }
 
@@ -103,7 +190,7 @@ pub(crate) struct Held {
 
 impl DownBody {
     /// An upstream's body.
-    pub(crate) fn upstream(body: Incoming, held: Held, deadline: Option<Deadline>) -> Self {
+    pub(crate) fn upstream(body: WireBody, held: Held, deadline: Option<Deadline>) -> Self {
         let deadline = deadline.map(|d| (Box::pin(tokio::time::sleep_until(d.at)), d.reason));
         let mut body = Self { source: Source::Upstream(body), held, deadline };
         body.end_if_over();

@@ -4,6 +4,7 @@
 
 use super::authority::{self, AuthorityError};
 use super::hop_by_hop;
+use super::settings::HEAD_BYTES_MAX;
 use crate::refusal::{Reason, Refusal};
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue, TRANSFER_ENCODING};
@@ -36,6 +37,9 @@ pub(crate) fn normalise(head: &mut Parts) -> Result<Normalised, Refusal> {
     if target > TARGET_MAX {
         return Err(Reason::UriTooLong.into());
     }
+    if list_size(head) > HEAD_BYTES_MAX {
+        return Err(Reason::HeadersTooLarge.into());
+    }
     let authority = authority_of(head)?;
     if head.method != Method::CONNECT
         && head.version < Version::HTTP_2
@@ -51,6 +55,13 @@ pub(crate) fn normalise(head: &mut Parts) -> Result<Normalised, Refusal> {
     let upgrade = hop_by_hop::upgrade_token(head.version, &head.headers);
     hop_by_hop::strip_request(&mut head.headers);
     Ok(Normalised { authority, upgrade })
+}
+
+/// The size of a head as HTTP/2 counts it: names, values and 32 for each field (RFC 9113 §6.5.2). The same count for
+/// HTTP/1, which becomes HTTP/2 on its way.
+fn list_size(head: &Parts) -> usize {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    head.headers.iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len() + 32)
 }
 
 /// The one authority: the target's if it has one (then Host does not count, RFC 9112 §3.2.2), else Host's.
@@ -137,6 +148,16 @@ mod tests {
             let fields = [("host", "a"), ("transfer-encoding", coding)];
             assert!(judge(Version::HTTP_11, "POST", "/", &fields).is_err(), "{coding}");
         }
+    }
+
+    #[test]
+    fn a_head_may_have_64_kib() {
+        // 4 for the name, 32 for the field, 1 for the target `/`.
+        let rest = HEAD_BYTES_MAX - 4 - 32 - 1;
+        let fits = judge(Version::HTTP_2, "GET", "http://a/", &[("long", &"x".repeat(rest))]);
+        assert!(fits.is_ok());
+        let long = judge(Version::HTTP_2, "GET", "http://a/", &[("long", &"x".repeat(rest + 1))]);
+        assert_eq!(long.unwrap_err(), Reason::HeadersTooLarge.row().sentence);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! A request body that can be sent again: what has been read of it is kept, up to a bound, so that another attempt can
 //! start from the beginning. Attempts read in turn; one that was given up reads nothing more.
 
+use super::body::{WireBody, WireError};
 use crate::refusal::Reason;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ pub(crate) struct Replay(Rc<RefCell<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
-    body: Incoming,
+    body: WireBody,
     frames: Vec<Bytes>,
     bytes: usize,
     trailers: Option<HeaderMap>,
@@ -49,7 +49,7 @@ pub(crate) struct Attempt {
 pub(crate) struct GivenUp;
 
 impl Replay {
-    pub(crate) fn new(body: Incoming) -> Self {
+    pub(crate) fn new(body: WireBody) -> Self {
         Self(Rc::new(RefCell::new(Kept {
             body,
             frames: Vec::new(),
@@ -165,7 +165,7 @@ impl Body for Attempt {
 /// The downstream's body broke; told apart from upstream's failures when a request ends.
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body broke off")]
-pub(crate) struct DownstreamBroke(#[source] pub(crate) hyper::Error);
+pub(crate) struct DownstreamBroke(#[source] pub(crate) WireError);
 
 impl DownstreamBroke {
     /// Whether an error has this one among its causes.

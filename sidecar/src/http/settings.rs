@@ -1,12 +1,15 @@
-//! How hyper is set up, in one place, with the reason for each number.
-
-use crate::worker::LocalExecutor;
-use hyper_util::rt::TokioTimer;
-use std::time::Duration;
+//! How hyper (HTTP/1) and h2 (HTTP/2) are set up, in one place, with the reason for each number.
 
 /// Most bytes of a message's head. nginx allows 32 KiB, Envoy 60; a JWT with many claims fits.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
-const HEAD_LIST_MAX: u32 = 64 * 1024;
+
+/// What h2 reads of a head before it refuses it by itself, with an answer that can't say why. Twice ours, so that whatever
+/// is a little too large is answered by us.
+const HEAD_LIST_READ_MAX: u32 = 128 * 1024;
+
+/// Requests on a new HTTP/2 connection before the other side has said how many it takes; the least that RFC 9113 §6.5.2
+/// recommends anybody to allow.
+const FIRST_STREAMS_MAX: usize = 100;
 
 /// Most header fields of a message.
 const HEADERS_MAX: usize = 128;
@@ -33,11 +36,6 @@ const LOCAL_CONNECTION_WINDOW: u32 = 2 << 20;
 /// What one stream may have in memory because its reader is slow; with it the writer stops.
 const SEND_BUFFER_MAX: usize = 128 << 10;
 
-/// A silent HTTP/2 connection is asked for a sign of life after this long…
-const PING_AFTER: Duration = Duration::from_secs(30);
-/// … and given up this long after, so that a machine that vanished costs no request more than 40 s.
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Which neighbours a connection joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hop {
@@ -58,22 +56,18 @@ pub(crate) fn http1_server() -> hyper::server::conn::http1::Builder {
 }
 
 /// Serving HTTP/2.
-pub(crate) fn http2_server(hop: Hop) -> hyper::server::conn::http2::Builder<LocalExecutor> {
-    let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
+pub(crate) fn http2_server(hop: Hop) -> h2::server::Builder {
     let (streams, stream, connection) = match hop {
         Hop::Local => (STREAMS_MAX, LOCAL_STREAM_WINDOW, LOCAL_CONNECTION_WINDOW),
         Hop::Mesh => (MESH_STREAMS_MAX, MESH_STREAM_WINDOW, MESH_CONNECTION_WINDOW),
     };
+    let mut builder = h2::server::Builder::new();
     builder
-        .timer(TokioTimer::new())
         .max_concurrent_streams(streams)
-        .initial_stream_window_size(stream)
+        .initial_window_size(stream)
         .initial_connection_window_size(connection)
-        .max_send_buf_size(SEND_BUFFER_MAX)
-        .max_header_list_size(HEAD_LIST_MAX)
-        .keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .auto_date_header(false);
+        .max_send_buffer_size(SEND_BUFFER_MAX)
+        .max_header_list_size(HEAD_LIST_READ_MAX);
     builder
 }
 
@@ -85,20 +79,18 @@ pub(crate) fn http1_client() -> hyper::client::conn::http1::Builder {
 }
 
 /// Asking in HTTP/2.
-pub(crate) fn http2_client(hop: Hop) -> hyper::client::conn::http2::Builder<LocalExecutor> {
-    let mut builder = hyper::client::conn::http2::Builder::new(LocalExecutor);
+pub(crate) fn http2_client(hop: Hop) -> h2::client::Builder {
     let (stream, connection) = match hop {
         Hop::Local => (LOCAL_STREAM_WINDOW, LOCAL_CONNECTION_WINDOW),
         Hop::Mesh => (MESH_STREAM_WINDOW, MESH_CONNECTION_WINDOW),
     };
+    let mut builder = h2::client::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(stream)
+        .enable_push(false)
+        .initial_max_send_streams(FIRST_STREAMS_MAX)
+        .initial_window_size(stream)
         .initial_connection_window_size(connection)
-        .max_send_buf_size(SEND_BUFFER_MAX)
-        .max_header_list_size(HEAD_LIST_MAX)
-        .keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(hop == Hop::Mesh);
+        .max_send_buffer_size(SEND_BUFFER_MAX)
+        .max_header_list_size(HEAD_LIST_READ_MAX);
     builder
 }

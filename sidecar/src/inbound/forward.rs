@@ -14,7 +14,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderValue, Request, StatusCode, Version};
-use hyper::body::Body as _;
+use http_body::Body as _;
 use mesh_names::AppProtocol;
 use std::rc::Rc;
 
@@ -86,10 +86,10 @@ pub(super) async fn upgrade(
     if !upgrade::is_switching(&response) {
         return Ok(Exchanged { response: response.map(Some), lease: None });
     }
-    let Some(on_upgrade) = accepted.on_upgrade.take() else { return Err(Reason::BadRequest.into()) };
+    let Some(upgrading) = accepted.upgrading.take() else { return Err(Reason::BadRequest.into()) };
     let series = worker.recorder.tcp_opened(Direction::Inbound, &counted.label, downstream.peer);
     let (worker, permit) = (worker.clone(), downstream.permit.clone());
-    upgrade::join(upgrade::Session { worker, series, permit, kept: () }, on_upgrade, &mut response);
+    upgrade::join(upgrade::Session { worker, series, permit, kept: () }, upgrading, &mut response);
     Ok(Exchanged { response: response.map(|_| None), lease: None })
 }
 

@@ -13,7 +13,7 @@ mod request;
 mod tcp;
 mod terminate;
 
-use crate::http::body::DownBody;
+use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;
 use crate::limit::Permit;
 use crate::listen::accept;
@@ -23,7 +23,6 @@ use crate::telemetry::LabelId;
 use crate::worker::Worker;
 use http::header::HeaderName;
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use mesh_mtls::Alpn;
 use mesh_names::SpiffeId;
 use port::InboundPort;
@@ -76,7 +75,7 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, 
 }
 
 /// One request: whatever happens, there is an answer.
-async fn request(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<DownBody> {
+async fn request(downstream: Rc<Downstream>, request: Request<WireBody>) -> Response<DownBody> {
     let mut accepted = Accepted::new(&downstream, request);
     let outcome = exchange(&downstream, &mut accepted).await;
     accepted.finish(&downstream, outcome)

@@ -1,8 +1,9 @@
 //! One request from a peer between its head and its answer.
 
 use super::{Downstream, ORIGINAL_HTTP};
-use crate::http::body::{DownBody, Held};
+use crate::http::body::{DownBody, Held, WireBody};
 use crate::http::reply::{self, Style, reply};
+use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop};
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
@@ -13,8 +14,6 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::request::Parts;
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 /// Who the peer is, told to the application; whatever the peer sent under this name is taken out.
@@ -23,8 +22,8 @@ const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-clie
 /// A request whose head is complete.
 pub(super) struct Accepted {
     pub(super) head: Parts,
-    pub(super) body: Option<Incoming>,
-    pub(super) on_upgrade: Option<OnUpgrade>,
+    pub(super) body: Option<WireBody>,
+    pub(super) upgrading: Option<Upgrading>,
     started: Instant,
     style: Style,
     busy: Busy,
@@ -42,14 +41,14 @@ pub(super) enum Original {
 
 /// The application's answer; without a body where the connection changes its protocol.
 pub(super) struct Exchanged {
-    pub(super) response: Response<Option<Incoming>>,
+    pub(super) response: Response<Option<WireBody>>,
     pub(super) lease: Option<Lease>,
 }
 
 impl Accepted {
-    pub(super) fn new(downstream: &Downstream, mut request: Request<Incoming>) -> Self {
-        let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
-        let (head, body) = request.into_parts();
+    pub(super) fn new(downstream: &Downstream, request: Request<WireBody>) -> Self {
+        let (mut head, body) = request.into_parts();
+        let (upgrading, body) = Upgrading::of(&mut head.extensions, body);
         let style = if grpc::is_grpc(&head.headers) { Style::Grpc } else { Style::Http };
         let record = (downstream.worker.shared.config.access_log == AccessLog::On).then(|| {
             Box::new(AccessRecord {
@@ -59,7 +58,7 @@ impl Accepted {
             })
         });
         let (started, busy) = (Instant::now(), downstream.activity.begin());
-        Self { head, body: Some(body), on_upgrade, started, style, busy, record }
+        Self { head, body, upgrading, started, style, busy, record }
     }
 
     /// Vouches for the peer and takes out what only sidecars may say.

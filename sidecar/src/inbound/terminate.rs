@@ -5,11 +5,14 @@ use super::port::InboundPort;
 use super::{Downstream, request};
 use crate::connect::tune;
 use crate::deadline;
+use crate::http::body::WireBody;
+use crate::http::http2;
 use crate::http::settings::{self, Hop};
 use crate::listen::activity::Watched;
 use crate::refusal::Reason;
 use crate::telemetry::{ConnectionProtocol, Direction, Side};
 use crate::worker::Worker;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mesh_mtls::{HandshakeFailure, ServerStream};
@@ -91,22 +94,11 @@ pub(super) async fn serve_http2(downstream: &Rc<Downstream>, stream: PeerStream)
     let connections = &downstream.worker.shared.config.families.connections;
     let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Http2);
     let context = downstream.clone();
-    let service = service_fn(move |req| {
-        let context = context.clone();
-        async move { Ok::<_, Infallible>(super::request(context, req).await) }
-    });
-    let builder = settings::http2_server(Hop::Mesh);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
     let drain = &downstream.worker.shared.config.drain;
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = drain.draining() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    request::connection_ended(downstream, served);
+    let answer = |request| super::request(context.clone(), request);
+    if let Err(error) = http2::serve(stream, Hop::Mesh, drain, answer).await {
+        tracing::debug!(%error, "downstream connection ended");
+    }
 }
 
 /// Serves HTTP/1.1 on a connection made for one upgrade.
@@ -114,9 +106,9 @@ pub(super) async fn serve_http1(downstream: &Rc<Downstream>, stream: PeerStream)
     let connections = &downstream.worker.shared.config.families.connections;
     let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Http1);
     let context = downstream.clone();
-    let service = service_fn(move |req| {
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let context = context.clone();
-        async move { Ok::<_, Infallible>(super::request(context, req).await) }
+        async move { Ok::<_, Infallible>(super::request(context, request.map(WireBody::Http1)).await) }
     });
     let io = TokioIo::new(Watched::new(stream, &downstream.activity));
     let connection = settings::http1_server().serve_connection(io, service).with_upgrades();

@@ -144,7 +144,12 @@ pub(crate) struct Watched<IO> {
 
 impl<IO> Watched<IO> {
     pub(crate) fn new(io: IO, activity: &Activity) -> Self {
-        Self { io, received: activity.received.clone() }
+        Self::noting(io, activity.received.clone())
+    }
+
+    /// A stream that sets `received` with every read that brings bytes.
+    pub(crate) fn noting(io: IO, received: Arc<AtomicBool>) -> Self {
+        Self { io, received }
     }
 }
 

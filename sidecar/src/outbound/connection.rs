@@ -6,12 +6,15 @@ use super::{Downstream, Entry};
 use crate::connect::Prefixed;
 use crate::deadline;
 use crate::detect::{Verdict, judge, judge_http};
+use crate::http::body::WireBody;
+use crate::http::http2;
 use crate::http::settings::{self, Hop};
 use crate::listen::activity::Watched;
 use crate::pool::Wire;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, Direction, Side};
 use bytes::BytesMut;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mesh_names::AppProtocol;
@@ -180,42 +183,41 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefi
         Wire::Http2 => ConnectionProtocol::Http2,
     };
     let _open = connections.open(Direction::Outbound, Side::Downstream, protocol);
-    let context = downstream.clone();
-    let service = service_fn(move |request| {
-        let context = context.clone();
-        async move { Ok::<_, Infallible>(super::request(context, request).await) }
-    });
-    let drain = worker.shared.config.drain.clone();
-    let served = match wire {
-        Wire::Http1 => {
-            let io = TokioIo::new(Watched::new(stream, &downstream.activity));
-            let connection = settings::http1_server().serve_connection(io, service).with_upgrades();
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                served = connection.as_mut() => served,
-                in_head = downstream.activity.overdue() => {
-                    if in_head {
-                        worker.recorder.refused(Direction::Outbound, Reason::HeaderTimeout);
-                    }
-                    return;
-                }
-                () = drain.draining() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+    let drain = &worker.shared.config.drain;
+    match wire {
+        Wire::Http1 => serve_http1(downstream, stream).await,
+        Wire::Http2 => {
+            let context = downstream.clone();
+            let served =
+                http2::serve(stream, Hop::Local, drain, |request| super::request(context.clone(), request));
+            if let Err(error) = served.await {
+                tracing::debug!(%error, "downstream connection ended");
             }
         }
-        Wire::Http2 => {
-            let builder = settings::http2_server(Hop::Local);
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = drain.draining() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+    }
+}
+
+async fn serve_http1(downstream: &Rc<Downstream>, stream: Prefixed<TcpStream>) {
+    let worker = &downstream.worker;
+    let context = downstream.clone();
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let context = context.clone();
+        async move { Ok::<_, Infallible>(super::request(context, request.map(WireBody::Http1)).await) }
+    });
+    let io = TokioIo::new(Watched::new(stream, &downstream.activity));
+    let connection = settings::http1_server().serve_connection(io, service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        in_head = downstream.activity.overdue() => {
+            if in_head {
+                worker.recorder.refused(Direction::Outbound, Reason::HeaderTimeout);
             }
+            return;
+        }
+        () = worker.shared.config.drain.draining() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
     };
     if let Err(error) = served {

@@ -15,14 +15,13 @@ mod tcp;
 mod tries;
 mod tunnel;
 
-use crate::http::body::DownBody;
+use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;
 use crate::limit::Permit;
 use crate::listen::accept;
 use crate::refusal::{Reason, Refusal};
 use crate::worker::Worker;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use request::{Accepted, Exchanged};
 use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
@@ -80,7 +79,7 @@ async fn connection(worker: Rc<Worker>, entry: Entry, stream: TcpStream, permit:
 }
 
 /// One request: whatever happens, there is an answer.
-async fn request(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<DownBody> {
+async fn request(downstream: Rc<Downstream>, request: Request<WireBody>) -> Response<DownBody> {
     let mut accepted = Accepted::new(&downstream, request);
     let outcome = exchange(&downstream, &mut accepted).await;
     accepted.finish(&downstream, outcome)

@@ -5,8 +5,9 @@ use super::Downstream;
 use super::destination::{BoundPort, Destination};
 use crate::cluster::{Cluster, Load};
 use crate::deadline::{Deadline, Deadlines};
-use crate::http::body::{DownBody, Held};
+use crate::http::body::{DownBody, Held, WireBody};
 use crate::http::reply::{self, Style, reply};
+use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop};
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
@@ -17,17 +18,15 @@ use crate::worker::{AccessLog, Worker};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use std::rc::Rc;
 use tokio::time::Instant;
 
 /// A request whose head is complete.
 pub(super) struct Accepted {
     pub(super) head: Parts,
-    pub(super) body: Option<Incoming>,
+    pub(super) body: Option<WireBody>,
     /// Set where the connection could change its protocol.
-    pub(super) on_upgrade: Option<OnUpgrade>,
+    pub(super) upgrading: Option<Upgrading>,
     pub(super) started: Instant,
     pub(super) version: Version,
     style: Style,
@@ -48,7 +47,7 @@ pub(super) struct Routed {
 /// A response whose head has come, and what came with it.
 pub(super) struct Exchanged {
     /// Without a body where the connection changes its protocol.
-    pub(super) response: Response<Option<Incoming>>,
+    pub(super) response: Response<Option<WireBody>>,
     pub(super) lease: Option<Lease>,
     pub(super) load: Option<Load>,
     pub(super) backend: LabelId,
@@ -59,9 +58,9 @@ pub(super) struct Exchanged {
 }
 
 impl Accepted {
-    pub(super) fn new(downstream: &Downstream, mut request: Request<Incoming>) -> Self {
-        let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
-        let (head, body) = request.into_parts();
+    pub(super) fn new(downstream: &Downstream, request: Request<WireBody>) -> Self {
+        let (mut head, body) = request.into_parts();
+        let (upgrading, body) = Upgrading::of(&mut head.extensions, body);
         let style = if grpc::is_grpc(&head.headers) { Style::Grpc } else { Style::Http };
         let record = (downstream.worker.shared.config.access_log == AccessLog::On).then(|| {
             let authority = head.uri.authority().map(|a| a.to_string());
@@ -77,12 +76,12 @@ impl Accepted {
             version: head.version,
             started: Instant::now(),
             busy: downstream.activity.begin(),
-            on_upgrade,
+            upgrading,
             style,
             series: None,
             record,
             head,
-            body: Some(body),
+            body,
         }
     }
 
@@ -217,7 +216,7 @@ impl Routed {
 
 impl Exchanged {
     /// A response that came over a lease.
-    pub(super) fn new(response: Response<Incoming>, cluster: &Cluster, peer: LabelId) -> Self {
+    pub(super) fn new(response: Response<WireBody>, cluster: &Cluster, peer: LabelId) -> Self {
         let reason = reply::reason_of(response.headers());
         let response = response.map(Some);
         Self { response, lease: None, load: None, backend: cluster.label, peer, reason, deadline: None }
@@ -250,7 +249,7 @@ pub(super) fn head_copy(head: &Parts) -> Parts {
 }
 
 /// Whether a request with this method and body has anything to send after its head.
-pub(super) fn has_body(body: &Incoming, method: &Method) -> bool {
-    use hyper::body::Body as _;
+pub(super) fn has_body(body: &WireBody, method: &Method) -> bool {
+    use http_body::Body as _;
     *method == Method::CONNECT || !body.is_end_stream()
 }

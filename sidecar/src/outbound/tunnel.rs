@@ -27,7 +27,7 @@ pub(super) async fn connect(
     if downstream.entry != Entry::Proxy {
         return Err(not_supported("CONNECT is for the proxy port only"));
     }
-    let Some(on_upgrade) = accepted.on_upgrade.take() else {
+    let Some(upgrading) = accepted.upgrading.take() else {
         return Err(not_supported("this connection can't become a tunnel"));
     };
     let worker = downstream.worker.clone();
@@ -37,7 +37,7 @@ pub(super) async fn connect(
     let (upstream, kept) = tunnel.into_parts();
     let permit = downstream.permit.clone();
     let session = upgrade::Session { worker: worker.clone(), series, permit, kept };
-    worker.tasks.spawn_local("tunnel", upgrade::carry(session, on_upgrade, upstream));
+    worker.tasks.spawn_local("tunnel", upgrade::carry(session, upgrading, upstream));
     Ok(Exchanged::changing(Response::new(()), &bound.cluster, peer))
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn upgrade(
     routed: &Routed,
     token: HeaderValue,
 ) -> Result<Exchanged, Refusal> {
-    let Some(on_upgrade) = accepted.on_upgrade.take() else {
+    let Some(upgrading) = accepted.upgrading.take() else {
         return Err(not_supported("this connection can't change its protocol"));
     };
     let worker = &downstream.worker;
@@ -73,7 +73,7 @@ pub(super) async fn upgrade(
                     worker.recorder.tcp_opened(Direction::Outbound, &routed.bound.label, picked.peer);
                 let (worker, permit) = (worker.clone(), downstream.permit.clone());
                 let session = upgrade::Session { worker, series, permit, kept: picked.load };
-                upgrade::join(session, on_upgrade, &mut response);
+                upgrade::join(session, upgrading, &mut response);
                 return Ok(Exchanged::changing(response.map(drop), &routed.cluster, picked.peer));
             }
             Ok(response) => {

@@ -29,10 +29,30 @@ impl SendFailure {
     }
 
     /// Reads what hyper reports.
-    pub(super) fn of(mut error: TrySendError<Request<UpBody>>, place: &Place) -> Box<Self> {
+    pub(super) fn of_http1(mut error: TrySendError<Request<UpBody>>, place: &Place) -> Box<Self> {
         let unsent = error.take_message();
         let error = error.into_error();
-        let (reason, again) = judge(&error, unsent.is_some());
+        let verdict = if unsent.is_some() {
+            (Reason::UpstreamClosed, Again::Unprocessed)
+        } else if error.is_parse() {
+            (Reason::UpstreamProtocol, Again::Never)
+        } else {
+            judge(&error)
+        };
+        Self::from_verdict(verdict, error, place, unsent)
+    }
+
+    /// Reads what h2 reports.
+    pub(super) fn of_http2(error: h2::Error, place: &Place) -> Box<Self> {
+        Self::from_verdict(judge(&error), error, place, None)
+    }
+
+    fn from_verdict(
+        (reason, again): (Reason, Again),
+        error: impl Error + Send + Sync + 'static,
+        place: &Place,
+        unsent: Option<Request<UpBody>>,
+    ) -> Box<Self> {
         let reason = match (place.direction, reason) {
             (Direction::Inbound, Reason::UpstreamClosed | Reason::UpstreamReset) => Reason::AppClosed,
             (_, reason) => reason,
@@ -41,13 +61,7 @@ impl SendFailure {
     }
 }
 
-fn judge(error: &hyper::Error, unsent: bool) -> (Reason, Again) {
-    if unsent {
-        return (Reason::UpstreamClosed, Again::Unprocessed);
-    }
-    if error.is_parse() {
-        return (Reason::UpstreamProtocol, Again::Never);
-    }
+fn judge(error: &(dyn Error + 'static)) -> (Reason, Again) {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.is::<DownstreamBroke>() {

@@ -3,14 +3,12 @@
 
 use super::{Origin, SendFailure};
 use crate::connect;
-use crate::http::body::UpBody;
+use crate::http::body::{UpBody, WireBody};
 use crate::http::settings;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, Side};
 use crate::worker::Worker;
-use http::Request;
-use hyper::Response;
-use hyper::body::Incoming;
+use http::{Request, Response};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use mesh_mtls::Alpn;
@@ -87,8 +85,11 @@ impl Lease {
     pub(super) async fn send(
         &mut self,
         request: Request<UpBody>,
-    ) -> Result<Response<Incoming>, Box<SendFailure>> {
-        self.sender.try_send_request(request).await.map_err(|e| SendFailure::of(e, &self.origin.place))
+    ) -> Result<Response<WireBody>, Box<SendFailure>> {
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(WireBody::Http1)),
+            Err(error) => Err(SendFailure::of_http1(error, &self.origin.place)),
+        }
     }
 
     pub(super) fn give_back(self) {

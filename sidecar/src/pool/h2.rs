@@ -3,22 +3,27 @@
 
 use super::{Origin, SendFailure};
 use crate::connect;
-use crate::http::body::UpBody;
+use crate::http::body::{UpBody, WireBody};
+use crate::http::http2::{Alive, Chunk, Sent, Silence, send_at_once, send_rest};
 use crate::http::settings::{self, Hop};
+use crate::listen::activity::Watched;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, OpenConnection, Side};
 use crate::worker::Worker;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
-use http::Request;
-use hyper::Response;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::TokioIo;
+use h2::client::SendRequest;
+use http::{Request, Response};
+use http_body::Body as _;
 use mesh_mtls::Alpn;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 /// Requests in flight on a connection before another is opened: beyond, one slow reader or one lost packet holds up
 /// too many others.
@@ -46,8 +51,10 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Connection {
-    sender: RefCell<SendRequest<UpBody>>,
+    sender: SendRequest<Chunk>,
     in_flight: Cell<usize>,
+    /// Its task has ended.
+    ended: Cell<bool>,
 }
 
 /// A stream on a shared connection; counted as in flight until dropped.
@@ -55,6 +62,9 @@ struct Connection {
 pub(crate) struct Lease {
     connection: Rc<Connection>,
     origin: Rc<Origin>,
+    /// The task that sends what the request's body did not have at once. A response that is over, or that nobody waits
+    /// for any more, needs no more of it.
+    sending: Option<AbortHandle>,
 }
 
 /// One that waits for a connection.
@@ -76,7 +86,7 @@ impl Pool {
     /// The connection for one more request, and whether another should be opened.
     fn choose(&self) -> (Choice, bool) {
         let mut open = self.open.borrow_mut();
-        open.retain(|connection| !connection.sender.borrow().is_closed());
+        open.retain(|connection| connection.is_open());
         if let Some(first) = open.iter().find(|c| c.in_flight.get() < STREAMS_BUSY) {
             return (Choice::Take(first.clone()), false);
         }
@@ -99,7 +109,7 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
         match choice {
             Choice::Take(connection) => {
                 connection.in_flight.set(connection.in_flight.get() + 1);
-                return Ok(Lease { connection, origin: origin.clone() });
+                return Ok(Lease { connection, origin: origin.clone(), sending: None });
             }
             Choice::Full => return Err(Reason::QueueFull.into()),
             Choice::Wait => {
@@ -134,35 +144,79 @@ fn start_opening(worker: &Rc<Worker>, origin: &Rc<Origin>) {
 async fn open(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<(), Refusal> {
     let link = connect::open(worker, &origin.place, Alpn::H2).await?;
     let hop = if origin.place.is_meshed() { Hop::Mesh } else { Hop::Local };
-    let handshake = settings::http2_client(hop).handshake(TokioIo::new(link)).await;
-    let (sender, connection) =
+    let heard = Arc::new(AtomicBool::new(false));
+    let handshake = settings::http2_client(hop).handshake(Watched::noting(link, heard.clone())).await;
+    let (sender, mut driver) =
         handshake.map_err(|error| Refusal::new(Reason::ConnectFailed).caused_by(error))?;
+    let mut alive = Alive::new(driver.ping_pong(), heard);
     let connections = &worker.shared.config.families.connections;
     let open: OpenConnection =
         connections.open(origin.place.direction, Side::Upstream, ConnectionProtocol::Http2);
+    let connection = Rc::new(Connection { sender, in_flight: Cell::new(0), ended: Cell::new(false) });
+    origin.h2.open.borrow_mut().push(connection.clone());
+    // Weak, so that the connection ends once neither the pool nor a request holds it.
+    let watched = Rc::downgrade(&connection);
     worker.tasks.spawn_local("upstream-http2", async move {
         let _open = open;
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended");
+        let is_busy = || watched.upgrade().is_some_and(|connection| connection.in_flight.get() > 0);
+        let silence = if hop == Hop::Mesh { Silence::Ask } else { Silence::AskWhileBusy };
+        tokio::select! {
+            biased;
+            ended = &mut driver => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "upstream connection ended");
+                }
+            }
+            () = alive.lost(is_busy, silence) => tracing::debug!("upstream connection lost: no sign of life"),
+        }
+        if let Some(connection) = watched.upgrade() {
+            connection.ended.set(true);
         }
     });
-    let connection = Connection { sender: RefCell::new(sender), in_flight: Cell::new(0) };
-    origin.h2.open.borrow_mut().push(Rc::new(connection));
     Ok(())
+}
+
+impl Connection {
+    /// Whether it takes another request: not after its end, an error, or the other side's GOAWAY.
+    fn is_open(&self) -> bool {
+        // A sender that has sent nothing is ready at once, or never: nobody needs waking.
+        let ready = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        !self.ended.get() && matches!(ready, Poll::Ready(Ok(())))
+    }
 }
 
 impl Lease {
     pub(super) async fn send(
         &mut self,
         request: Request<UpBody>,
-    ) -> Result<Response<Incoming>, Box<SendFailure>> {
-        let sent = self.connection.sender.borrow_mut().try_send_request(request);
-        sent.await.map_err(|error| SendFailure::of(error, &self.origin.place))
+    ) -> Result<Response<WireBody>, Box<SendFailure>> {
+        let (head, mut body) = request.into_parts();
+        let is_whole = body.is_end_stream();
+        let place = &self.origin.place;
+        // A clone for each request: a sender waits until the stream it opened last is on its way.
+        let mut sender = self.connection.sender.clone();
+        let opened = sender.send_request(Request::from_parts(head, ()), is_whole);
+        let (response, mut stream) = opened.map_err(|error| SendFailure::of_http2(error, place))?;
+        if !is_whole {
+            let sent = poll_fn(|cx| Poll::Ready(send_at_once(cx, &mut stream, &mut body))).await;
+            if sent == Sent::Part {
+                // It ends with its stream, which ends with the connection: a supervised task.
+                let rest = async move {
+                    send_rest(&mut stream, &mut body).await;
+                };
+                self.sending = Some(tokio::task::spawn_local(rest).abort_handle());
+            }
+        }
+        let response = response.await.map_err(|error| SendFailure::of_http2(error, place))?;
+        Ok(response.map(WireBody::http2))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.connection.in_flight.set(self.connection.in_flight.get().saturating_sub(1));
+        if let Some(sending) = &self.sending {
+            sending.abort();
+        }
     }
 }

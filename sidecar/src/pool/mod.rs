@@ -10,12 +10,10 @@ mod h2;
 pub(crate) use failure::SendFailure;
 
 use crate::connect::Place;
-use crate::http::body::UpBody;
+use crate::http::body::{UpBody, WireBody};
 use crate::refusal::Refusal;
 use crate::worker::Worker;
-use http::Request;
-use hyper::Response;
-use hyper::body::Incoming;
+use http::{Request, Response};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
@@ -103,7 +101,7 @@ impl Lease {
     pub(crate) async fn send(
         &mut self,
         request: Request<UpBody>,
-    ) -> Result<Response<Incoming>, Box<SendFailure>> {
+    ) -> Result<Response<WireBody>, Box<SendFailure>> {
         match self {
             Self::Http1(lease) => lease.send(request).await,
             Self::Http2(lease) => lease.send(request).await,

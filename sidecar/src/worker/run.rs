@@ -59,22 +59,6 @@ impl OwnAddresses {
     }
 }
 
-/// hyper's tasks (streams of HTTP/2, upgraded connections) run on the worker they were made on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LocalExecutor;
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-{
-    fn execute(&self, future: F) {
-        // They end with the connection they belong to, which is a supervised task.
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}
-
 /// The thread's whole life.
 pub(super) fn thread(
     shared: &Arc<Shared>,

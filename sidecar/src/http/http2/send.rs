@@ -1,0 +1,145 @@
+//! A body onto a stream. First whatever is there already, at once, so that it leaves in the write that carries the head;
+//! then the rest as it comes, never more than the windows allow.
+
+use super::Chunk;
+use crate::http::body::BodyError;
+use crate::http::replay::DownstreamBroke;
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http_body::{Body, Frame};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// What may be queued on a stream before the other side's windows are asked: one frame of the smallest maximum size
+/// (RFC 9113 §4.2). Nearly every RPC message is smaller.
+const AT_ONCE_MAX: usize = 16 * 1024;
+
+/// How far a body has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// All of it is queued.
+    All,
+    /// There is more to come, for [`send_rest`].
+    Part,
+    /// It broke, or the stream did; nothing more is sent.
+    Broken,
+}
+
+/// Queues what the body has ready, without waiting, and without asking for capacity: a stream that is not open yet has
+/// none, and its first frames go out with its head.
+pub(crate) fn send_at_once<B>(cx: &mut Context<'_>, stream: &mut SendStream<Chunk>, body: &mut B) -> Sent
+where
+    B: Body<Data = Bytes, Error = BodyError> + Unpin,
+{
+    let mut queued = 0;
+    while queued < AT_ONCE_MAX {
+        match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Pending => return Sent::Part,
+            Poll::Ready(None) => return ended(stream.send_data(Bytes::new(), true)),
+            Poll::Ready(Some(Err(error))) => return broken(stream, &error),
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => {
+                    queued += data.len();
+                    let last = body.is_end_stream();
+                    if data.is_empty() && !last {
+                        continue;
+                    }
+                    match stream.send_data(data, last) {
+                        Ok(()) if last => return Sent::All,
+                        Ok(()) => {}
+                        Err(_closed) => return Sent::Broken,
+                    }
+                }
+                Err(frame) => return trailers(stream, frame),
+            },
+        }
+    }
+    Sent::Part
+}
+
+/// Sends the rest of a body. Returns when all of it is queued, when it broke, or when the other side wants no more of it.
+pub(crate) async fn send_rest<B>(stream: &mut SendStream<Chunk>, body: &mut B) -> Sent
+where
+    B: Body<Data = Bytes, Error = BodyError> + Unpin,
+{
+    loop {
+        let next = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(next) => Poll::Ready(Some(next)),
+            // The other side's RST_STREAM, which nobody else would hear while the body is silent.
+            Poll::Pending => stream.poll_reset(cx).map(|_reset| None),
+        });
+        match next.await {
+            None => return Sent::Broken,
+            Some(None) => return ended(stream.send_data(Bytes::new(), true)),
+            Some(Some(Err(error))) => return broken(stream, &error),
+            Some(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => {
+                    let last = body.is_end_stream();
+                    match send_data(stream, data, last).await {
+                        Sent::Part => {}
+                        done @ (Sent::All | Sent::Broken) => return done,
+                    }
+                }
+                Err(frame) => return trailers(stream, frame),
+            },
+        }
+    }
+}
+
+/// Sends one chunk, in as many frames as the windows make of it.
+async fn send_data(stream: &mut SendStream<Chunk>, mut data: Bytes, last: bool) -> Sent {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let room = poll_fn(|cx| poll_room(cx, stream)).await;
+        if room == 0 {
+            return Sent::Broken;
+        }
+        let part = data.split_to(room.min(data.len()));
+        let end = last && data.is_empty();
+        match stream.send_data(part, end) {
+            Ok(()) if end => return Sent::All,
+            Ok(()) => {}
+            Err(_closed) => return Sent::Broken,
+        }
+    }
+    if last { ended(stream.send_data(Bytes::new(), true)) } else { Sent::Part }
+}
+
+/// How many bytes may be queued now; 0 if the stream is closed.
+fn poll_room(cx: &mut Context<'_>, stream: &mut SendStream<Chunk>) -> Poll<usize> {
+    loop {
+        match stream.capacity() {
+            0 => match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(0),
+            },
+            room => return Poll::Ready(room),
+        }
+    }
+}
+
+fn trailers(stream: &mut SendStream<Chunk>, frame: Frame<Bytes>) -> Sent {
+    match frame.into_trailers() {
+        Ok(trailers) => ended(stream.send_trailers(trailers)),
+        // A frame is data or trailers.
+        Err(_other) => Sent::Part,
+    }
+}
+
+fn ended(queued: Result<(), h2::Error>) -> Sent {
+    match queued {
+        Ok(()) => Sent::All,
+        Err(_closed) => Sent::Broken,
+    }
+}
+
+/// The body broke: the other side is told that what it got is not all. CANCEL when the one who sent it to us broke off.
+fn broken(stream: &mut SendStream<Chunk>, error: &BodyError) -> Sent {
+    let reason = match DownstreamBroke::is_cause_of(&**error) {
+        Some(_) => Reason::CANCEL,
+        None => Reason::INTERNAL_ERROR,
+    };
+    stream.send_reset(reason);
+    Sent::Broken
+}

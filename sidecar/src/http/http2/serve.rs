@@ -1,0 +1,131 @@
+//! Serving HTTP/2: requests come off a connection, each is answered by a task of its own, and the connection ends when
+//! the client closes it, when it is lost, or when the drain is over. A request that the client gives up is dropped where
+//! it waits.
+
+use super::alive::{Alive, Silence};
+use super::send::{Sent, send_at_once, send_rest};
+use super::tunnel::Tunnel;
+use super::{Chunk, Opened};
+use crate::deadline;
+use crate::http::body::{DownBody, WireBody};
+use crate::http::settings::{self, Hop};
+use crate::listen::activity::Watched;
+use h2::RecvStream;
+use h2::server::{Connection, SendResponse};
+use http::{Method, Request, Response};
+use http_body::Body as _;
+use mesh_process::DrainSignal;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::Poll;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+
+/// How a connection ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// The client never sent its preface.
+    #[error("the client opened an HTTP/2 connection and said nothing on it")]
+    Silent,
+    /// The client's machine is gone.
+    #[error("the client gave no sign of life")]
+    Lost,
+    /// The connection broke, or the client broke the protocol.
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+}
+
+/// Serves a connection until it has ended; `answer` makes the answer of each request.
+///
+/// # Errors
+/// How the connection ended, if it was not closed as it should be.
+pub(crate) async fn serve<IO, F, A>(io: IO, hop: Hop, drain: &DrainSignal, answer: F) -> Result<(), Ended>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Request<WireBody>) -> A,
+    A: Future<Output = Response<DownBody>> + 'static,
+{
+    let heard = Arc::new(AtomicBool::new(false));
+    let handshake = settings::http2_server(hop).handshake(Watched::noting(io, heard.clone()));
+    let Ok(connection) = tokio::time::timeout(deadline::HANDSHAKE, handshake).await else {
+        return Err(Ended::Silent);
+    };
+    let mut connection: Connection<_, Chunk> = connection?;
+    let mut alive = Alive::new(connection.ping_pong(), heard);
+    let mut draining = pin!(drain.draining());
+    let mut is_draining = false;
+    loop {
+        let accepted = tokio::select! {
+            // The connection first: it is what wakes this task, nearly always.
+            biased;
+            accepted = connection.accept() => accepted,
+            () = draining.as_mut(), if !is_draining => {
+                is_draining = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+            () = alive.lost(|| true, Silence::Ask) => {
+                return Err(Ended::Lost);
+            }
+        };
+        match accepted {
+            None => return Ok(()),
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok((request, respond))) => {
+                let (request, opens) = received(request);
+                // It ends with its stream, which ends with the connection: a supervised task.
+                tokio::task::spawn_local(exchange(answer(request), respond, opens));
+            }
+        }
+    }
+}
+
+/// Makes a tunnel of a CONNECT once it is answered.
+struct Opens {
+    receive: RecvStream,
+    opened: oneshot::Sender<Tunnel>,
+}
+
+/// The request as everything behind us reads it. The stream of a CONNECT is no body: it becomes a tunnel if the answer
+/// allows it (RFC 9113 §8.5).
+fn received(request: Request<RecvStream>) -> (Request<WireBody>, Option<Opens>) {
+    let (head, receive) = request.into_parts();
+    if head.method != Method::CONNECT {
+        return (Request::from_parts(head, WireBody::http2(receive)), None);
+    }
+    let (opened, opens) = oneshot::channel();
+    (Request::from_parts(head, WireBody::Tunnel(Opened(opens))), Some(Opens { receive, opened }))
+}
+
+/// One request: its answer, unless the client gives it up before.
+async fn exchange(
+    answer: impl Future<Output = Response<DownBody>>,
+    mut respond: SendResponse<Chunk>,
+    opens: Option<Opens>,
+) {
+    let mut answer = pin!(answer);
+    let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
+        Poll::Ready(response) => Poll::Ready(Some(response)),
+        Poll::Pending => respond.poll_reset(cx).map(|_reset| None),
+    });
+    let Some(response) = answered.await else { return };
+    let (head, mut body) = response.into_parts();
+    let opens = opens.filter(|_| head.status.is_success());
+    let is_whole = body.is_end_stream() && opens.is_none();
+    // An error means that the client is gone; dropping the body counts that.
+    let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), is_whole) else { return };
+    if let Some(Opens { receive, opened }) = opens {
+        // Nobody takes the tunnel if whoever asked for it has gone.
+        opened.send(Tunnel::new(stream, receive)).ok();
+        return;
+    }
+    if is_whole {
+        return;
+    }
+    let sent = poll_fn(|cx| Poll::Ready(send_at_once(cx, &mut stream, &mut body))).await;
+    if sent == Sent::Part {
+        send_rest(&mut stream, &mut body).await;
+    }
+}
