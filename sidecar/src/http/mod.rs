@@ -4,6 +4,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod body;
+pub(crate) mod explain;
 pub(crate) mod grpc;
 pub(crate) mod hop_by_hop;
 pub(crate) mod http2;

@@ -7,8 +7,8 @@ use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop};
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
-use crate::refusal::{Reason, Refusal};
-use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId};
+use crate::refusal::Refusal;
+use crate::telemetry::{AccessRecord, Exchange, LabelId};
 use crate::worker::AccessLog;
 use bytes::Bytes;
 use http::header::HeaderName;
@@ -117,13 +117,4 @@ impl Accepted {
             }
         }
     }
-}
-
-/// A connection has ended; what hyper refused itself is counted here.
-pub(super) fn connection_ended(downstream: &Downstream, served: Result<(), hyper::Error>) {
-    let Err(error) = served else { return };
-    if error.is_parse() {
-        downstream.worker.recorder.refused(Direction::Inbound, Reason::BadRequest);
-    }
-    tracing::debug!(%error, "downstream connection ended");
 }

@@ -1,11 +1,12 @@
 //! Mutual TLS ends here: the handshake with its deadline, why it failed if it did, which port the peer wants, and HTTP
 //! served on what is left.
 
+use super::Downstream;
 use super::port::InboundPort;
-use super::{Downstream, request};
 use crate::connect::tune;
 use crate::deadline;
 use crate::http::body::WireBody;
+use crate::http::explain::Explained;
 use crate::http::http2;
 use crate::http::settings::{self, Hop};
 use crate::listen::activity::Watched;
@@ -110,8 +111,8 @@ pub(super) async fn serve_http1(downstream: &Rc<Downstream>, stream: PeerStream)
         let context = context.clone();
         async move { Ok::<_, Infallible>(super::request(context, request.map(WireBody::Http1)).await) }
     });
-    let io = TokioIo::new(Watched::new(stream, &downstream.activity));
-    let connection = settings::http1_server().serve_connection(io, service).with_upgrades();
+    let io = Explained::new(Watched::new(stream, &downstream.activity), downstream.activity.owed());
+    let connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let drain = &downstream.worker.shared.config.drain;
     let served = tokio::select! {
@@ -122,5 +123,10 @@ pub(super) async fn serve_http1(downstream: &Rc<Downstream>, stream: PeerStream)
             connection.await
         }
     };
-    request::connection_ended(downstream, served);
+    if let Err(error) = served {
+        tracing::debug!(%error, "downstream connection ended");
+    }
+    if let Some(reason) = downstream.activity.owed().refused() {
+        downstream.worker.recorder.refused(Direction::Inbound, reason);
+    }
 }

@@ -7,6 +7,7 @@
 //!  └─ an hour: closed   └─ 30 s: closed
 //! ```
 
+use crate::http::explain::Owed;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
@@ -45,6 +46,7 @@ pub(crate) struct Activity {
     /// Whether bytes came since the connection became idle. Atomic only because hyper wants to move the stream between
     /// threads when it is upgraded; nobody does.
     received: Arc<AtomicBool>,
+    owed: Owed,
     overdue: Notify,
 }
 
@@ -67,6 +69,7 @@ impl Watch {
             since: Cell::new(self.tick.get()),
             tick: self.tick.clone(),
             received: Arc::default(),
+            owed: Owed::default(),
             overdue: Notify::new(),
         });
         self.connections.borrow_mut().push(Rc::downgrade(&activity));
@@ -109,7 +112,13 @@ impl Activity {
             State::Busy(running) => running,
         };
         self.state.set(State::Busy(running + 1));
+        self.owed.answer();
         Busy(self.clone())
+    }
+
+    /// What is noted of the answers still to be written.
+    pub(crate) fn owed(&self) -> Owed {
+        self.owed.clone()
     }
 
     /// Bytes have come.
@@ -130,6 +139,7 @@ impl Drop for Busy {
             State::Busy(_) | State::Idle | State::Head => {
                 self.0.received.store(false, Ordering::Relaxed);
                 self.0.enter(State::Idle);
+                self.0.owed.tail();
             }
         }
     }

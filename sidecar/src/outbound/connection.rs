@@ -7,6 +7,7 @@ use crate::connect::Prefixed;
 use crate::deadline;
 use crate::detect::{Verdict, judge, judge_http};
 use crate::http::body::WireBody;
+use crate::http::explain::Explained;
 use crate::http::http2;
 use crate::http::settings::{self, Hop};
 use crate::listen::activity::Watched;
@@ -204,8 +205,8 @@ async fn serve_http1(downstream: &Rc<Downstream>, stream: Prefixed<TcpStream>) {
         let context = context.clone();
         async move { Ok::<_, Infallible>(super::request(context, request.map(WireBody::Http1)).await) }
     });
-    let io = TokioIo::new(Watched::new(stream, &downstream.activity));
-    let connection = settings::http1_server().serve_connection(io, service).with_upgrades();
+    let io = Explained::new(Watched::new(stream, &downstream.activity), downstream.activity.owed());
+    let connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -221,19 +222,9 @@ async fn serve_http1(downstream: &Rc<Downstream>, stream: Prefixed<TcpStream>) {
         }
     };
     if let Err(error) = served {
-        ended(downstream, &error);
-    }
-}
-
-/// hyper has answered what it could not read; we count it.
-fn ended(downstream: &Downstream, error: &hyper::Error) {
-    let reason = if error.is_parse_too_large() {
-        Reason::HeadersTooLarge
-    } else if error.is_parse() {
-        Reason::BadRequest
-    } else {
         tracing::debug!(%error, "downstream connection ended");
-        return;
-    };
-    downstream.worker.recorder.refused(Direction::Outbound, reason);
+    }
+    if let Some(reason) = downstream.activity.owed().refused() {
+        worker.recorder.refused(Direction::Outbound, reason);
+    }
 }

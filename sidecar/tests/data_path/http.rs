@@ -210,10 +210,20 @@ async fn what_breaks_http_is_refused_and_does_not_reach_the_application() {
     ] {
         let answer = raw(pair.client.outbound, request.as_bytes()).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?} -> {answer:?}");
+        assert!(answer.contains("outrigger-reason: bad_request\r\n"), "{request:?} -> {answer:?}");
     }
     let long = format!("GET / HTTP/1.1\r\nHost: orders\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     let answer = raw(pair.client.outbound, long.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
+    assert!(answer.contains("outrigger-reason: headers_too_large\r\n"), "{answer:?}");
+    let long = format!("GET /{} HTTP/1.1\r\nHost: orders\r\n\r\n", "x".repeat(70_000));
+    let answer = raw(pair.client.outbound, long.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 414 "), "{answer:?}");
+    assert!(answer.contains("outrigger-reason: uri_too_long\r\n"), "{answer:?}");
+    for (reason, times) in [("bad_request", 6.0), ("headers_too_large", 1.0), ("uri_too_long", 1.0)] {
+        let labels = [("direction", "outbound"), ("reason", reason)];
+        assert_eq!(pair.client.metric("outrigger_refusals_total", &labels).await, times, "{reason}");
+    }
     assert_eq!(pair.server.metric("outrigger_requests_total", &[]).await, 0.0);
 }
 
@@ -261,4 +271,27 @@ async fn four_hundred_streams_at_once_flow_again_and_again() {
     });
     let all = futures_util::future::join_all(streams);
     tokio::time::timeout(std::time::Duration::from_secs(60), all).await.expect("they flow");
+}
+
+#[tokio::test]
+async fn what_follows_an_answer_and_is_no_http_is_refused_with_its_reason() {
+    let application = http_echo("a").await;
+    let pair = Pair::start(application, AppProtocol::Http);
+    let mut stream = TcpStream::connect(pair.client.outbound).await.unwrap();
+    let mut answers = String::new();
+    for request in ["GET /1 HTTP/1.1\r\nHost: orders\r\n\r\n", "GET /2 HTTP/1.1\r\nHost: orders\r\n\r\n"] {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        while !answers.contains("hop=- ") {
+            let mut some = [0; 1024];
+            let amount = stream.read(&mut some).await.unwrap();
+            answers.push_str(std::str::from_utf8(&some[..amount]).unwrap());
+        }
+        assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{answers:?}");
+        answers.clear();
+    }
+    stream.write_all(b"\x16\x03\x01 this is no HTTP\r\n\r\n").await.unwrap();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert!(answers.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answers:?}");
+    assert!(answers.contains("outrigger-reason: bad_request\r\n"), "{answers:?}");
+    assert!(answers.ends_with("\r\n\r\nwhat came is no HTTP request\n"), "{answers:?}");
 }

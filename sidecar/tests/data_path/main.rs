@@ -10,6 +10,7 @@
 
 mod failures;
 mod http;
+mod http2;
 mod mesh;
 mod opaque;
 mod origin;
