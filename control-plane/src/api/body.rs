@@ -90,13 +90,20 @@ pub(crate) fn json(body: &[u8]) -> Result<Value, Failure> {
         .map_err(|error| Failure::bad_request(format!("the body is not JSON: {error}")))
 }
 
-/// YAML, of which JSON is a part.
+/// YAML, of which JSON is a part; within the bounds of a manifest, with all its problems when it is not.
 pub(crate) fn yaml(body: &[u8]) -> Result<Value, Failure> {
-    match serde_json::from_slice(body) {
-        Ok(value) => Ok(value),
-        Err(_) => serde_yaml::from_slice(body)
-            .map_err(|error| Failure::bad_request(format!("the body is not YAML: {error}"))),
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
     }
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Failure::bad_request(format!("the body is not UTF-8: {error}")))?;
+    manifests::parse(text).map_err(|problems| {
+        let problems = problems.iter().map(|problem| match problem.position {
+            Some(position) => format!("{position}: {problem}"),
+            None => problem.to_string(),
+        });
+        Failure::bad_request(format!("the body is not YAML: {}", problems.collect::<Vec<_>>().join("; ")))
+    })
 }
 
 /// An object, or an empty one for no body at all.

@@ -30,6 +30,11 @@ impl Load {
         Self { worker, cluster, slot, started: now, outcome: Outcome::Abandoned }
     }
 
+    /// The request is sent now: what was waited for until then is not the endpoint's latency.
+    pub(crate) fn sending(&mut self) {
+        self.started = self.worker.nanos(Instant::now());
+    }
+
     /// The head of the response has come.
     pub(crate) fn answered(&mut self) {
         let latency = self.worker.nanos(Instant::now()).since(self.started);

@@ -56,6 +56,9 @@ async fn answer(
             return Err(Box::new(SendFailure::before(refusal)));
         }
     };
+    if lease.has_waited() {
+        picked.load.sending();
+    }
     let head = head(&accepted.head, routed, wire, picked.origin.place.is_meshed(), accepted)?;
     let request = Request::from_parts(head, tries.body());
     let response = match lease.send(request).await {

@@ -62,6 +62,8 @@ struct Connection {
 pub(crate) struct Lease {
     connection: Rc<Connection>,
     origin: Rc<Origin>,
+    /// It had to wait for the connection.
+    pub(super) waited: bool,
     /// The task that sends what the request's body did not have at once. A response that is over, or that nobody waits
     /// for any more, needs no more of it.
     sending: Option<AbortHandle>,
@@ -100,6 +102,7 @@ impl Pool {
 }
 
 pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Lease, Refusal> {
+    let mut waited = false;
     loop {
         let pool = &origin.h2;
         let (choice, more) = pool.choose();
@@ -109,7 +112,7 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
         match choice {
             Choice::Take(connection) => {
                 connection.in_flight.set(connection.in_flight.get() + 1);
-                return Ok(Lease { connection, origin: origin.clone(), sending: None });
+                return Ok(Lease { connection, origin: origin.clone(), waited, sending: None });
             }
             Choice::Full => return Err(Reason::QueueFull.into()),
             Choice::Wait => {
@@ -117,6 +120,7 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
                 if pool.waiting.get() >= WAITING_MAX {
                     return Err(Reason::QueueFull.into());
                 }
+                waited = true;
                 pool.waiting.set(pool.waiting.get() + 1);
                 let _waiting = Waiting(&pool.waiting);
                 match opening.await {

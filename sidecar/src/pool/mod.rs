@@ -94,6 +94,14 @@ impl Lease {
         }
     }
 
+    /// Whether a connection had to be opened first, which says nothing about how fast requests are answered.
+    pub(crate) fn has_waited(&self) -> bool {
+        match self {
+            Self::Http1(lease) => !lease.is_reused(),
+            Self::Http2(lease) => lease.waited,
+        }
+    }
+
     /// Sends a request and waits for the head of the response.
     ///
     /// # Errors
