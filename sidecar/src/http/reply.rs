@@ -5,7 +5,7 @@ use super::body::DownBody;
 use super::grpc;
 use crate::refusal::{Reason, Refusal};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 /// The header that carries the reason of every answer a sidecar makes itself.
@@ -27,11 +27,14 @@ pub(crate) fn reply(refusal: &Refusal, style: Style) -> Response<DownBody> {
         Style::Http => {
             let mut sentence = refusal.sentence.clone().into_owned();
             sentence.push('\n');
+            let length = sentence.len();
             let mut response = Response::new(DownBody::words(Bytes::from(sentence)));
             *response.status_mut() = StatusCode::from_u16(row.status).unwrap_or(StatusCode::BAD_GATEWAY);
             response
                 .headers_mut()
                 .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            // HTTP/2 needs no length, but the HTTP/1 client behind another sidecar is spared a chunked answer.
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
             response
         }
         Style::Grpc => {
@@ -66,6 +69,7 @@ mod tests {
         let response = reply(&refusal, Style::Http);
         assert_eq!(response.status(), 502);
         assert_eq!(response.headers()[REASON], "unknown_host");
+        assert_eq!(response.headers()["content-length"], "20");
         assert_eq!(reason_of(response.headers()), Some(Reason::UnknownHost));
         let response = reply(&refusal, Style::Grpc);
         assert_eq!(response.status(), 200);
