@@ -2,7 +2,7 @@
 //! stream is the lease: while it lives the workload does. Namespace and service account are not part of it, they are
 //! read from the certificate.
 
-use crate::error::{DecodeError, field, port};
+use crate::error::{DecodeError, address, field, port};
 use crate::wire::v1 as wire;
 use crate::workload::WorkloadPort;
 use mesh_names::{Port, Subdomain};
@@ -82,12 +82,11 @@ impl Announcement {
         if message.ports.len() > PORTS_MAX {
             return Err(DecodeError::value("ports", "a workload may have at most 64 ports"));
         }
-        let address = message.address.parse();
         Ok(Self {
             sequence: message.sequence,
             name: field("name", &message.name)?,
             labels: message.labels.into_iter().collect(),
-            address: address.map_err(|_| DecodeError::value("address", "it is not an IP address"))?,
+            address: address("address", &message.address)?,
             inbound_port: port("inbound_port", message.inbound_port)?,
             ports: message.ports.into_iter().map(WorkloadPort::of_wire).collect::<Result<_, _>>()?,
             zone: Some(message.zone).filter(|zone| !zone.is_empty()),

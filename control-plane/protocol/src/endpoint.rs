@@ -1,6 +1,6 @@
 //! One instance of a Service: where it is reached, and who it must prove to be.
 
-use crate::error::{DecodeError, field, port};
+use crate::error::{DecodeError, address, field, port};
 use crate::wire::v1 as wire;
 use mesh_names::{Port, ServiceName, SpiffeId, Subdomain};
 use prost::Message;
@@ -123,11 +123,10 @@ impl Endpoint {
                 target_port: port("ports.target_port", p.target_port)?,
             })
         });
-        let address = message.address.parse();
         Ok(Self {
             service: field("service", &message.service)?,
             name: field("name", &message.name)?,
-            address: address.map_err(|_| DecodeError::value("address", "it is not an IP address"))?,
+            address: address("address", &message.address)?,
             ports: ports.collect::<Result<_, DecodeError>>()?,
             transport,
             zone: Some(message.zone).filter(|zone| !zone.is_empty()),

@@ -39,6 +39,11 @@ where
     text.parse().map_err(|source| DecodeError::Name { field, source })
 }
 
+/// Reads an IP address field.
+pub(crate) fn address(field: &'static str, text: &str) -> Result<std::net::IpAddr, DecodeError> {
+    text.parse().map_err(|_| DecodeError::value(field, "it is not an IP address"))
+}
+
 /// Reads a port field.
 pub(crate) fn port(field: &'static str, number: u32) -> Result<mesh_names::Port, DecodeError> {
     number.try_into().map_err(|source| DecodeError::Name { field, source })

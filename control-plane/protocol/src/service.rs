@@ -1,9 +1,10 @@
 //! A Service as its callers see it: ports, and for each port the routes in final precedence.
 
-use crate::error::{DecodeError, field, port};
+use crate::error::{DecodeError, address, field, port};
 use crate::wire::v1 as wire;
 use mesh_names::{AppProtocol, Port, ServiceName};
 use prost::Message;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// One Service. The control plane compiles it; a sidecar builds its route table from it.
@@ -13,6 +14,9 @@ pub struct Service {
     pub name: ServiceName,
     /// Its ports, each number once.
     pub ports: Vec<ServicePort>,
+    /// Addresses that stand for it and lead nowhere but to the caller's own sidecar, at most one of each family. None: it
+    /// is headless, or has not been given any yet.
+    pub virtual_addresses: Vec<IpAddr>,
 }
 
 /// A port of a Service.
@@ -123,6 +127,7 @@ impl Service {
             namespace: self.name.namespace.to_string(),
             name: self.name.name.to_string(),
             ports: self.ports.iter().map(ServicePort::to_wire).collect(),
+            virtual_addresses: self.virtual_addresses.iter().map(ToString::to_string).collect(),
         }
         .encode_to_vec()
     }
@@ -135,7 +140,9 @@ impl Service {
         let message = wire::Service::decode(bytes)?;
         let name = ServiceName::new(field("namespace", &message.namespace)?, field("name", &message.name)?);
         let ports = message.ports.into_iter().map(ServicePort::of_wire).collect::<Result<_, _>>()?;
-        Ok(Self { name, ports })
+        let addresses = message.virtual_addresses.iter();
+        let virtual_addresses = addresses.map(|text| address("virtual_addresses", text));
+        Ok(Self { name, ports, virtual_addresses: virtual_addresses.collect::<Result<_, _>>()? })
     }
 }
 

@@ -130,8 +130,11 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
 
 proptest! {
     #[test]
-    fn a_service_survives_the_wire(name in service_name(), ports in vec(service_port(), 0..3)) {
-        let service = Service { name, ports };
+    fn a_service_survives_the_wire(
+        name in service_name(), ports in vec(service_port(), 0..3),
+        virtual_addresses in vec(any::<std::net::IpAddr>(), 0..3),
+    ) {
+        let service = Service { name, ports, virtual_addresses };
         prop_assert_eq!(Service::decode(&service.encode()).unwrap(), service);
     }
 
@@ -185,6 +188,7 @@ fn a_match_of_a_rule_that_is_not_there_is_refused() {
                 query_params: Vec::new(),
             }],
         }],
+        virtual_addresses: Vec::new(),
     };
     let error = Service::decode(&service.encode()).unwrap_err();
     assert_eq!(error.to_string(), "field `matches.rule`: there is no such rule");

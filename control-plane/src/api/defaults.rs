@@ -31,6 +31,33 @@ fn service(fields: &mut Map<String, Value>) {
     }
 }
 
+/// Keeps what the control plane has decided when a client that replaces an object leaves it out, as Kubernetes does: a
+/// Service's virtual addresses. `clusterIP` is the first of `clusterIPs`; a client may write either.
+pub(crate) fn keep(kind: Kind, before: &Value, wanted: &mut Value) {
+    if kind != Kind::Service {
+        return;
+    }
+    let Some(spec) = wanted.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let first = |ips: &Value| ips.as_array().and_then(|ips| ips.first()).and_then(text);
+    match (spec.get("clusterIP").and_then(text), spec.get("clusterIPs").and_then(first)) {
+        (Some(one), Some(first)) if one == first => {}
+        (Some(one), _) => drop(spec.insert("clusterIPs".to_owned(), json!([one]))),
+        (None, Some(first)) => drop(spec.insert("clusterIP".to_owned(), first.into())),
+        (None, None) => {
+            let had = before.pointer("/spec/clusterIP").and_then(text).filter(|had| had != "None");
+            let is_external = spec.get("type") == Some(&json!("ExternalName"));
+            for field in ["clusterIP", "clusterIPs"] {
+                let kept = before.get("spec").and_then(|spec| spec.get(field));
+                match kept.filter(|_| had.is_some() && !is_external) {
+                    Some(kept) => drop(spec.insert(field.to_owned(), kept.clone())),
+                    None => drop(spec.remove(field)),
+                }
+            }
+        }
+    }
+}
+
 /// `stringData` is for writing only: it becomes `data`.
 fn secret(fields: &mut Map<String, Value>) {
     fields.entry("type").or_insert_with(|| json!("Opaque"));
@@ -64,6 +91,31 @@ mod tests {
         assert_eq!(object, filled);
         fill(Kind::Service, &mut object);
         assert_eq!(object, filled, "filling in again changes nothing");
+    }
+
+    #[test]
+    fn virtual_addresses_stay_when_a_client_leaves_them_out_and_go_when_it_says_so() {
+        let with = |spec: Value| json!({"spec": spec});
+        let had = json!({"clusterIP": "240.240.0.1", "clusterIPs": ["240.240.0.1", "fd00::1"]});
+        let headless = json!({"clusterIP": "None", "clusterIPs": ["None"]});
+        for (before, wanted, kept) in [
+            (&had, json!({}), had.clone()),
+            (&had, json!({"clusterIP": ""}), had.clone()),
+            (&had, had.clone(), had.clone()),
+            (&had, json!({"clusterIP": "None", "clusterIPs": ["240.240.0.1"]}), headless.clone()),
+            (
+                &had,
+                json!({"clusterIPs": ["10.0.0.1"]}),
+                json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}),
+            ),
+            (&had, json!({"type": "ExternalName"}), json!({"type": "ExternalName"})),
+            (&headless, json!({}), json!({})),
+            (&json!({}), json!({}), json!({})),
+        ] {
+            let mut object = with(wanted.clone());
+            keep(Kind::Service, &with(before.clone()), &mut object);
+            assert_eq!(object, with(kept), "{before} replaced by {wanted}");
+        }
     }
 
     #[test]

@@ -190,6 +190,9 @@ fn compute(
         return Err(Failure::stale(key));
     }
     // Before the comparison that counts generations: a default taken away and filled in again is no change.
+    if part == Part::Main {
+        defaults::keep(key.kind, &before.object, &mut wanted);
+    }
     defaults::fill(key.kind, &mut wanted);
     let mut object = meta::update(key, part, &before.object, wanted)?;
     let warnings = validate::check(key.kind, &mut object, query.validation)?;

@@ -1,6 +1,7 @@
 //! What waits to be written: one entry for each object, the newest desired state in it, so that a storm of changes
 //! costs one write an object. Bounded by the number of objects.
 
+use super::virtual_ips::Assignment;
 use crate::translate::{DerivedSlice, RouteName, RouteStatus, Verdict};
 use mesh_names::ServiceName;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub enum Subject {
     Status(RouteName),
     /// The condition of a Service on its target ports.
     TargetPorts(ServiceName),
+    /// The virtual addresses of a Service.
+    VirtualIps(ServiceName),
 }
 
 /// What the store should say.
@@ -32,6 +35,8 @@ pub enum Desired {
     Status(RouteStatus),
     /// This condition.
     TargetPorts(Verdict),
+    /// These addresses, and a condition on them.
+    VirtualIps(Assignment),
 }
 
 /// The entries that wait. One writer takes them.

@@ -2,8 +2,9 @@
 //! faster, and later when the store can't write.
 
 use super::route_status::with_status;
-use super::service_status::with_target_ports;
+use super::service_status::{TARGET_PORTS, with_condition, with_virtual_ips};
 use super::stamp;
+use super::virtual_ips::Assignment;
 use super::work::{Desired, Subject, Work};
 use crate::store::{Expect, Key, Revision, Store, StoreError};
 use crate::translate::{DerivedSlice, MANAGED_BY, MANAGED_BY_LABEL, RouteName, RouteStatus, Verdict};
@@ -71,8 +72,13 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
         (Subject::TargetPorts(service), Desired::TargetPorts(verdict)) => {
             write_target_ports(store, service, verdict).await
         }
+        (Subject::VirtualIps(service), Desired::VirtualIps(assignment)) => {
+            write_virtual_ips(store, service, assignment).await
+        }
         // The index makes no other pairs.
-        (Subject::Slices(_) | Subject::Status(_) | Subject::TargetPorts(_), _) => Ok(()),
+        (Subject::Slices(_) | Subject::Status(_) | Subject::TargetPorts(_) | Subject::VirtualIps(_), _) => {
+            Ok(())
+        }
     }
 }
 
@@ -121,8 +127,20 @@ async fn write_target_ports(
     verdict: &Verdict,
 ) -> Result<(), StoreError> {
     let key = Key::new(Kind::Service, service.namespace.as_str(), service.name.as_str());
+    let change = |before: Option<&Value>| {
+        before.and_then(|it| with_condition(it, TARGET_PORTS, verdict, Timestamp::now()))
+    };
+    update(store, &key, change).await.map(|_| ())
+}
+
+async fn write_virtual_ips(
+    store: &dyn Store,
+    service: &ServiceName,
+    assignment: &Assignment,
+) -> Result<(), StoreError> {
+    let key = Key::new(Kind::Service, service.namespace.as_str(), service.name.as_str());
     let change =
-        |before: Option<&Value>| before.and_then(|it| with_target_ports(it, verdict, Timestamp::now()));
+        |before: Option<&Value>| before.and_then(|it| with_virtual_ips(it, assignment, Timestamp::now()));
     update(store, &key, change).await.map(|_| ())
 }
 

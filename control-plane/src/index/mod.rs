@@ -88,7 +88,7 @@ impl Follower {
         let mut view = View::new(self.trust_domain.clone());
         view.set_bundle(&self.bundle.borrow_and_update());
         let mut dirty = view.read(&list.items);
-        view.compile(std::mem::take(&mut dirty), &self.work);
+        view.compile(std::mem::take(&mut dirty), &self.work, Instant::now());
         self.publish(&mut view, list.revision);
         let mut watch = self.store.watch(None, list.revision).await?;
         let mut published = Instant::now();
@@ -111,7 +111,7 @@ impl Follower {
                 view.apply(&event, &mut dirty);
                 taken += 1;
             }
-            view.compile(std::mem::take(&mut dirty), &self.work);
+            view.compile(std::mem::take(&mut dirty), &self.work, Instant::now());
             self.publish(&mut view, watch.progress());
             published = Instant::now();
         }

@@ -104,10 +104,31 @@ async fn stored_objects_become_resources_and_derived_objects() {
 }
 
 #[tokio::test]
+async fn a_service_is_given_virtual_addresses_and_sidecars_are_told() {
+    let mut plane = Plane::start().await;
+    plane.put(Kind::Service, service()).await;
+    let stored = plane.stored(Kind::Service, "orders", |it| it["spec"]["clusterIP"].is_string()).await;
+    let addresses: Vec<std::net::IpAddr> =
+        serde_json::from_value(stored["spec"]["clusterIPs"].clone()).unwrap();
+    assert_eq!(addresses.len(), 2);
+    assert_eq!(stored["spec"]["clusterIP"], addresses[0].to_string());
+    let latest = plane.store.revision().await.unwrap();
+    let snapshot = plane.reflects(latest).await;
+    let bytes = &snapshot.get(ResourceType::Service, "shop/orders").unwrap().bytes;
+    assert_eq!(Service::decode(bytes).unwrap().virtual_addresses, addresses);
+
+    // Stored anew without them, as a client might that knows nothing of them.
+    plane.put(Kind::Service, service()).await;
+    let again = plane.stored(Kind::Service, "orders", |it| it["spec"]["clusterIP"].is_string()).await;
+    assert_eq!(again["spec"], stored["spec"]);
+}
+
+#[tokio::test]
 async fn what_changes_no_resource_is_reflected_and_wakes_no_stream() {
     let mut plane = Plane::start().await;
     let revision = plane.put(Kind::Service, service()).await;
     plane.stored(Kind::EndpointSlice, "orders-outrigger", |_| true).await;
+    plane.stored(Kind::Service, "orders", |it| it["spec"]["clusterIP"].is_string()).await;
     plane.reflects(revision).await;
     let secret =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": "s"}});

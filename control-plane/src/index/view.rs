@@ -1,6 +1,7 @@
 //! The typed objects and the snapshot made of them. No task, no store: events in, snapshot out.
 
 use super::DirtySet;
+use crate::controller::virtual_ips::Allocator;
 use crate::controller::work::{Desired, Subject, Work};
 use crate::registry::LEAVING;
 use crate::snapshot::{ResourceName, Snapshot};
@@ -16,17 +17,23 @@ use mesh_protocol::trust_bundle::TrustBundle;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Objects by name, and the newest snapshot.
 #[derive(Debug)]
 pub(super) struct View {
     index: Index,
     snapshot: Snapshot,
+    virtual_ips: Allocator,
 }
 
 impl View {
     pub(super) fn new(trust_domain: TrustDomain) -> Self {
-        Self { index: Index::new(trust_domain), snapshot: Snapshot::default() }
+        Self {
+            index: Index::new(trust_domain),
+            snapshot: Snapshot::default(),
+            virtual_ips: Allocator::default(),
+        }
     }
 
     /// Takes all objects of an empty view at once. Returns all there is to compile.
@@ -57,7 +64,8 @@ impl View {
     }
 
     /// Compiles what has changed into the snapshot, and hands what follows for other objects to the controllers.
-    pub(super) fn compile(&mut self, dirty: DirtySet, work: &Work) {
+    pub(super) fn compile(&mut self, dirty: DirtySet, work: &Work, now: Instant) {
+        self.assign_virtual_ips(&dirty, work, now);
         for dirty in dirty {
             match dirty {
                 Dirty::Service(name) => {
@@ -85,6 +93,26 @@ impl View {
                     }
                 }
             }
+        }
+    }
+
+    /// All that is stored is observed before anything is given.
+    fn assign_virtual_ips(&mut self, dirty: &DirtySet, work: &Work, now: Instant) {
+        let services = || {
+            dirty.iter().filter_map(|dirty| match dirty {
+                Dirty::Service(name) => Some(name),
+                Dirty::Endpoints(_) | Dirty::Workload(_) | Dirty::Route(_) => None,
+            })
+        };
+        for name in services() {
+            let service = self.index.service(name);
+            if service.is_none() {
+                work.forget(&Subject::VirtualIps(name.clone()));
+            }
+            self.virtual_ips.observe(name, service.map(|service| &**service), now);
+        }
+        for (name, assignment) in self.virtual_ips.assign(services().cloned(), now) {
+            work.put(Subject::VirtualIps(name), Desired::VirtualIps(assignment));
         }
     }
 

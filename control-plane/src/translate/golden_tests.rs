@@ -355,3 +355,22 @@ fn every_example_works_as_it_is() {
     }
     assert!(stories >= 3, "only {stories} examples were found");
 }
+
+#[test]
+fn a_virtual_address_that_two_services_claim_is_told_as_the_older_ones() {
+    let claim = |name: &str, created: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{ namespace: shop, name: {name}, creationTimestamp: '{created}' }}\n\
+             spec: {{ clusterIP: 10.96.0.7, ports: [{{ port: 80 }}] }}\n"
+        )
+    };
+    let mut index = index(&claim("b", "2026-01-01T00:00:00Z"));
+    let told =
+        |index: &Index, service: &str| compile_service(index, &name(service)).unwrap().virtual_addresses;
+    assert_eq!(told(&index, "shop/b").len(), 1);
+    let dirty = apply(&mut index, &claim("a", "2026-01-02T00:00:00Z"));
+    assert!(dirty.contains(&Dirty::Service(name("shop/b"))));
+    assert_eq!((told(&index, "shop/a").len(), told(&index, "shop/b").len()), (0, 1));
+    index.apply(deletion(&changes(&claim("b", "2026-01-01T00:00:00Z"))[0]));
+    assert_eq!(told(&index, "shop/a").len(), 1);
+}

@@ -1,6 +1,7 @@
 //! The objects that resources are made of, by name, and who refers to whom, so that a change leads straight to what
 //! depends on it.
 
+use super::seniority::Seniority;
 use super::slice::is_derived;
 use manifests::kind::route::{HttpRoute, ParentRef};
 use manifests::kind::service::Service;
@@ -9,6 +10,7 @@ use manifests::kind::workload::Workload;
 use mesh_names::{Namespace, ServiceName, Subdomain, TrustDomain, WorkloadName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An HTTPRoute: `namespace/name`.
@@ -78,6 +80,8 @@ pub struct Index {
     slices_of_workload: BTreeMap<WorkloadName, BTreeSet<SliceName>>,
     /// Workloads by each of their labels.
     workloads_by_label: BTreeMap<LabelKey, BTreeSet<WorkloadName>>,
+    /// Services by each of their virtual addresses: the first one has it.
+    services_by_address: BTreeMap<IpAddr, BTreeSet<Seniority>>,
     /// Services by the first label of their selector: a Workload without it can't be selected.
     services_by_label: BTreeMap<LabelKey, BTreeSet<ServiceName>>,
 }
@@ -120,6 +124,11 @@ impl Index {
     /// The route of this name.
     pub fn route(&self, name: &RouteName) -> Option<&Arc<HttpRoute>> {
         self.routes.get(name)
+    }
+
+    /// The Service that has a virtual address.
+    pub(super) fn service_at(&self, address: IpAddr) -> Option<&ServiceName> {
+        Some(self.services_by_address.get(&address)?.first()?.name())
     }
 
     /// The routes that name a Service as their parent.
@@ -185,6 +194,15 @@ impl Index {
             let first = service.as_ref().and_then(|service| service.selector.first_key_value());
             if let Some((key, value)) = first {
                 link(&mut self.services_by_label, &label(&name.namespace, key, value), &name, links);
+            }
+        }
+        for (service, links) in [(&old, Link::Cut), (&service, Link::Made)] {
+            let Some(service) = service else { continue };
+            for address in &service.cluster_ips {
+                link(&mut self.services_by_address, address, &Seniority::of(service), links);
+                // Others that claim it have it now, or have it no longer.
+                let claimants = self.services_by_address.get(address).into_iter().flatten();
+                dirty.extend(claimants.map(|it| Dirty::Service(it.name().clone())));
             }
         }
         for service in [old, service].into_iter().flatten() {

@@ -51,8 +51,9 @@ const SERVICES: [&str; 3] = ["web", "orders", "web2"];
 
 fn service() -> impl Strategy<Value = Value> {
     let port = prop_oneof![Just(json!(8080)), Just(json!("http")), Just(json!(9090))];
-    (0usize..2, 0usize..3, 0usize..4, proptest::collection::btree_map(80u16..83, port, 1..3)).prop_map(
-        |(namespace, name, app, ports)| {
+    let address = proptest::option::of(1u8..3);
+    (0usize..2, 0usize..3, 0usize..4, proptest::collection::btree_map(80u16..83, port, 1..3), address)
+        .prop_map(|(namespace, name, app, ports, address)| {
             let ports: Vec<_> = ports
                 .into_iter()
                 .map(|(port, target)| json!({"name": format!("p{port}"), "port": port, "targetPort": target}))
@@ -61,10 +62,12 @@ fn service() -> impl Strategy<Value = Value> {
             if app < 3 {
                 spec["selector"] = json!({"app": SERVICES[app]});
             }
+            if let Some(address) = address {
+                spec["clusterIP"] = json!(format!("240.240.0.{address}"));
+            }
             json!({"apiVersion": "v1", "kind": "Service",
                    "metadata": {"namespace": NAMESPACES[namespace], "name": SERVICES[name]}, "spec": spec})
-        },
-    )
+        })
 }
 
 fn workload() -> impl Strategy<Value = Value> {

@@ -16,7 +16,10 @@ use std::time::Duration;
 pub fn compile_service(index: &Index, name: &ServiceName) -> Option<resource::Service> {
     let service = index.services.get(name)?;
     let ports = service.ports.iter().map(|port| compile_port(index, service, port)).collect();
-    Some(resource::Service { name: name.clone(), ports })
+    // What an older Service has is not told as this one's: connections to it would arrive there.
+    let owned =
+        service.cluster_ips.iter().copied().filter(|address| index.service_at(*address) == Some(name));
+    Some(resource::Service { name: name.clone(), ports, virtual_addresses: owned.collect() })
 }
 
 fn compile_port(

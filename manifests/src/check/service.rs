@@ -23,6 +23,7 @@ pub(crate) fn read(given: &core::Service, report: &mut Report) -> Option<Service
     let (path, empty) = (FieldPath::of("spec"), core::ServiceSpec::default());
     let spec = given.spec.as_ref().unwrap_or(&empty);
     let needs_ports = check_type(spec, &path, report);
+    let is_headless = is_headless(spec);
     let cluster_ips = cluster_ips(spec, &path, report);
     let selector = spec.selector.clone().unwrap_or_default();
     metadata::check_labels(&selector, &path.field("selector"), report);
@@ -33,7 +34,7 @@ pub(crate) fn read(given: &core::Service, report: &mut Report) -> Option<Service
     let ports = ports(given_ports, &path.field("ports"), report);
     let metadata = metadata?;
     let name = ServiceName::new(metadata.namespace.clone()?, metadata.name.parse::<Label>().ok()?);
-    Some(Service { name, metadata, selector, ports, cluster_ips })
+    Some(Service { name, metadata, selector, ports, cluster_ips, is_headless })
 }
 
 /// Whether a Service of this type cannot be without ports.
@@ -79,11 +80,20 @@ fn cluster_ips(spec: &core::ServiceSpec, path: &FieldPath, report: &mut Report) 
         if text.is_empty() || text == "None" {
             continue;
         }
-        if let Some(address) = value::address(text, path, report).filter(|address| !all.contains(address)) {
+        let Some(address) = value::address(text, path.clone(), report) else { continue };
+        if all.iter().any(|known: &IpAddr| *known != address && known.is_ipv4() == address.is_ipv4()) {
+            let message = "a Service has at most one virtual address of each family";
+            report.error(Code::BadAddress, path, message, "keep one, or none: the mesh gives it both");
+        } else if !all.contains(&address) {
             all.push(address);
         }
     }
     all
+}
+
+fn is_headless(spec: &core::ServiceSpec) -> bool {
+    spec.type_.as_deref() == Some("ExternalName")
+        || spec.cluster_ip.iter().chain(spec.cluster_ips.iter().flatten()).any(|text| text == "None")
 }
 
 fn ports(given: &[core::ServicePort], path: &FieldPath, report: &mut Report) -> Vec<ServicePort> {

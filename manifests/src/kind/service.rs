@@ -16,8 +16,10 @@ pub struct Service {
     pub selector: BTreeMap<String, String>,
     /// Its TCP ports, each number once. UDP and SCTP ports are left out, with a warning.
     pub ports: Vec<ServicePort>,
-    /// Its virtual addresses; none when it is headless or has not been given any.
+    /// Its virtual addresses, at most one of each family; none when it is headless or has not been given any yet.
     pub cluster_ips: Vec<IpAddr>,
+    /// Whether it is never to have virtual addresses: `clusterIP: None`, or a name outside of the mesh.
+    pub is_headless: bool,
 }
 
 /// A port of a Service.

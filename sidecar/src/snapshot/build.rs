@@ -31,5 +31,9 @@ pub fn compile(service: &Service) -> Result<CompiledService, CompileError> {
         })?;
         Ok(CompiledPort { port: port.port, app_protocol: port.app_protocol, routes })
     });
-    Ok(CompiledService { name: service.name.clone(), ports: ports.collect::<Result<_, _>>()? })
+    Ok(CompiledService {
+        name: service.name.clone(),
+        ports: ports.collect::<Result<_, _>>()?,
+        virtual_addresses: service.virtual_addresses.clone(),
+    })
 }

@@ -14,6 +14,7 @@ use mesh_names::{AppProtocol, Port, ServiceName};
 use mesh_protocol::endpoint::Endpoint;
 use mesh_protocol::workload::Workload;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -78,6 +79,9 @@ pub struct CompiledService {
     pub name: ServiceName,
     /// Its ports, each number once.
     pub ports: Vec<CompiledPort>,
+    /// Addresses that stand for it: what DNS answers, and what captured connections are recognised by. None: it is
+    /// headless, or has not been given any yet.
+    pub virtual_addresses: Vec<IpAddr>,
 }
 
 /// A port of a service.

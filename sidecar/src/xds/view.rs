@@ -58,7 +58,7 @@ mod tests {
     use mesh_protocol::service::Service;
 
     fn put_service(held: &mut Held, name: &str, changed: &mut Changed) {
-        let service = Service { name: name.parse().unwrap(), ports: vec![] };
+        let service = Service { name: name.parse().unwrap(), ports: vec![], virtual_addresses: vec![] };
         let compiled = crate::snapshot::compile(&service).unwrap();
         held.put("v", Checked::Service(service, compiled), changed);
     }

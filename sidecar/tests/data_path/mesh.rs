@@ -235,7 +235,7 @@ pub(crate) fn routed(
     matches: Vec<RouteMatch>,
 ) -> Service {
     let port = ServicePort { port: port(number), name: String::new(), app_protocol, rules, matches };
-    Service { name: name.parse().unwrap(), ports: vec![port] }
+    Service { name: name.parse().unwrap(), ports: vec![port], virtual_addresses: vec![] }
 }
 
 /// A client's sidecar and a server's, with one service `shop/orders` on port 80 between them.

@@ -8,6 +8,10 @@ pub struct Service {
     pub name: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub ports: ::prost::alloc::vec::Vec<ServicePort>,
+    /// Addresses that stand for the Service and lead nowhere but to the caller's own sidecar; none: it is headless, or has
+    /// not been given any yet.
+    #[prost(string, repeated, tag = "4")]
+    pub virtual_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServicePort {

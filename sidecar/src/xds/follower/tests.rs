@@ -152,7 +152,7 @@ fn orders() -> ServiceName {
 }
 
 fn service_answer() -> wire::DeltaDiscoveryResponse {
-    let service = Service { name: orders(), ports: vec![] };
+    let service = Service { name: orders(), ports: vec![], virtual_addresses: vec![] };
     let url = ResourceType::Service.type_url().to_owned();
     wire::DeltaDiscoveryResponse {
         system_version_info: "9".into(),

@@ -41,7 +41,7 @@ fn service(text: &str, backends: &[&str]) -> Service {
     let (rules, matches) = if backends.is_empty() { (vec![], vec![]) } else { (vec![rule], vec![all]) };
     let port =
         ServicePort { port: port(80), name: String::new(), app_protocol: AppProtocol::Http, rules, matches };
-    Service { name: name(text), ports: vec![port] }
+    Service { name: name(text), ports: vec![port], virtual_addresses: vec![] }
 }
 
 fn endpoint(service: &str, member: &str) -> Endpoint {
@@ -179,6 +179,7 @@ fn a_refusal_names_resource_and_field_and_the_rest_is_applied() {
     let mut bad = mesh_protocol::wire::v1::Service {
         namespace: "shop".into(),
         name: "orders".into(),
+        virtual_addresses: vec![],
         ports: vec![Default::default()],
     };
     bad.ports[0].port = 70_000;
