@@ -1,46 +1,61 @@
-//! Workers ask for services they have not got; the control thread subscribes to them. What enters is a service's
-//! name, from any worker; what leaves, on the control thread, is the stream of names. Asking never waits: a worker
-//! asks again when it still misses the service, so a full channel loses nothing but time.
+//! Workers ask for what they have not got: services by name, and what is at an address. The control thread subscribes to
+//! it. What enters is a wish, from any worker; what leaves, on the control thread, is the stream of wishes. Asking never
+//! waits: a worker asks again when it still misses the answer, so a full channel loses nothing but time.
 
 use mesh_names::ServiceName;
+use std::net::IpAddr;
 use tokio::sync::mpsc;
 
-/// Names in flight between workers and the control thread. A worker asks once per request that misses its service, so
-/// this is reached only by a burst of requests to services never seen before; what does not fit is asked again.
+/// Wishes in flight between workers and the control thread. A worker asks once per request that misses its answer, so
+/// this is reached only by a burst of requests to places never seen before; what does not fit is asked again.
 pub const DEMAND_QUEUE_MAX: usize = 1024;
+
+/// What a worker misses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// A service and its endpoints.
+    Service(ServiceName),
+    /// What is at an address; never an IPv4 one mapped into IPv6.
+    Address(IpAddr),
+}
 
 /// The workers' end. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Demand {
-    names: mpsc::Sender<ServiceName>,
+    wishes: mpsc::Sender<Wish>,
 }
 
 /// The control thread's end.
 #[derive(Debug)]
 pub struct Demands {
-    names: mpsc::Receiver<ServiceName>,
+    wishes: mpsc::Receiver<Wish>,
 }
 
 /// Both ends.
 pub fn channel() -> (Demand, Demands) {
     let (sender, receiver) = mpsc::channel(DEMAND_QUEUE_MAX);
-    (Demand { names: sender }, Demands { names: receiver })
+    (Demand { wishes: sender }, Demands { wishes: receiver })
 }
 
 impl Demand {
     /// Asks for a service and its endpoints. Returns at once; `false` if the channel is full or closed.
     pub fn ask(&self, service: &ServiceName) -> bool {
-        self.names.try_send(service.clone()).is_ok()
+        self.wishes.try_send(Wish::Service(service.clone())).is_ok()
+    }
+
+    /// Asks what is at an address. Returns at once; `false` if the channel is full or closed.
+    pub fn ask_address(&self, address: IpAddr) -> bool {
+        self.wishes.try_send(Wish::Address(address.to_canonical())).is_ok()
     }
 }
 
 impl Demands {
-    /// The next name asked for, with repetitions; nothing once every worker is gone.
+    /// The next wish, with repetitions; nothing once every worker is gone.
     ///
     /// # Cancel safety
-    /// No name is lost when the future is dropped.
-    pub async fn next(&mut self) -> Option<ServiceName> {
-        self.names.recv().await
+    /// No wish is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Wish> {
+        self.wishes.recv().await
     }
 }
 
@@ -56,7 +71,14 @@ mod tests {
             assert!(demand.ask(&name));
         }
         assert!(!demand.ask(&name));
-        assert_eq!(demands.next().await, Some(name.clone()));
+        assert_eq!(demands.next().await, Some(Wish::Service(name.clone())));
         assert!(demand.ask(&name));
+    }
+
+    #[tokio::test]
+    async fn an_address_is_asked_for_in_its_one_form() {
+        let (demand, mut demands) = channel();
+        demand.ask_address("::ffff:10.0.0.1".parse().unwrap());
+        assert_eq!(demands.next().await, Some(Wish::Address("10.0.0.1".parse().unwrap())));
     }
 }

@@ -72,6 +72,18 @@ impl Endpoint {
 
     /// The wire form.
     pub fn encode(&self) -> Vec<u8> {
+        self.to_wire().encode_to_vec()
+    }
+
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the first field that breaks a rule.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::of_wire(wire::Endpoint::decode(bytes)?)
+    }
+
+    pub(crate) fn to_wire(&self) -> wire::Endpoint {
         let (inbound_port, identity) = match &self.transport {
             Transport::MutualTls { inbound_port, identity } => (inbound_port.number(), identity.to_string()),
             Transport::Plaintext => (0, String::new()),
@@ -95,15 +107,9 @@ impl Endpoint {
             zone: self.zone.clone().unwrap_or_default(),
             health: health.into(),
         }
-        .encode_to_vec()
     }
 
-    /// Reads the wire form.
-    ///
-    /// # Errors
-    /// [`DecodeError`] with the first field that breaks a rule.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let message = wire::Endpoint::decode(bytes)?;
+    pub(crate) fn of_wire(message: wire::Endpoint) -> Result<Self, DecodeError> {
         let health = match message.health() {
             wire::EndpointHealth::Ready => EndpointHealth::Ready,
             wire::EndpointHealth::NotReady => EndpointHealth::NotReady,

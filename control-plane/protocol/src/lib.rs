@@ -6,6 +6,7 @@
 //! | [`resource`] | type URLs, resource names, collections |
 //! | [`service`] | `outrigger.v1.Service`: ports and routes in final precedence |
 //! | [`endpoint`] | `outrigger.v1.Endpoint`: where one instance of a service is, and who it must prove to be |
+//! | [`address`] | `outrigger.v1.Address`: what an IP address means to a captured connection |
 //! | [`workload`] | `outrigger.v1.Workload`: what a workload's own sidecar serves |
 //! | [`trust_bundle`] | `outrigger.v1.TrustBundle`: whom to trust |
 //! | [`refusal`] | the words by which a sidecar says why, and what each means |
@@ -14,6 +15,7 @@
 //! Decoding is in two phases: bytes to message (on failure no name is known), then message to validated type (on
 //! failure the name is known), so that a refusal names the resource and the field. Nothing here does I/O.
 
+pub mod address;
 pub mod announcement;
 pub mod endpoint;
 mod error;

@@ -1,6 +1,7 @@
 //! Resource types, their type URLs, and the names resources are subscribed by.
 
 use mesh_names::ServiceName;
+use std::net::IpAddr;
 
 /// The collection suffix: `shop/orders/*` is every endpoint of `shop/orders`.
 const COLLECTION: &str = "/*";
@@ -16,11 +17,14 @@ pub enum ResourceType {
     Service,
     /// [`crate::endpoint::Endpoint`], named `namespace/service/endpoint`, subscribed to as a collection.
     Endpoint,
+    /// [`crate::address::Address`], named by the IP address.
+    Address,
 }
 
 impl ResourceType {
     /// All types, in the order in which a sidecar needs them.
-    pub const ALL: [Self; 4] = [Self::TrustBundle, Self::Workload, Self::Service, Self::Endpoint];
+    pub const ALL: [Self; 5] =
+        [Self::TrustBundle, Self::Workload, Self::Service, Self::Endpoint, Self::Address];
 
     /// The type URL on the wire.
     pub fn type_url(self) -> &'static str {
@@ -29,6 +33,7 @@ impl ResourceType {
             Self::Workload => "type.googleapis.com/outrigger.v1.Workload",
             Self::Service => "type.googleapis.com/outrigger.v1.Service",
             Self::Endpoint => "type.googleapis.com/outrigger.v1.Endpoint",
+            Self::Address => "type.googleapis.com/outrigger.v1.Address",
         }
     }
 
@@ -44,6 +49,7 @@ impl ResourceType {
             Self::Workload => "workload",
             Self::Service => "service",
             Self::Endpoint => "endpoint",
+            Self::Address => "address",
         }
     }
 }
@@ -56,6 +62,16 @@ pub fn endpoints_of(service: &ServiceName) -> String {
 /// The service a collection name stands for; nothing if `name` is not a collection.
 pub fn collection(name: &str) -> Option<ServiceName> {
     name.strip_suffix(COLLECTION)?.parse().ok()
+}
+
+/// The name of what is at an address: the address as it is usually written, an IPv4 one mapped into IPv6 as itself.
+pub fn address_name(address: IpAddr) -> String {
+    address.to_canonical().to_string()
+}
+
+/// The address a name stands for; nothing if it is not exactly the name of an address.
+pub fn address_of(name: &str) -> Option<IpAddr> {
+    name.parse().ok().filter(|address| address_name(*address) == name)
 }
 
 /// The collection a resource name belongs to: `shop/orders/a` is of `shop/orders/*`.
@@ -73,6 +89,17 @@ mod tests {
             assert_eq!(ResourceType::of_url(kind.type_url()), Some(kind));
         }
         assert_eq!(ResourceType::of_url("type.googleapis.com/envoy.config.cluster.v3.Cluster"), None);
+    }
+
+    #[test]
+    fn an_address_has_one_name() {
+        for name in ["10.0.0.1", "fd6f:7574:7269::1", "::1"] {
+            assert_eq!(address_of(name).map(address_name).as_deref(), Some(name));
+        }
+        for name in ["::ffff:10.0.0.1", "FD6F::1", "fd6f:0::1", "10.0.0.01", "orders", ""] {
+            assert_eq!(address_of(name), None, "{name}");
+        }
+        assert_eq!(address_name("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1");
     }
 
     #[test]

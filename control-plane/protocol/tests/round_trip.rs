@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use mesh_names::{AppProtocol, Label, Port, ServiceName, SpiffeId, Subdomain, WorkloadName};
+use mesh_protocol::address::Address;
 use mesh_protocol::announcement::{AnnouncedState, Announcement, LABELS_MAX};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
 use mesh_protocol::service::{
@@ -144,6 +145,16 @@ proptest! {
     }
 
     #[test]
+    fn an_address_survives_the_wire(
+        address in any::<std::net::IpAddr>(), service in of(service_name()), endpoints in vec(endpoint(), 0..4),
+    ) {
+        let address = address.to_canonical();
+        let endpoints = endpoints.into_iter().map(|endpoint| Endpoint { address, ..endpoint }).collect();
+        let address = Address { address, service, endpoints };
+        prop_assert_eq!(Address::decode(&address.encode()).unwrap(), address);
+    }
+
+    #[test]
     fn a_workload_survives_the_wire(
         namespace in LABEL, name in subdomain(), account in LABEL, ports in vec(workload_port(true), 0..4),
     ) {
@@ -166,6 +177,7 @@ proptest! {
     fn arbitrary_bytes_are_judged_without_panic(bytes in vec(any::<u8>(), 0..256)) {
         drop(Service::decode(&bytes));
         drop(Endpoint::decode(&bytes));
+        drop(Address::decode(&bytes));
         drop(Workload::decode(&bytes));
         drop(TrustBundle::decode(&bytes));
     }
@@ -211,4 +223,21 @@ fn an_endpoint_behind_a_sidecar_needs_an_identity() {
     };
     let error = Endpoint::decode(&prost::Message::encode_to_vec(&message)).unwrap_err();
     assert!(error.to_string().starts_with("field `identity`"), "{error}");
+}
+
+#[test]
+fn an_endpoint_of_another_address_is_refused() {
+    let there = mesh_protocol::wire::v1::Endpoint {
+        service: "shop/orders".into(),
+        name: "orders-1".into(),
+        address: "10.0.0.2".into(),
+        ..Default::default()
+    };
+    let message = mesh_protocol::wire::v1::Address {
+        address: "10.0.0.1".into(),
+        service: String::new(),
+        endpoints: vec![there],
+    };
+    let error = Address::decode(&prost::Message::encode_to_vec(&message)).unwrap_err();
+    assert_eq!(error.to_string(), "field `endpoints.address`: it is not the address that was asked for");
 }

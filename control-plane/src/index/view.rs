@@ -7,12 +7,12 @@ use crate::registry::LEAVING;
 use crate::snapshot::{ResourceName, Snapshot};
 use crate::store::{Event, Key, Revision, Stored};
 use crate::translate::{
-    Change, Dirty, Index, RouteName, SliceName, WorkloadEntry, compile_endpoints, compile_route_status,
-    compile_service, compile_workload, derive_slices, judge_target_ports,
+    AddressBook, Change, Dirty, Index, RouteName, SliceName, WorkloadEntry, compile_endpoints,
+    compile_route_status, compile_service, compile_workload, derive_slices, judge_target_ports,
 };
 use manifests::{Kind, Object};
 use mesh_names::{NameError, ServiceName, TrustDomain, WorkloadName};
-use mesh_protocol::resource::ResourceType;
+use mesh_protocol::resource::{ResourceType, address_name};
 use mesh_protocol::trust_bundle::TrustBundle;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ pub(super) struct View {
     index: Index,
     snapshot: Snapshot,
     virtual_ips: Allocator,
+    addresses: AddressBook,
 }
 
 impl View {
@@ -33,6 +34,7 @@ impl View {
             index: Index::new(trust_domain),
             snapshot: Snapshot::default(),
             virtual_ips: Allocator::default(),
+            addresses: AddressBook::default(),
         }
     }
 
@@ -92,7 +94,12 @@ impl View {
                         None => work.forget(&subject),
                     }
                 }
+                Dirty::Address(address) => self.addresses.touch(address),
             }
+        }
+        for address in self.addresses.take_touched() {
+            let bytes = self.addresses.compile(&self.index, address).map(|it| it.encode());
+            self.set(ResourceType::Address, &address_name(address), bytes);
         }
     }
 
@@ -101,7 +108,7 @@ impl View {
         let services = || {
             dirty.iter().filter_map(|dirty| match dirty {
                 Dirty::Service(name) => Some(name),
-                Dirty::Endpoints(_) | Dirty::Workload(_) | Dirty::Route(_) => None,
+                Dirty::Endpoints(_) | Dirty::Workload(_) | Dirty::Route(_) | Dirty::Address(_) => None,
             })
         };
         for name in services() {
@@ -131,6 +138,7 @@ impl View {
 
     fn set_endpoints(&mut self, service: &ServiceName) {
         let endpoints = compile_endpoints(&self.index, service);
+        self.addresses.set_endpoints(service, &endpoints);
         let wanted: BTreeMap<ResourceName, Vec<u8>> =
             endpoints.iter().map(|it| (it.resource_name().into(), it.encode())).collect();
         let prefix = format!("{service}/");

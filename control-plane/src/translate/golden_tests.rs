@@ -5,6 +5,7 @@ use super::*;
 use mesh_names::ServiceName;
 use mesh_protocol::endpoint::{EndpointHealth, Transport};
 use mesh_protocol::service::{PathMatch, RouteMatch, ServicePort};
+use std::collections::BTreeSet;
 
 const SHOP: &str = r"
 apiVersion: v1
@@ -349,7 +350,7 @@ fn every_example_works_as_it_is() {
                         assert!(parent.resolved.holds, "{name}: {}", parent.resolved.message);
                     }
                 }
-                Dirty::Endpoints(_) | Dirty::Workload(_) => {}
+                Dirty::Endpoints(_) | Dirty::Workload(_) | Dirty::Address(_) => {}
             }
         }
     }
@@ -373,4 +374,38 @@ fn a_virtual_address_that_two_services_claim_is_told_as_the_older_ones() {
     assert_eq!((told(&index, "shop/a").len(), told(&index, "shop/b").len()), (0, 1));
     index.apply(deletion(&changes(&claim("b", "2026-01-01T00:00:00Z"))[0]));
     assert_eq!(told(&index, "shop/a").len(), 1);
+}
+
+#[test]
+fn an_address_is_a_service_or_the_endpoints_there_and_only_what_changes_is_touched() {
+    let mut index = index(SHOP);
+    let mut book = AddressBook::default();
+    let follow = |index: &Index, book: &mut AddressBook, dirty: &BTreeSet<Dirty>| -> Vec<String> {
+        for dirty in dirty {
+            match dirty {
+                Dirty::Endpoints(service) => book.set_endpoints(service, &compile_endpoints(index, service)),
+                Dirty::Address(address) => book.touch(*address),
+                Dirty::Service(_) | Dirty::Workload(_) | Dirty::Route(_) => {}
+            }
+        }
+        book.take_touched().iter().map(ToString::to_string).collect()
+    };
+    let all = index.everything();
+    let touched = follow(&index, &mut book, &all);
+    assert_eq!(touched, ["10.0.0.1", "10.0.0.2", "10.1.0.1", "10.1.0.2"]);
+    let there = book.compile(&index, "10.0.0.1".parse().unwrap()).unwrap();
+    assert_eq!(there.service, None);
+    assert_eq!(there.endpoints, compile_endpoints(&index, &name("shop/orders"))[..1]);
+
+    let virtual_address = SHOP.replacen("spec:\n", "spec:\n  clusterIP: 240.240.0.9\n", 1);
+    let dirty = apply(&mut index, virtual_address.split("---").next().unwrap());
+    assert_eq!(follow(&index, &mut book, &dirty), ["240.240.0.9"], "endpoints are as they were");
+    let there = book.compile(&index, "240.240.0.9".parse().unwrap()).unwrap();
+    assert_eq!((there.service, there.endpoints.len()), (Some(name("shop/orders")), 0));
+
+    let dirty = apply(&mut index, &SHOP.replace("address: 10.0.0.2", "address: 10.0.0.3"));
+    assert_eq!(follow(&index, &mut book, &dirty), ["10.0.0.2", "10.0.0.3", "240.240.0.9"]);
+    for gone in ["10.0.0.2", "240.240.0.9"] {
+        assert_eq!(book.compile(&index, gone.parse().unwrap()), None);
+    }
 }

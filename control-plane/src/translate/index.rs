@@ -64,6 +64,9 @@ pub enum Dirty {
     Workload(WorkloadName),
     /// The status of a route.
     Route(RouteName),
+    /// The resource of an address: something virtual there has come or gone. What endpoints do to it is
+    /// [`super::AddressBook`]'s.
+    Address(IpAddr),
 }
 
 /// All objects, and their references the other way round.
@@ -113,7 +116,8 @@ impl Index {
             self.services.keys().flat_map(|s| [Dirty::Service(s.clone()), Dirty::Endpoints(s.clone())]);
         let workloads = self.workloads.keys().cloned().map(Dirty::Workload);
         let routes = self.routes.keys().cloned().map(Dirty::Route);
-        services.chain(workloads).chain(routes).collect()
+        let addresses = self.services_by_address.keys().copied().map(Dirty::Address);
+        services.chain(workloads).chain(routes).chain(addresses).collect()
     }
 
     /// The Service of this name.
@@ -199,6 +203,7 @@ impl Index {
         for (service, links) in [(&old, Link::Cut), (&service, Link::Made)] {
             let Some(service) = service else { continue };
             for address in &service.cluster_ips {
+                dirty.insert(Dirty::Address(*address));
                 link(&mut self.services_by_address, address, &Seniority::of(service), links);
                 // Others that claim it have it now, or have it no longer.
                 let claimants = self.services_by_address.get(address).into_iter().flatten();

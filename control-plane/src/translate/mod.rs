@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! Change ──Index::apply──> Dirty keys ──compile_*──> Service, Endpoints, Workload, RouteStatus, DerivedSlice
+//!                                 Endpoints ──AddressBook::compile──> Address
 //! ```
 
+mod address;
 mod backend;
 mod endpoint;
 mod index;
@@ -18,6 +20,7 @@ mod slice;
 mod target_ports;
 mod workload;
 
+pub use address::AddressBook;
 pub use endpoint::compile_endpoints;
 pub use index::{Change, Dirty, Index, RouteName, SliceName, WorkloadEntry};
 pub use route::{ParentStatus, RouteStatus, Verdict, compile_route_status};

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// Everything that is compiled, by what it is called.
 type Results = BTreeMap<String, String>;
 
-fn compile(index: &Index, dirty: &Dirty, results: &mut Results) {
+fn compile(index: &Index, dirty: &Dirty, book: &mut AddressBook, results: &mut Results) {
     let mut put = |name: String, value: Option<String>| match value {
         Some(value) => drop(results.insert(name, value)),
         None => drop(results.remove(&name)),
@@ -27,7 +27,9 @@ fn compile(index: &Index, dirty: &Dirty, results: &mut Results) {
             put(format!("route {name}"), compile_route_status(index, name).map(|it| format!("{it:?}")))
         }
         Dirty::Endpoints(name) => {
-            let endpoints = Some(compile_endpoints(index, name)).filter(|it| !it.is_empty());
+            let endpoints = compile_endpoints(index, name);
+            book.set_endpoints(name, &endpoints);
+            let endpoints = Some(endpoints).filter(|it| !it.is_empty());
             put(format!("endpoints {name}"), endpoints.map(|it| format!("{it:?}")));
             let ports = judge_target_ports(index, name).map(|it| format!("{it:?}"));
             put(format!("target ports {name}"), ports);
@@ -35,14 +37,26 @@ fn compile(index: &Index, dirty: &Dirty, results: &mut Results) {
             let slices = Some(slices).filter(|it| !it.is_empty());
             put(format!("slices {name}"), slices.map(|it| format!("{it:?}")));
         }
+        Dirty::Address(address) => book.touch(*address),
+    }
+}
+
+/// What is at each address that a step has touched.
+fn compile_addresses(index: &Index, book: &mut AddressBook, results: &mut Results) {
+    for address in book.take_touched() {
+        match book.compile(index, address) {
+            Some(known) => drop(results.insert(format!("address {address}"), format!("{known:?}"))),
+            None => drop(results.remove(&format!("address {address}"))),
+        }
     }
 }
 
 fn from_nothing(index: &Index) -> Results {
-    let mut results = Results::new();
+    let (mut results, mut book) = (Results::new(), AddressBook::default());
     for dirty in index.everything() {
-        compile(index, &dirty, &mut results);
+        compile(index, &dirty, &mut book, &mut results);
     }
+    compile_addresses(index, &mut book, &mut results);
     results
 }
 
@@ -147,12 +161,13 @@ proptest! {
         steps in proptest::collection::vec((object(), proptest::bool::weighted(0.3)), 1..50),
     ) {
         let mut index = Index::new(TrustDomain::default());
-        let mut results = Results::new();
+        let (mut results, mut book) = (Results::new(), AddressBook::default());
         for (change, is_deletion) in steps {
             let change = if is_deletion { deletion(&change) } else { change };
             for dirty in index.apply(change) {
-                compile(&index, &dirty, &mut results);
+                compile(&index, &dirty, &mut book, &mut results);
             }
+            compile_addresses(&index, &mut book, &mut results);
             prop_assert_eq!(&results, &from_nothing(&index));
         }
     }

@@ -60,7 +60,7 @@ pub struct Session {
     /// An announced workload that could not be registered (yet).
     refused: Option<RefusedWorkload>,
     snapshot: Arc<Snapshot>,
-    types: [TypeState; 4],
+    types: [TypeState; ResourceType::ALL.len()],
     nonces: u64,
     /// The announcement to acknowledge with the next response; 0 for none.
     announced: u64,
@@ -305,7 +305,10 @@ fn refusal(
         ResourceType::Workload => {
             forbidden_workload(peer, workload, name).map(|reason| (Code::PermissionDenied, reason))
         }
-        ResourceType::TrustBundle | ResourceType::Service | ResourceType::Endpoint => None,
+        ResourceType::TrustBundle
+        | ResourceType::Service
+        | ResourceType::Endpoint
+        | ResourceType::Address => None,
     }
 }
 

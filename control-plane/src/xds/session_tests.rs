@@ -127,6 +127,27 @@ fn a_subscribed_resource_is_sent_once_and_again_when_it_changes() {
 }
 
 #[test]
+fn an_address_is_told_as_soon_as_something_is_there_and_only_to_who_asked() {
+    const ADDRESS: &str = "type.googleapis.com/outrigger.v1.Address";
+    let mut stream = Stream::with(&[(ResourceType::Address, "240.240.0.9", "orders")]);
+    stream.subscribe(ADDRESS, &["240.240.0.9", "10.0.0.1"]);
+    let response = stream.hear();
+    assert_eq!(told(&response), ["+240.240.0.9", "-10.0.0.1", "!10.0.0.1"]);
+    assert_eq!(sentence(&response), (5, "nothing in the mesh has the address 10.0.0.1"));
+    stream.acknowledge(&response);
+    stream.put(ResourceType::Address, "10.0.0.2", "another");
+    assert!(stream.is_silent(), "nobody asked for that one");
+    stream.put(ResourceType::Address, "10.0.0.1", "an endpoint");
+    assert_eq!(stream.exchange(), ["+10.0.0.1"]);
+    stream.remove(ResourceType::Address, "240.240.0.9");
+    assert_eq!(stream.exchange(), ["-240.240.0.9", "!240.240.0.9"]);
+    stream.subscribe(ADDRESS, &["::ffff:10.0.0.1"]);
+    let message =
+        "`::ffff:10.0.0.1` is not the name of an address: it must be an IP address as RFC 5952 writes it";
+    assert_eq!(sentence(&stream.hear()), (3, message));
+}
+
+#[test]
 fn one_response_is_in_flight_and_the_next_brings_the_newest_state_only() {
     let mut stream = shop();
     stream.subscribe(SERVICE, &["shop/orders"]);

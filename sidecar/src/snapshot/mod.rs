@@ -3,9 +3,11 @@
 //! one per request. Nothing inside a published snapshot changes but [`LastUsed`]; connections, counters and budgets
 //! live in the workers and are carried over by name.
 
+mod address;
 mod build;
 mod current;
 
+pub use address::{AddressState, AddressView, Registered};
 pub use build::{CompileError, compile};
 pub(crate) use current::{Current, Pinned};
 
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub revision: String,
     /// Every service subscribed to, by name.
     pub services: HashMap<ServiceName, ServiceState>,
+    /// What is at every address asked for.
+    pub addresses: Arc<HashMap<IpAddr, AddressView>>,
     /// This sidecar's own workload, once the control plane has confirmed it.
     pub workload: Option<Arc<Workload>>,
     /// Whether anything was received yet, from the control plane or from disk.
@@ -106,5 +110,11 @@ impl Snapshot {
     /// What is known about `service`; nothing if it was never asked for or no answer has come.
     pub fn service(&self, service: &ServiceName) -> Option<&ServiceState> {
         self.services.get(service)
+    }
+
+    /// What is known of `address`; nothing if it was never asked for or no answer has come. An IPv4 address mapped into
+    /// IPv6 is the IPv4 address. Whoever acts on the answer touches [`AddressView::last_used`], or it is let go in time.
+    pub fn address(&self, address: IpAddr) -> Option<&AddressView> {
+        self.addresses.get(&address.to_canonical())
     }
 }

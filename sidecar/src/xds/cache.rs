@@ -168,7 +168,8 @@ mod tests {
 
     fn held() -> Held {
         let mut held = Held { revision: "42".into(), ..Held::default() };
-        let service = Service { name: "shop/orders".parse().unwrap(), ports: vec![], virtual_addresses: vec![] };
+        let service =
+            Service { name: "shop/orders".parse().unwrap(), ports: vec![], virtual_addresses: vec![] };
         held.import(ResourceType::Service, "shop/orders", "s1", &service.encode());
         let endpoint = Endpoint {
             service: "shop/orders".parse().unwrap(),

@@ -3,6 +3,7 @@
 //! control plane hears of it and the last good one stays. Pure.
 
 use crate::snapshot::{CompileError, CompiledService, compile};
+use mesh_protocol::address::Address;
 use mesh_protocol::endpoint::Endpoint;
 use mesh_protocol::resource::ResourceType;
 use mesh_protocol::service::Service;
@@ -20,6 +21,8 @@ pub(crate) enum Checked {
     Service(Service, CompiledService),
     /// An endpoint of a service.
     Endpoint(Endpoint),
+    /// What is at an address.
+    Address(Address),
 }
 
 /// Why a resource is refused.
@@ -69,6 +72,10 @@ impl Checked {
             ResourceType::Endpoint => {
                 let endpoint = Endpoint::decode(bytes)?;
                 (endpoint.resource_name(), Self::Endpoint(endpoint))
+            }
+            ResourceType::Address => {
+                let address = Address::decode(bytes)?;
+                (address.resource_name(), Self::Address(address))
             }
         };
         if says == name { Ok(checked) } else { Err(Unusable::OtherName { says }) }

@@ -10,9 +10,9 @@
 
 use crate::backoff::{Backoff, random};
 use crate::control_plane::{Reach, ReachError, Reached};
-use crate::demand::Demands;
+use crate::demand::{Demands, Wish};
 use crate::register::{RegistrarEnds, Registration, Standing};
-use crate::snapshot::{ServiceState, Snapshot};
+use crate::snapshot::{LastUsed, ServiceState, Snapshot};
 use crate::telemetry::DiscoveryMetrics;
 use crate::xds::cache::{self, Cached};
 use crate::xds::held::{Changed, Held};
@@ -110,7 +110,7 @@ enum FollowError {
 
 /// What happens in this process.
 enum Local {
-    Demand(ServiceName),
+    Demand(Wish),
     State,
     Settle,
     Tick,
@@ -134,6 +134,10 @@ impl Follower {
         for service in held.services.keys().chain(held.endpoints.keys()) {
             wanted.ask(service, now, &held);
             untold.services.insert(service.clone());
+        }
+        for address in held.addresses.keys() {
+            wanted.ask_address(*address, now);
+            untold.addresses.insert(*address);
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -277,7 +281,7 @@ impl Follower {
         let unsettled = self.wants_changed || !self.untold.is_empty();
         tokio::select! {
             biased;
-            Some(service) = self.parts.demands.next() => Local::Demand(service),
+            Some(wish) = self.parts.demands.next() => Local::Demand(wish),
             Ok(()) = self.parts.registrar.wanted.changed() => Local::State,
             () = std::future::ready(()), if unsettled => Local::Settle,
             _ = self.tick.tick() => Local::Tick,
@@ -286,7 +290,10 @@ impl Follower {
 
     fn on_local(&mut self, event: Local) {
         match event {
-            Local::Demand(service) => self.on_demand(&service),
+            Local::Demand(Wish::Service(service)) => self.on_demand(&service),
+            Local::Demand(Wish::Address(address)) => {
+                self.wants_changed |= self.wanted.ask_address(address, Instant::now());
+            }
             Local::State => self.on_state(),
             Local::Settle => {
                 self.settle_wants();
@@ -337,8 +344,9 @@ impl Follower {
         {
             self.parts.identity.set_trust_bundle(bundle);
         }
-        // Routes name backends, so any change to a service may change what is wanted.
-        self.wants_changed |= !received.changed.services.is_empty();
+        // Routes name backends and virtual addresses services, so any change to either may change what is wanted.
+        self.wants_changed |=
+            !(received.changed.services.is_empty() && received.changed.addresses.is_empty());
         self.untold.merge(received.changed);
         if !self.confirmed_by_stream {
             self.confirmed_by_stream = true;
@@ -354,8 +362,8 @@ impl Follower {
         if !std::mem::take(&mut self.wants_changed) {
             return;
         }
-        let services = self.wanted.services(self.session.held());
-        let (requests, changed) = self.session.want(services);
+        let wants = self.wanted.wants(self.session.held());
+        let (requests, changed) = self.session.want(wants);
         self.send(requests);
         self.untold.merge(changed);
     }
@@ -394,11 +402,16 @@ impl Follower {
     }
 
     fn expire(&mut self) {
-        for (name, state) in &self.parts.snapshots.borrow().services {
+        let started = self.parts.started;
+        let used = |it: &LastUsed| started.checked_add(Duration::from_secs(it.second())).unwrap_or(started);
+        let snapshot = self.parts.snapshots.borrow().clone();
+        for (name, state) in &snapshot.services {
             if let ServiceState::Known(view) = state {
-                let used = self.parts.started.checked_add(Duration::from_secs(view.last_used.second()));
-                self.wanted.used(name, used.unwrap_or(self.parts.started));
+                self.wanted.used(name, used(&view.last_used));
             }
+        }
+        for (address, view) in snapshot.addresses.iter() {
+            self.wanted.used_address(*address, used(&view.last_used));
         }
         self.wants_changed |= self.wanted.expire(Instant::now(), self.session.held());
     }

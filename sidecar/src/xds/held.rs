@@ -5,12 +5,14 @@
 use crate::snapshot::CompiledService;
 use crate::xds::decode::{Checked, checked_trust_bundle};
 use mesh_names::{ServiceName, Subdomain};
+use mesh_protocol::address::Address;
 use mesh_protocol::endpoint::Endpoint;
 use mesh_protocol::resource::{ResourceType, endpoints_of};
 use mesh_protocol::service::Service;
 use mesh_protocol::trust_bundle::TrustBundle;
 use mesh_protocol::workload::Workload;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A resource and the version the control plane gave it. An empty version is never offered for resuming.
@@ -55,6 +57,8 @@ pub(crate) struct Held {
     pub(crate) endpoints: BTreeMap<ServiceName, Collection>,
     /// Services that do not exist, with the control plane's sentence.
     pub(crate) missing: BTreeMap<ServiceName, Arc<str>>,
+    /// What is at addresses that were asked for; nothing: the control plane knows nothing of it.
+    pub(crate) addresses: BTreeMap<IpAddr, Option<Versioned<Address>>>,
 }
 
 /// What a step changed. Workers get a new snapshot if anything did.
@@ -66,17 +70,20 @@ pub(crate) struct Changed {
     pub(crate) workload: bool,
     /// The trust bundle did.
     pub(crate) trust_bundle: bool,
+    /// Addresses of which something else is known.
+    pub(crate) addresses: BTreeSet<IpAddr>,
 }
 
 impl Changed {
     /// Nothing did.
     pub(crate) fn is_empty(&self) -> bool {
-        self.services.is_empty() && !self.workload && !self.trust_bundle
+        self.services.is_empty() && self.addresses.is_empty() && !self.workload && !self.trust_bundle
     }
 
     /// Adds what `other` changed.
     pub(crate) fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
+        self.addresses.extend(other.addresses);
         self.workload |= other.workload;
         self.trust_bundle |= other.trust_bundle;
     }
@@ -110,6 +117,11 @@ impl Held {
                 let held = Versioned { version, value: Arc::new(endpoint) };
                 collection.members.insert(held.value.name.clone(), held);
             }
+            Checked::Address(address) => {
+                changed.addresses.insert(address.address);
+                let held = Versioned { version, value: Arc::new(address) };
+                self.addresses.insert(held.value.address, Some(held));
+            }
         }
     }
 
@@ -123,6 +135,19 @@ impl Held {
         self.services.remove(service);
         self.missing.insert(service.clone(), sentence);
         changed.services.insert(service.clone());
+    }
+
+    /// Nothing is known of an address.
+    pub(crate) fn address_is_unknown(&mut self, address: IpAddr, changed: &mut Changed) {
+        let before = self.addresses.insert(address, None);
+        if !matches!(before, Some(None)) {
+            changed.addresses.insert(address);
+        }
+    }
+
+    /// The service that has a virtual address.
+    pub(crate) fn service_at(&self, address: IpAddr) -> Option<&ServiceName> {
+        self.addresses.get(&address)?.as_ref()?.value.service.as_ref()
     }
 
     /// A collection is known to be empty.
@@ -166,6 +191,13 @@ impl Held {
         }
     }
 
+    /// Forgets an address nobody uses any more.
+    pub(crate) fn forget_address(&mut self, address: IpAddr, changed: &mut Changed) {
+        if self.addresses.remove(&address).is_some() {
+            changed.addresses.insert(address);
+        }
+    }
+
     /// Versions of what is held of `kind`, by resource name, for the first request of a stream: at most `room`, and
     /// collections whole or not at all. `left_out` gets the collections that did not fit.
     pub(crate) fn versions(
@@ -191,6 +223,14 @@ impl Held {
                 .services
                 .iter()
                 .map(|(name, held)| (name.to_string(), held.resource.version.to_string()))
+                .filter(|(_, version)| !version.is_empty())
+                .take(room)
+                .collect(),
+            ResourceType::Address => self
+                .addresses
+                .values()
+                .flatten()
+                .map(|held| (held.value.resource_name(), held.version.to_string()))
                 .filter(|(_, version)| !version.is_empty())
                 .take(room)
                 .collect(),
@@ -238,6 +278,10 @@ impl Held {
                 let name = held.value.resource_name();
                 out.push((ResourceType::Endpoint, name, held.version.clone(), held.value.encode()));
             }
+        }
+        for held in self.addresses.values().flatten() {
+            let name = held.value.resource_name();
+            out.push((ResourceType::Address, name, held.version.clone(), held.value.encode()));
         }
         out
     }

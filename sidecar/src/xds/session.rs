@@ -14,9 +14,10 @@ use crate::xds::decode::{Checked, Unusable};
 use crate::xds::held::{Changed, Held};
 use mesh_names::{ServiceName, TrustDomain, WorkloadName};
 use mesh_protocol::announcement::Announcement;
-use mesh_protocol::resource::{ResourceType, collection, collection_of, endpoints_of};
+use mesh_protocol::resource::{ResourceType, address_name, collection, collection_of, endpoints_of};
 use mesh_protocol::wire::discovery as wire;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Most versions offered for resuming one type on a new stream: about 2 MB of names. What is beyond is fetched anew.
 pub(crate) const RESUME_MAX: usize = 20_000;
@@ -36,6 +37,35 @@ pub(crate) struct Own {
     pub(crate) trust_domain: TrustDomain,
     /// Its own workload.
     pub(crate) workload: WorkloadName,
+}
+
+/// What is wanted of the mesh beside the sidecar's own affairs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    /// Services, with their endpoints.
+    pub(crate) services: BTreeSet<ServiceName>,
+    /// What is at these addresses.
+    pub(crate) addresses: BTreeSet<IpAddr>,
+}
+
+impl Wants {
+    /// What is in this and not in `other`.
+    fn without(&self, other: &Self) -> Self {
+        Self {
+            services: self.services.difference(&other.services).cloned().collect(),
+            addresses: self.addresses.difference(&other.addresses).copied().collect(),
+        }
+    }
+
+    /// The names to subscribe to of one type.
+    fn names(&self, kind: ResourceType) -> Vec<String> {
+        match kind {
+            ResourceType::TrustBundle | ResourceType::Workload => Vec::new(),
+            ResourceType::Service => self.services.iter().map(ToString::to_string).collect(),
+            ResourceType::Endpoint => self.services.iter().map(endpoints_of).collect(),
+            ResourceType::Address => self.addresses.iter().copied().map(address_name).collect(),
+        }
+    }
 }
 
 /// A resource that was refused.
@@ -67,7 +97,7 @@ pub(crate) struct Received {
 pub(crate) struct Session {
     own: Own,
     held: Held,
-    wanted: BTreeSet<ServiceName>,
+    wanted: Wants,
     stream: Option<Stream>,
 }
 
@@ -83,7 +113,7 @@ struct Stream {
 impl Session {
     /// A session that starts from what is already held, for example from disk.
     pub(crate) fn new(own: Own, held: Held) -> Self {
-        Self { own, held, wanted: BTreeSet::new(), stream: None }
+        Self { own, held, wanted: Wants::default(), stream: None }
     }
 
     /// What is held.
@@ -125,42 +155,39 @@ impl Session {
         })
     }
 
-    /// From now on exactly these services are wanted, with their endpoints. What is not wanted any more is forgotten.
-    pub(crate) fn want(
-        &mut self,
-        services: BTreeSet<ServiceName>,
-    ) -> (Vec<wire::DeltaDiscoveryRequest>, Changed) {
+    /// From now on exactly this is wanted. What is not wanted any more is forgotten.
+    pub(crate) fn want(&mut self, wants: Wants) -> (Vec<wire::DeltaDiscoveryRequest>, Changed) {
         let mut changed = Changed::default();
-        let added: Vec<_> = services.difference(&self.wanted).cloned().collect();
-        let gone: Vec<_> = self.wanted.difference(&services).cloned().collect();
-        self.wanted = services;
-        for service in &gone {
+        let (added, gone) = (wants.without(&self.wanted), self.wanted.without(&wants));
+        self.wanted = wants;
+        for service in &gone.services {
             self.held.forget(service, &mut changed);
+        }
+        for address in &gone.addresses {
+            self.held.forget_address(*address, &mut changed);
         }
         let Some(mut stream) = self.stream.take() else { return (Vec::new(), changed) };
         let mut requests = Vec::new();
-        if !(added.is_empty() && gone.is_empty()) {
-            for kind in [ResourceType::Service, ResourceType::Endpoint] {
-                if !stream.opened.contains(&kind) {
-                    requests.extend(self.first_request(&mut stream, kind));
-                    continue;
-                }
-                let name = |service: &ServiceName| match kind {
-                    ResourceType::Endpoint => endpoints_of(service),
-                    ResourceType::Service | ResourceType::Workload | ResourceType::TrustBundle => {
-                        service.to_string()
-                    }
-                };
-                // Held from disk, but not offered in this stream's first request: the answer will be complete.
-                let held = added.iter().filter(|service| self.held.endpoints.contains_key(service));
-                stream.complete_next.extend(held.cloned());
-                requests.push(wire::DeltaDiscoveryRequest {
-                    type_url: kind.type_url().to_owned(),
-                    resource_names_subscribe: added.iter().map(name).collect(),
-                    resource_names_unsubscribe: gone.iter().map(name).collect(),
-                    ..Default::default()
-                });
+        for kind in ResourceType::ALL {
+            let (subscribe, unsubscribe) = (added.names(kind), gone.names(kind));
+            if subscribe.is_empty() && unsubscribe.is_empty() {
+                continue;
             }
+            if !stream.opened.contains(&kind) {
+                requests.extend(self.first_request(&mut stream, kind));
+                continue;
+            }
+            if kind == ResourceType::Endpoint {
+                // Held from disk, but not offered in this stream's first request: the answer will be complete.
+                let held = added.services.iter().filter(|it| self.held.endpoints.contains_key(it));
+                stream.complete_next.extend(held.cloned());
+            }
+            requests.push(wire::DeltaDiscoveryRequest {
+                type_url: kind.type_url().to_owned(),
+                resource_names_subscribe: subscribe,
+                resource_names_unsubscribe: unsubscribe,
+                ..Default::default()
+            });
         }
         self.stream = Some(stream);
         (requests, changed)
@@ -232,9 +259,7 @@ impl Session {
         }
         for error in &response.resource_errors {
             let (Some(name), Some(status)) = (&error.resource_name, &error.error_detail) else { continue };
-            let known = kind == ResourceType::Service
-                && name.name.parse().is_ok_and(|service| self.held.services.contains_key(&service));
-            if status.code == NOT_FOUND || !known {
+            if status.code == NOT_FOUND || !self.is_known(kind, &name.name) {
                 self.remove(kind, &name.name, Some(&status.message), &mut received.changed);
             }
         }
@@ -270,6 +295,22 @@ impl Session {
                 }
                 None => self.held.endpoint_is_gone(name, changed),
             },
+            ResourceType::Address => {
+                if let Ok(address) = name.parse() {
+                    self.held.address_is_unknown(address, changed);
+                }
+            }
+        }
+    }
+
+    /// Whether something is held under a name that only the control plane's clear word takes away.
+    fn is_known(&self, kind: ResourceType, name: &str) -> bool {
+        match kind {
+            ResourceType::TrustBundle | ResourceType::Workload | ResourceType::Endpoint => false,
+            ResourceType::Service => name.parse().is_ok_and(|name| self.held.services.contains_key(&name)),
+            ResourceType::Address => name
+                .parse()
+                .is_ok_and(|address| self.held.addresses.get(&address).is_some_and(Option::is_some)),
         }
     }
 
@@ -277,10 +318,13 @@ impl Session {
         match kind {
             ResourceType::TrustBundle => name == self.own.trust_domain.as_str(),
             ResourceType::Workload => name.parse().is_ok_and(|name: WorkloadName| name == self.own.workload),
-            ResourceType::Service => name.parse().is_ok_and(|name| self.wanted.contains(&name)),
+            ResourceType::Service => name.parse().is_ok_and(|name| self.wanted.services.contains(&name)),
             ResourceType::Endpoint => {
                 let service = collection(name).or_else(|| collection_of(name));
-                service.is_some_and(|service| self.wanted.contains(&service))
+                service.is_some_and(|service| self.wanted.services.contains(&service))
+            }
+            ResourceType::Address => {
+                name.parse().is_ok_and(|address| self.wanted.addresses.contains(&address))
             }
         }
     }
@@ -291,8 +335,7 @@ impl Session {
         let names: Vec<String> = match kind {
             ResourceType::TrustBundle => vec![self.own.trust_domain.to_string()],
             ResourceType::Workload => vec![self.own.workload.to_string()],
-            ResourceType::Service => self.wanted.iter().map(ToString::to_string).collect(),
-            ResourceType::Endpoint => self.wanted.iter().map(endpoints_of).collect(),
+            ResourceType::Service | ResourceType::Endpoint | ResourceType::Address => self.wanted.names(kind),
         };
         if names.is_empty() {
             return None;

@@ -1,10 +1,13 @@
 //! From what is held to what requests read. Pure, and incremental: a change to one service builds one view anew and
 //! shares everything else with the snapshot before.
 
-use crate::snapshot::{ServiceState, ServiceView, Snapshot};
+use crate::snapshot::{AddressState, AddressView, Registered, ServiceState, ServiceView, Snapshot};
 use crate::xds::held::{Changed, Held};
 use mesh_names::ServiceName;
+use mesh_protocol::address::Address;
 use mesh_protocol::endpoint::Endpoint;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The snapshot that follows `previous` after `changed`.
@@ -19,8 +22,36 @@ pub(crate) fn next(previous: &Snapshot, held: &Held, changed: &Changed) -> Snaps
     Snapshot {
         revision: held.revision.clone(),
         services,
+        addresses: addresses(previous, held, changed),
         workload: held.workload.as_ref().map(|held| held.value.clone()),
         received: true,
+    }
+}
+
+/// What is known by address: the same map as long as nothing in it changes.
+fn addresses(previous: &Snapshot, held: &Held, changed: &Changed) -> Arc<HashMap<IpAddr, AddressView>> {
+    if changed.addresses.is_empty() {
+        return previous.addresses.clone();
+    }
+    let mut addresses = HashMap::clone(&previous.addresses);
+    for address in &changed.addresses {
+        let Some(known) = held.addresses.get(address) else {
+            addresses.remove(address);
+            continue;
+        };
+        let state = known.as_ref().map_or(AddressState::Unknown, |known| address_state(&known.value));
+        let last_used = addresses.get(address).map(|view| view.last_used.clone()).unwrap_or_default();
+        addresses.insert(*address, AddressView { state, last_used });
+    }
+    Arc::new(addresses)
+}
+
+fn address_state(address: &Address) -> AddressState {
+    match &address.service {
+        Some(service) => AddressState::Service(service.clone()),
+        None => AddressState::Registered(Arc::new(Registered {
+            endpoints: address.endpoints.iter().cloned().map(Arc::new).collect(),
+        })),
     }
 }
 
@@ -54,7 +85,7 @@ mod tests {
     use super::*;
     use crate::xds::decode::Checked;
     use mesh_names::Port;
-    use mesh_protocol::endpoint::{EndpointHealth, Transport};
+    use mesh_protocol::endpoint::{EndpointHealth, EndpointPort, Transport};
     use mesh_protocol::service::Service;
 
     fn put_service(held: &mut Held, name: &str, changed: &mut Changed) {
@@ -116,6 +147,42 @@ mod tests {
         held.collection_is_empty(&"shop/orders".parse().unwrap(), &mut changed);
         let second = next(&first, &held, &changed);
         assert!(known(&second, "shop/orders").endpoints_known);
+    }
+
+    #[test]
+    fn an_address_is_a_service_a_place_or_unknown_and_its_use_is_carried_over() {
+        let (mut held, mut changed) = (Held::default(), Changed::default());
+        let at: IpAddr = "127.0.0.1".parse().unwrap();
+        held.address_is_unknown(at, &mut changed);
+        let first = next(&Snapshot::default(), &held, &changed);
+        assert!(matches!(first.address(at).unwrap().state, AddressState::Unknown));
+        first.address(at).unwrap().last_used.touch(7);
+
+        put_service(&mut held, "shop/orders", &mut Changed::default());
+        put_endpoint(&mut held, "shop/orders", "a", &mut Changed::default());
+        let mut endpoint = Endpoint::clone(
+            &held.endpoints[&"shop/orders".parse().unwrap()].members[&"a".parse().unwrap()].value,
+        );
+        let port = |number| Port::new(number).unwrap();
+        endpoint.ports.push(EndpointPort { service_port: port(80), target_port: port(8080) });
+        let (service, endpoints) = (None, vec![endpoint]);
+        let mut changed = Changed::default();
+        held.put("v", Checked::Address(Address { address: at, service, endpoints }), &mut changed);
+        let second = next(&first, &held, &changed);
+        let view = second.address("::ffff:127.0.0.1".parse().unwrap()).unwrap();
+        assert_eq!(view.last_used.second(), 7);
+        let AddressState::Registered(there) = &view.state else { panic!("{view:?}") };
+        let (endpoint, service_port) = there.endpoint(port(8080)).unwrap();
+        assert_eq!((endpoint.name.as_str(), service_port), ("a", port(80)));
+        assert!(there.endpoint(port(9090)).is_none());
+
+        let mut changed = Changed::default();
+        put_service(&mut held, "shop/cart", &mut changed);
+        let third = next(&second, &held, &changed);
+        assert!(Arc::ptr_eq(&second.addresses, &third.addresses), "no address changed");
+        let mut changed = Changed::default();
+        held.forget_address(at, &mut changed);
+        assert!(next(&third, &held, &changed).address(at).is_none());
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Which services this sidecar needs configuration of: those named by `--upstream`, those its traffic asked for, and the
-//! backends of their routes. Enters: demand from workers, and when each service was last used. Leaves: the set the
-//! session subscribes to. Pure: the time is an argument.
+//! What this sidecar needs configuration of: services named by `--upstream`, those its traffic asked for, those whose
+//! virtual addresses it asked for, and the backends of their routes; and the addresses traffic asked for. Enters: demand
+//! from workers, and when each was last used. Leaves: the sets the session subscribes to. Pure: the time is an argument.
 
 use crate::xds::held::Held;
+use crate::xds::recent::Recent;
+use crate::xds::session::Wants;
 use mesh_names::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -15,6 +18,10 @@ pub(crate) const DEMANDED_MAX: usize = 10_000;
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
 /// A name that does not exist is forgotten after this long: the next request for it asks again.
 pub(crate) const MISSING: Duration = Duration::from_secs(60);
+
+/// Most addresses kept, of which the one used longest ago makes room. An application that walks through networks must not
+/// make this process grow; one that calls more of them than this in ten minutes waits for an answer now and then.
+pub(crate) const ADDRESSES_MAX: usize = 2_000;
 
 /// What became of a demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,17 +34,22 @@ pub(crate) enum Asked {
     Full,
 }
 
-/// The services wanted.
-#[derive(Debug, Default)]
+/// What is wanted.
+#[derive(Debug)]
 pub(crate) struct Wanted {
     pinned: BTreeSet<ServiceName>,
     demanded: BTreeMap<ServiceName, Instant>,
+    addresses: Recent<IpAddr>,
 }
 
 impl Wanted {
     /// Starts with services that stay for the life of the process.
     pub(crate) fn new(pinned: impl IntoIterator<Item = ServiceName>) -> Self {
-        Self { pinned: pinned.into_iter().collect(), demanded: BTreeMap::new() }
+        Self {
+            pinned: pinned.into_iter().collect(),
+            demanded: BTreeMap::new(),
+            addresses: Recent::new(ADDRESSES_MAX),
+        }
     }
 
     /// Traffic needs `service`.
@@ -51,6 +63,16 @@ impl Wanted {
         }
         self.demanded.insert(service.clone(), now);
         if self.pinned.contains(service) { Asked::Already } else { Asked::New }
+    }
+
+    /// Traffic needs to know what is at `address`. True if that was not wanted yet.
+    pub(crate) fn ask_address(&mut self, address: IpAddr, now: Instant) -> bool {
+        self.addresses.ask(&address, now)
+    }
+
+    /// Traffic used what is known of `address` at `when`.
+    pub(crate) fn used_address(&mut self, address: IpAddr, when: Instant) {
+        self.addresses.used(&address, when);
     }
 
     /// Traffic used `service` at `when`.
@@ -67,13 +89,20 @@ impl Wanted {
             let keep = if held.missing.contains_key(service) { MISSING } else { IDLE };
             now.saturating_duration_since(*used) < keep
         });
-        self.demanded.len() != before
+        self.addresses.expire(IDLE, now) | (self.demanded.len() != before)
     }
 
-    /// Everything to subscribe to. A backend's own routes do not apply to traffic another service's route sends there, so
+    /// Everything to subscribe to.
+    pub(crate) fn wants(&self, held: &Held) -> Wants {
+        Wants { services: self.services(held), addresses: self.addresses.names().copied().collect() }
+    }
+
+    /// The services to subscribe to. A backend's own routes do not apply to traffic another service's route sends there, so
     /// one step is all.
     pub(crate) fn services(&self, held: &Held) -> BTreeSet<ServiceName> {
         let mut all: BTreeSet<_> = self.pinned.iter().chain(self.demanded.keys()).cloned().collect();
+        // Whoever asks for a virtual address needs its service next.
+        all.extend(self.addresses.names().filter_map(|address| held.service_at(*address)).cloned());
         let asked: Vec<_> = all.iter().filter_map(|name| held.services.get(name)).collect();
         for service in asked {
             let rules = service.resource.value.ports.iter().flat_map(|port| &port.rules);
@@ -93,7 +122,9 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xds::decode::Checked;
     use crate::xds::held::Changed;
+    use mesh_protocol::address::Address;
 
     fn name(text: &str) -> ServiceName {
         text.parse().unwrap()
@@ -119,7 +150,7 @@ mod tests {
     fn demand_is_bounded_and_names_that_do_not_exist_make_room() {
         let now = Instant::now();
         let mut held = Held::default();
-        let mut wanted = Wanted::default();
+        let mut wanted = Wanted::new([]);
         for number in 0..DEMANDED_MAX {
             assert_eq!(wanted.ask(&name(&format!("shop/s{number}")), now, &held), Asked::New);
         }
@@ -131,10 +162,26 @@ mod tests {
     }
 
     #[test]
+    fn the_service_of_a_virtual_address_is_wanted_as_long_as_the_address_is() {
+        let (start, mut held, mut wanted) = (Instant::now(), Held::default(), Wanted::new([]));
+        let address: IpAddr = "240.240.0.9".parse().unwrap();
+        assert!(wanted.ask_address(address, start));
+        assert!(!wanted.ask_address(address, start));
+        assert_eq!(wanted.wants(&held).addresses, [address].into());
+        let known = Address { address, service: Some(name("shop/orders")), endpoints: vec![] };
+        held.put("v", Checked::Address(known), &mut Changed::default());
+        assert_eq!(wanted.wants(&held).services, [name("shop/orders")].into());
+        wanted.used_address(address, start + Duration::from_secs(10));
+        assert!(!wanted.expire(start + IDLE, &held));
+        assert!(wanted.expire(start + IDLE + Duration::from_secs(10), &held));
+        assert_eq!(wanted.wants(&held), Wants::default());
+    }
+
+    #[test]
     fn a_missing_name_is_asked_for_again_after_a_minute() {
         let start = Instant::now();
         let mut held = Held::default();
-        let mut wanted = Wanted::default();
+        let mut wanted = Wanted::new([]);
         wanted.ask(&name("shop/ordrs"), start, &held);
         held.service_is_missing(&name("shop/ordrs"), "none".into(), &mut Changed::default());
         assert!(!wanted.expire(start + MISSING - Duration::from_secs(1), &held));

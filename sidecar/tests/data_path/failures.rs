@@ -3,8 +3,9 @@
 use crate::mesh::{Ca, Pair, Plan, endpoint, id, service};
 use crate::origin::{ask, eventually, full, get, http_echo, listen, nobody};
 use http::{Request, Version};
-use mesh_names::AppProtocol;
+use mesh_names::{AppProtocol, ServiceName};
 use mesh_protocol::endpoint::Transport;
+use sidecar::demand::Wish;
 use sidecar::snapshot::ServiceState;
 use std::collections::HashMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,8 +20,8 @@ async fn an_unknown_host_is_refused_in_the_control_planes_words() {
     assert!(foreign.text.contains("`www.example.com` is no name of this mesh"), "{foreign:?}");
     let outbound = pair.client.outbound;
     let asked = tokio::spawn(async move { get(outbound, "ordrs", "/").await });
-    let name = pair.client.demands.next().await.unwrap();
-    assert_eq!(name.to_string(), "shop/ordrs");
+    let name: ServiceName = "shop/ordrs".parse().unwrap();
+    assert_eq!(pair.client.demands.next().await, Some(Wish::Service(name.clone())));
     let sentence = "no service `ordrs` in namespace `shop`; nearest: orders";
     pair.client.publish_states(HashMap::from([(name, ServiceState::Missing(sentence.into()))]));
     let got = asked.await.unwrap();

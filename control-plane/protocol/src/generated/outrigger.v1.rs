@@ -154,6 +154,19 @@ pub struct EndpointPort {
     #[prost(uint32, tag = "2")]
     pub target_port: u32,
 }
+/// Type `outrigger.v1.Address`, named by the IP address in its canonical form: what a captured connection to it means. An
+/// address of which nothing is known has no resource.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Address {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// Not empty: it is a virtual address of this Service, `namespace/name`, and what follows does not count.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// The endpoints that are there, of whatever Service.
+    #[prost(message, repeated, tag = "3")]
+    pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
+}
 /// Type `outrigger.v1.Workload`, named `namespace/name`: what a workload's own sidecar serves.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Workload {

@@ -5,12 +5,13 @@ use super::*;
 use crate::bootstrap::State;
 use crate::demand::{self, Demand};
 use crate::register::{Left, Registrar, registrar};
-use crate::snapshot::ServiceView;
+use crate::snapshot::{AddressState, ServiceView};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use mesh_mtls::{Acceptor, Alpn, PrivateKey, Svid, control_plane_id};
 use mesh_names::{Port, SpiffeId, TrustDomain};
 use mesh_process::{Readiness, Tasks};
+use mesh_protocol::address::Address;
 use mesh_protocol::resource::ResourceType;
 use mesh_protocol::service::Service;
 use mesh_protocol::wire::Any;
@@ -270,6 +271,40 @@ async fn demand_becomes_a_subscription_and_the_answer_a_snapshot() {
         }
     };
     assert_eq!((acknowledged.response_nonce.as_str(), acknowledged.error_detail), ("n1", None));
+    sidecar.end().await;
+    control_plane.kill().await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_a_services_brings_the_service_with_it() {
+    let scene = Scene::new();
+    let mut control_plane = scene.control_plane().await;
+    let mut sidecar = scene.sidecar(control_plane.address);
+    let mut stream = control_plane.stream().await;
+    let address: std::net::IpAddr = "240.240.0.9".parse().unwrap();
+    assert!(sidecar.demand.ask_address(address));
+    let subscribed = stream.subscription(ResourceType::Address).await;
+    assert_eq!(subscribed.resource_names_subscribe, ["240.240.0.9"]);
+    let known = Address { address, service: Some(orders()), endpoints: vec![] };
+    let url = ResourceType::Address.type_url().to_owned();
+    stream
+        .answer(wire::DeltaDiscoveryResponse {
+            type_url: url.clone(),
+            nonce: "n1".into(),
+            resources: vec![wire::Resource {
+                version: "a1".into(),
+                resource: Some(Any { type_url: url, value: known.encode() }),
+                name: "240.240.0.9".into(),
+                aliases: vec![],
+            }],
+            ..Default::default()
+        })
+        .await;
+    let subscribed = stream.subscription(ResourceType::Service).await;
+    assert_eq!(subscribed.resource_names_subscribe, ["shop/orders"]);
+    let seen = in_time(sidecar.snapshots.wait_for(|s| s.address(address).is_some())).await.unwrap().clone();
+    let state = &seen.address(address).unwrap().state;
+    assert!(matches!(state, AddressState::Service(service) if *service == orders()), "{state:?}");
     sidecar.end().await;
     control_plane.kill().await;
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use mesh_names::{AppProtocol, Port};
+use mesh_protocol::address::Address;
 use mesh_protocol::announcement::AnnouncedState;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
 use mesh_protocol::service::{Backend, PathMatch, RouteMatch, RouteRule, Service, ServicePort};
@@ -18,6 +19,10 @@ fn name(text: &str) -> ServiceName {
 
 fn names(texts: &[&str]) -> BTreeSet<ServiceName> {
     texts.iter().map(|text| name(text)).collect()
+}
+
+fn wants(texts: &[&str]) -> Wants {
+    Wants { services: names(texts), ..Wants::default() }
 }
 
 fn service(text: &str, backends: &[&str]) -> Service {
@@ -124,7 +129,7 @@ fn node() -> wire::Node {
 /// A session on an open stream that wants these services.
 fn open(wanted: &[&str]) -> Session {
     let mut session = Session::new(own(), Held::default());
-    session.want(names(wanted));
+    session.want(wants(wanted));
     session.open(node(), &announcement());
     session
 }
@@ -150,14 +155,14 @@ fn a_stream_opens_with_the_announcement_and_what_every_sidecar_needs() {
 #[test]
 fn a_wanted_service_is_subscribed_with_its_endpoints() {
     let mut session = open(&[]);
-    let (requests, _) = session.want(names(&["shop/orders"]));
+    let (requests, _) = session.want(wants(&["shop/orders"]));
     assert_eq!(requests[0].resource_names_subscribe, ["shop/orders"]);
     assert_eq!(requests[1].resource_names_subscribe, ["shop/orders/*"]);
-    let (requests, _) = session.want(names(&["shop/cart"]));
+    let (requests, _) = session.want(wants(&["shop/cart"]));
     assert_eq!(requests[0].resource_names_subscribe, ["shop/cart"]);
     assert_eq!(requests[0].resource_names_unsubscribe, ["shop/orders"]);
     assert_eq!(requests[1].resource_names_unsubscribe, ["shop/orders/*"]);
-    assert!(session.want(names(&["shop/cart"])).0.is_empty(), "nothing changed, nothing is said");
+    assert!(session.want(wants(&["shop/cart"])).0.is_empty(), "nothing changed, nothing is said");
 }
 
 #[test]
@@ -273,7 +278,7 @@ fn what_is_held_without_a_version_is_fetched_whole() {
         held.import(ResourceType::Endpoint, &endpoint.resource_name(), "", &endpoint.encode());
     }
     let mut session = Session::new(own(), held);
-    session.want(names(&["shop/orders"]));
+    session.want(wants(&["shop/orders"]));
     let requests = session.open(node(), &announcement());
     assert!(requests.iter().all(|request| request.initial_resource_versions.is_empty()));
     assert_eq!(members(&session, "shop/orders"), ["a", "b"], "served until the answer comes");
@@ -383,7 +388,7 @@ fn a_service_not_wanted_any_more_is_forgotten() {
     let mut session = open(&["shop/orders"]);
     session.receive(response(ResourceType::Service, "n", vec![of_service("shop/orders", "v1")]));
     session.receive(response(ResourceType::Endpoint, "n", vec![of_endpoint("shop/orders", "a", "1")]));
-    let (_, changed) = session.want(BTreeSet::new());
+    let (_, changed) = session.want(Wants::default());
     assert_eq!(changed.services, names(&["shop/orders"]));
     assert!(session.held().services.is_empty() && session.held().endpoints.is_empty());
 }
@@ -420,4 +425,40 @@ fn many_refusals_make_one_bounded_sentence() {
         .unwrap()
         .message;
     assert!(message.ends_with("; and 12 more"), "{message}");
+}
+
+fn at(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn addresses_are_asked_for_answered_forgotten_and_offered_again() {
+    let mut session = open(&[]);
+    let both = Wants { addresses: [at("10.0.0.1"), at("240.240.0.9")].into(), ..Wants::default() };
+    let (requests, _) = session.want(both);
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].type_url, ResourceType::Address.type_url());
+    assert_eq!(requests[0].resource_names_subscribe, ["10.0.0.1", "240.240.0.9"]);
+
+    let known = Address { address: at("240.240.0.9"), service: Some(name("shop/orders")), endpoints: vec![] };
+    let known = resource(ResourceType::Address, "240.240.0.9", "a1", known.encode());
+    let unknown = error("10.0.0.1", NOT_FOUND, "nothing");
+    let type_url = ResourceType::Address.type_url().into();
+    let got = session.receive(wire::DeltaDiscoveryResponse { type_url, resources: vec![known], ..unknown });
+    assert_eq!(got.changed.addresses, [at("10.0.0.1"), at("240.240.0.9")].into());
+    assert_eq!(session.held().service_at(at("240.240.0.9")), Some(&name("shop/orders")));
+    assert!(matches!(session.held().addresses.get(&at("10.0.0.1")), Some(None)));
+
+    let (requests, changed) =
+        session.want(Wants { addresses: [at("240.240.0.9")].into(), ..Wants::default() });
+    assert_eq!(requests[0].resource_names_unsubscribe, ["10.0.0.1"]);
+    assert_eq!(changed.addresses, [at("10.0.0.1")].into());
+    session.close();
+    let again = session.open(node(), &announcement());
+    let of_type = again.iter().find(|it| it.type_url == ResourceType::Address.type_url()).unwrap();
+    assert_eq!(of_type.initial_resource_versions.get("240.240.0.9").map(String::as_str), Some("a1"));
+
+    let gone = removed(ResourceType::Address, &["240.240.0.9"]);
+    assert_eq!(session.receive(gone).changed.addresses, [at("240.240.0.9")].into());
+    assert_eq!(session.held().service_at(at("240.240.0.9")), None);
 }

@@ -1,0 +1,68 @@
+//! What an IP address means, for sidecars that hold a captured connection to it: the index of endpoints by address, kept
+//! up endpoint by endpoint, and the Address resource made from it. Virtual addresses come from [`Index`].
+
+use super::index::Index;
+use mesh_names::{ServiceName, Subdomain};
+use mesh_protocol::address::Address;
+use mesh_protocol::endpoint::Endpoint;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Endpoints by address. What is compiled from it never depends on the order of changes.
+#[derive(Debug, Default)]
+pub struct AddressBook {
+    at: BTreeMap<IpAddr, BTreeMap<(ServiceName, Subdomain), Endpoint>>,
+    addresses_of: BTreeMap<ServiceName, BTreeMap<Subdomain, IpAddr>>,
+    touched: BTreeSet<IpAddr>,
+}
+
+impl AddressBook {
+    /// Takes in all endpoints of a Service as they are now.
+    pub fn set_endpoints(&mut self, service: &ServiceName, endpoints: &[Endpoint]) {
+        let next: BTreeMap<_, _> =
+            endpoints.iter().map(|it| (it.name.clone(), it.address.to_canonical())).collect();
+        let before = if next.is_empty() {
+            self.addresses_of.remove(service)
+        } else {
+            self.addresses_of.insert(service.clone(), next.clone())
+        };
+        for (name, address) in before.into_iter().flatten() {
+            if next.get(&name) != Some(&address)
+                && let Some(there) = self.at.get_mut(&address)
+            {
+                there.remove(&(service.clone(), name));
+                if there.is_empty() {
+                    self.at.remove(&address);
+                }
+                self.touched.insert(address);
+            }
+        }
+        for endpoint in endpoints {
+            let address = endpoint.address.to_canonical();
+            let there = self.at.entry(address).or_default();
+            let before = there.insert((service.clone(), endpoint.name.clone()), endpoint.clone());
+            if before.as_ref() != Some(endpoint) {
+                self.touched.insert(address);
+            }
+        }
+    }
+
+    /// Notes that an address may mean something else now.
+    pub fn touch(&mut self, address: IpAddr) {
+        self.touched.insert(address.to_canonical());
+    }
+
+    /// The addresses to compile again; none are left behind.
+    pub fn take_touched(&mut self) -> BTreeSet<IpAddr> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Compiles the resource of an address; nothing if nothing is known of it.
+    pub fn compile(&self, index: &Index, address: IpAddr) -> Option<Address> {
+        if let Some(service) = index.service_at(address) {
+            return Some(Address { address, service: Some(service.clone()), endpoints: Vec::new() });
+        }
+        let endpoints = self.at.get(&address)?.values().cloned().collect();
+        Some(Address { address, service: None, endpoints })
+    }
+}
