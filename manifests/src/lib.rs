@@ -19,7 +19,9 @@ mod yaml;
 
 pub use check::{Completeness, check};
 pub use diagnostic::{Code, Diagnostic, Position, Severity, Subject};
-pub use kind::{Kind, Metadata, Scope, route, service, slice, workload};
+pub use kind::{
+    Kind, Metadata, Scope, mesh_config, mtls, peer_authentication, route, service, slice, workload,
+};
 pub use locate::Outline;
 pub use object::{Object, Reading};
 pub use path::FieldPath;

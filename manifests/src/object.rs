@@ -3,6 +3,8 @@
 
 use crate::check;
 use crate::diagnostic::{Code, Diagnostic, Report, Subject};
+use crate::kind::mesh_config::MeshConfig;
+use crate::kind::peer_authentication::PeerAuthentication;
 use crate::kind::route::HttpRoute;
 use crate::kind::service::Service;
 use crate::kind::slice::EndpointSlice;
@@ -34,6 +36,10 @@ pub enum Object {
     Workload(Workload),
     /// An HTTPRoute.
     HttpRoute(HttpRoute),
+    /// A MeshConfig.
+    MeshConfig(MeshConfig),
+    /// A PeerAuthentication.
+    PeerAuthentication(PeerAuthentication),
 }
 
 /// What reading an object found.
@@ -84,6 +90,8 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Workload(_) => Kind::Workload,
             Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::MeshConfig(_) => Kind::MeshConfig,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
     }
 
@@ -97,6 +105,8 @@ impl Object {
             Self::EndpointSlice(object) => &object.metadata,
             Self::Workload(object) => &object.metadata,
             Self::HttpRoute(object) => &object.metadata,
+            Self::MeshConfig(object) => &object.metadata,
+            Self::PeerAuthentication(object) => &object.metadata,
         }
     }
 }
@@ -171,6 +181,12 @@ fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
         Kind::HttpRoute => {
             decode(value, report).and_then(|it| check::route::read(&it, report)).map(Object::HttpRoute)
         }
+        Kind::MeshConfig => {
+            decode(value, report).and_then(|it| check::mesh::config(&it, report)).map(Object::MeshConfig)
+        }
+        Kind::PeerAuthentication => decode(value, report)
+            .and_then(|it| check::mesh::peer_authentication(&it, report))
+            .map(Object::PeerAuthentication),
     }
 }
 

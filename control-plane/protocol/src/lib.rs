@@ -8,6 +8,8 @@
 //! | [`endpoint`] | `outrigger.v1.Endpoint`: where one instance of a service is, and who it must prove to be |
 //! | [`address`] | `outrigger.v1.Address`: what an IP address means to a captured connection |
 //! | [`workload`] | `outrigger.v1.Workload`: what a workload's own sidecar serves |
+//! | [`mtls`] | within it: how plain text is met at its ports |
+//! | [`mesh`] | `outrigger.v1.Mesh`: what holds for every sidecar |
 //! | [`trust_bundle`] | `outrigger.v1.TrustBundle`: whom to trust |
 //! | [`refusal`] | the words by which a sidecar says why, and what each means |
 //! | [`announcement`] | a sidecar's word on its workload, sent on the discovery stream |
@@ -19,6 +21,8 @@ pub mod address;
 pub mod announcement;
 pub mod endpoint;
 mod error;
+pub mod mesh;
+pub mod mtls;
 pub mod refusal;
 pub mod resource;
 pub mod service;

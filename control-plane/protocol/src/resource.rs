@@ -6,11 +6,16 @@ use std::net::IpAddr;
 /// The collection suffix: `shop/orders/*` is every endpoint of `shop/orders`.
 const COLLECTION: &str = "/*";
 
+/// The name of the one [`ResourceType::Mesh`].
+pub const MESH: &str = "default";
+
 /// The kinds of resource the control plane serves to sidecars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceType {
     /// [`crate::trust_bundle::TrustBundle`], named by trust domain.
     TrustBundle,
+    /// [`crate::mesh::Mesh`], named [`MESH`].
+    Mesh,
     /// [`crate::workload::Workload`], named `namespace/name`.
     Workload,
     /// [`crate::service::Service`], named `namespace/name`.
@@ -23,13 +28,14 @@ pub enum ResourceType {
 
 impl ResourceType {
     /// All types, in the order in which a sidecar needs them.
-    pub const ALL: [Self; 5] =
-        [Self::TrustBundle, Self::Workload, Self::Service, Self::Endpoint, Self::Address];
+    pub const ALL: [Self; 6] =
+        [Self::TrustBundle, Self::Mesh, Self::Workload, Self::Service, Self::Endpoint, Self::Address];
 
     /// The type URL on the wire.
     pub fn type_url(self) -> &'static str {
         match self {
             Self::TrustBundle => "type.googleapis.com/outrigger.v1.TrustBundle",
+            Self::Mesh => "type.googleapis.com/outrigger.v1.Mesh",
             Self::Workload => "type.googleapis.com/outrigger.v1.Workload",
             Self::Service => "type.googleapis.com/outrigger.v1.Service",
             Self::Endpoint => "type.googleapis.com/outrigger.v1.Endpoint",
@@ -46,6 +52,7 @@ impl ResourceType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TrustBundle => "trust_bundle",
+            Self::Mesh => "mesh",
             Self::Workload => "workload",
             Self::Service => "service",
             Self::Endpoint => "endpoint",

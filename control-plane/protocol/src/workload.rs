@@ -1,6 +1,7 @@
 //! What a workload's own sidecar serves: its ports, and which Services lead there.
 
 use crate::error::{DecodeError, field, port};
+use crate::mtls::InboundMtls;
 use crate::service::{protocol_of_wire, protocol_to_wire};
 use crate::wire::v1 as wire;
 use mesh_names::{AppProtocol, Port, ServiceAccount, ServiceName, WorkloadName};
@@ -15,6 +16,8 @@ pub struct Workload {
     pub service_account: ServiceAccount,
     /// The application's ports.
     pub ports: Vec<WorkloadPort>,
+    /// How plain text is met there.
+    pub mtls: InboundMtls,
 }
 
 /// A port the application listens on.
@@ -39,6 +42,7 @@ impl Workload {
             name: self.name.name.to_string(),
             service_account: self.service_account.to_string(),
             ports: self.ports.iter().map(WorkloadPort::to_wire).collect(),
+            mtls: Some(self.mtls.to_wire()),
         }
         .encode_to_vec()
     }
@@ -53,6 +57,7 @@ impl Workload {
             name: WorkloadName::new(field("namespace", &message.namespace)?, field("name", &message.name)?),
             service_account: field("service_account", &message.service_account)?,
             ports: message.ports.into_iter().map(WorkloadPort::of_wire).collect::<Result<_, _>>()?,
+            mtls: InboundMtls::of_wire(&message.mtls.unwrap_or_default())?,
         })
     }
 }

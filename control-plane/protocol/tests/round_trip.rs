@@ -6,6 +6,8 @@ use mesh_names::{AppProtocol, Label, Port, ServiceName, SpiffeId, Subdomain, Wor
 use mesh_protocol::address::Address;
 use mesh_protocol::announcement::{AnnouncedState, Announcement, LABELS_MAX};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
+use mesh_protocol::mesh::{EgressPolicy, Mesh};
+use mesh_protocol::mtls::{InboundMtls, MtlsMode};
 use mesh_protocol::service::{
     Backend, PathMatch, RouteMatch, RouteRetry, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
 };
@@ -99,6 +101,10 @@ fn workload_port(services: bool) -> impl Strategy<Value = WorkloadPort> {
         .prop_map(|(port, name, app_protocol, services)| WorkloadPort { port, name, app_protocol, services })
 }
 
+fn mtls_mode() -> impl Strategy<Value = MtlsMode> {
+    proptest::sample::select(vec![MtlsMode::Strict, MtlsMode::Permissive])
+}
+
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let identity = (LABEL, LABEL).prop_map(|(ns, sa)| {
         SpiffeId::new("mesh.internal".parse().unwrap(), ns.parse().unwrap(), sa.parse().unwrap())
@@ -157,9 +163,11 @@ proptest! {
     #[test]
     fn a_workload_survives_the_wire(
         namespace in LABEL, name in subdomain(), account in LABEL, ports in vec(workload_port(true), 0..4),
+        mode in mtls_mode(), exceptions in btree_map(port(), mtls_mode(), 0..4),
     ) {
         let name = WorkloadName::new(namespace.parse().unwrap(), name);
-        let workload = Workload { name, service_account: account.parse().unwrap(), ports };
+        let mtls = InboundMtls { mode, exceptions };
+        let workload = Workload { name, service_account: account.parse().unwrap(), ports, mtls };
         prop_assert_eq!(Workload::decode(&workload.encode()).unwrap(), workload);
     }
 
@@ -179,6 +187,7 @@ proptest! {
         drop(Endpoint::decode(&bytes));
         drop(Address::decode(&bytes));
         drop(Workload::decode(&bytes));
+        drop(Mesh::decode(&bytes));
         drop(TrustBundle::decode(&bytes));
     }
 }
@@ -240,4 +249,34 @@ fn an_endpoint_of_another_address_is_refused() {
     };
     let error = Address::decode(&prost::Message::encode_to_vec(&message)).unwrap_err();
     assert_eq!(error.to_string(), "field `endpoints.address`: it is not the address that was asked for");
+}
+
+#[test]
+fn the_mesh_survives_the_wire_and_a_policy_nobody_knows_is_refused() {
+    for egress in [EgressPolicy::Allow, EgressPolicy::RegisteredOnly] {
+        assert_eq!(Mesh::decode(&Mesh { egress }.encode()).unwrap(), Mesh { egress });
+    }
+    let unknown = mesh_protocol::wire::v1::Mesh { egress: 9 };
+    let error = Mesh::decode(&prost::Message::encode_to_vec(&unknown)).unwrap_err();
+    assert_eq!(error.to_string(), "field `egress`: this version knows no such policy");
+}
+
+#[test]
+fn a_workload_without_a_word_on_plain_text_is_strict_and_an_unknown_mode_is_refused() {
+    let mut message = mesh_protocol::wire::v1::Workload {
+        namespace: "shop".into(),
+        name: "orders-1".into(),
+        service_account: "orders".into(),
+        ..Default::default()
+    };
+    let decode = |message: &mesh_protocol::wire::v1::Workload| {
+        Workload::decode(&prost::Message::encode_to_vec(message))
+    };
+    let port = Port::new(8080).unwrap();
+    assert_eq!(decode(&message).unwrap().mtls.mode_of(port), MtlsMode::Strict);
+    message.mtls = Some(mesh_protocol::wire::v1::InboundMtls { mode: 7, exceptions: vec![] });
+    assert_eq!(
+        decode(&message).unwrap_err().to_string(),
+        "field `mtls.mode`: this version knows no such mode"
+    );
 }

@@ -159,7 +159,10 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
 
 /// Whether objects of the kind have a `status` written apart from the rest.
 pub(crate) fn has_status(kind: Kind) -> bool {
-    !matches!(kind, Kind::Secret | Kind::ConfigMap | Kind::EndpointSlice)
+    !matches!(
+        kind,
+        Kind::Secret | Kind::ConfigMap | Kind::EndpointSlice | Kind::MeshConfig | Kind::PeerAuthentication
+    )
 }
 
 #[cfg(test)]

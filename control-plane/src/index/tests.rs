@@ -4,8 +4,11 @@ use super::*;
 use crate::store::{EmbeddedStore, Expect, Key};
 use manifests::Kind;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth};
+use mesh_protocol::mesh::{EgressPolicy, Mesh};
+use mesh_protocol::mtls::MtlsMode;
 use mesh_protocol::resource::ResourceType;
 use mesh_protocol::service::Service;
+use mesh_protocol::workload::Workload;
 use serde_json::{Value, json};
 
 struct Plane {
@@ -139,6 +142,25 @@ async fn what_changes_no_resource_is_reflected_and_wakes_no_stream() {
     let snapshot = plane.reflects(revision).await;
     assert!(!plane.feed.snapshots.has_changed().unwrap());
     assert_eq!(snapshot.revision(), revision);
+}
+
+#[tokio::test]
+async fn the_mesh_resource_is_there_from_the_start_and_follows_the_mesh_config() {
+    let mut plane = Plane::start().await;
+    let mesh = |snapshot: &Snapshot| {
+        Mesh::decode(&snapshot.get(ResourceType::Mesh, "default").unwrap().bytes).unwrap().egress
+    };
+    let seen = plane.feed.snapshots.wait_for(Option::is_some).await.unwrap().clone();
+    assert_eq!(mesh(&seen.unwrap()), EgressPolicy::Allow);
+    let config = json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"},
+                        "spec": {"egress": {"policy": "RegisteredOnly"}, "mtls": {"mode": "Permissive"}}});
+    plane.put(Kind::Workload, workload("True")).await;
+    let key = Key::new(Kind::MeshConfig, "", "default");
+    let revision = plane.store.put(key, config, Expect::Any).await.unwrap().revision;
+    let snapshot = plane.reflects(revision).await;
+    assert_eq!(mesh(&snapshot), EgressPolicy::RegisteredOnly);
+    let bytes = &snapshot.get(ResourceType::Workload, "shop/orders-1").unwrap().bytes;
+    assert_eq!(Workload::decode(bytes).unwrap().mtls.mode, MtlsMode::Permissive);
 }
 
 #[tokio::test]

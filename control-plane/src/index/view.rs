@@ -7,12 +7,12 @@ use crate::registry::LEAVING;
 use crate::snapshot::{ResourceName, Snapshot};
 use crate::store::{Event, Key, Revision, Stored};
 use crate::translate::{
-    AddressBook, Change, Dirty, Index, RouteName, SliceName, WorkloadEntry, compile_endpoints,
-    compile_route_status, compile_service, compile_workload, derive_slices, judge_target_ports,
+    AddressBook, Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry, compile_endpoints,
+    compile_mesh, compile_route_status, compile_service, compile_workload, derive_slices, judge_target_ports,
 };
 use manifests::{Kind, Object};
 use mesh_names::{NameError, ServiceName, TrustDomain, WorkloadName};
-use mesh_protocol::resource::{ResourceType, address_name};
+use mesh_protocol::resource::{MESH, ResourceType, address_name};
 use mesh_protocol::trust_bundle::TrustBundle;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -94,6 +94,10 @@ impl View {
                         None => work.forget(&subject),
                     }
                 }
+                Dirty::Mesh => {
+                    let bytes = compile_mesh(&self.index).encode();
+                    self.set(ResourceType::Mesh, MESH, Some(bytes));
+                }
                 Dirty::Address(address) => self.addresses.touch(address),
             }
         }
@@ -108,7 +112,11 @@ impl View {
         let services = || {
             dirty.iter().filter_map(|dirty| match dirty {
                 Dirty::Service(name) => Some(name),
-                Dirty::Endpoints(_) | Dirty::Workload(_) | Dirty::Route(_) | Dirty::Address(_) => None,
+                Dirty::Endpoints(_)
+                | Dirty::Workload(_)
+                | Dirty::Route(_)
+                | Dirty::Mesh
+                | Dirty::Address(_) => None,
             })
         };
         for name in services() {
@@ -179,7 +187,7 @@ fn change(key: &Key, object: Option<&Arc<Value>>) -> Option<Change> {
 }
 
 fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String> {
-    if !matches!(key.kind, Kind::Service | Kind::Workload | Kind::HttpRoute | Kind::EndpointSlice) {
+    if matches!(key.kind, Kind::Namespace | Kind::Secret | Kind::ConfigMap) {
         return Ok(None);
     }
     let object = value.map(|value| Object::from_json(key.kind, Value::clone(value))).transpose();
@@ -214,6 +222,16 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
             let slice =
                 object.and_then(|it| if let Object::EndpointSlice(it) = it { Some(it) } else { None });
             Change::Slice(name, slice.map(Arc::new))
+        }
+        (Kind::MeshConfig, object) => {
+            let config = object.and_then(|it| if let Object::MeshConfig(it) = it { Some(it) } else { None });
+            Change::MeshConfig(config.map(Arc::new))
+        }
+        (Kind::PeerAuthentication, object) => {
+            let name = PolicyName { namespace: namespace()?, name: key.name.parse().map_err(bad_name)? };
+            let policy =
+                object.and_then(|it| if let Object::PeerAuthentication(it) = it { Some(it) } else { None });
+            Change::PeerAuthentication(name, policy.map(Arc::new))
         }
         (Kind::Namespace | Kind::Secret | Kind::ConfigMap, _) => return Ok(None),
     };

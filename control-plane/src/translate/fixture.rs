@@ -1,6 +1,6 @@
 //! Objects for tests, written as people write them.
 
-use super::index::{Change, Dirty, Index, RouteName, SliceName, WorkloadEntry};
+use super::index::{Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry};
 use manifests::{Kind, Object};
 use mesh_names::TrustDomain;
 use std::collections::BTreeSet;
@@ -47,6 +47,11 @@ pub(super) fn change(object: Object) -> Change {
             let name = SliceName { namespace: it.namespace.clone(), name: it.name.clone() };
             Change::Slice(name, Some(Arc::new(it)))
         }
+        Object::MeshConfig(it) => Change::MeshConfig(Some(Arc::new(it))),
+        Object::PeerAuthentication(it) => {
+            let name = PolicyName { namespace: it.namespace.clone(), name: it.name.clone() };
+            Change::PeerAuthentication(name, Some(Arc::new(it)))
+        }
         Object::Namespace(_) | Object::Secret(_) | Object::ConfigMap(_) => panic!("not translated"),
     }
 }
@@ -58,5 +63,7 @@ pub(super) fn deletion(change: &Change) -> Change {
         Change::Workload(name, _) => Change::Workload(name.clone(), None),
         Change::Route(name, _) => Change::Route(name.clone(), None),
         Change::Slice(name, _) => Change::Slice(name.clone(), None),
+        Change::MeshConfig(_) => Change::MeshConfig(None),
+        Change::PeerAuthentication(name, _) => Change::PeerAuthentication(name.clone(), None),
     }
 }

@@ -3,6 +3,8 @@
 
 use super::seniority::Seniority;
 use super::slice::is_derived;
+use manifests::kind::mesh_config::MeshConfig;
+use manifests::kind::peer_authentication::PeerAuthentication;
 use manifests::kind::route::{HttpRoute, ParentRef};
 use manifests::kind::service::Service;
 use manifests::kind::slice::EndpointSlice;
@@ -31,6 +33,15 @@ pub struct SliceName {
     pub name: Subdomain,
 }
 
+/// A PeerAuthentication: `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyName {
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: Subdomain,
+}
+
 /// A Workload, and what its status says beyond whether it is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadEntry {
@@ -51,6 +62,10 @@ pub enum Change {
     Route(RouteName, Option<Arc<HttpRoute>>),
     /// An EndpointSlice.
     Slice(SliceName, Option<Arc<EndpointSlice>>),
+    /// The MeshConfig.
+    MeshConfig(Option<Arc<MeshConfig>>),
+    /// A PeerAuthentication.
+    PeerAuthentication(PolicyName, Option<Arc<PeerAuthentication>>),
 }
 
 /// Something to compile again.
@@ -64,6 +79,8 @@ pub enum Dirty {
     Workload(WorkloadName),
     /// The status of a route.
     Route(RouteName),
+    /// The Mesh resource.
+    Mesh,
     /// The resource of an address: something virtual there has come or gone. What endpoints do to it is
     /// [`super::AddressBook`]'s.
     Address(IpAddr),
@@ -77,6 +94,8 @@ pub struct Index {
     pub(super) workloads: BTreeMap<WorkloadName, Arc<WorkloadEntry>>,
     pub(super) routes: BTreeMap<RouteName, Arc<HttpRoute>>,
     pub(super) slices: BTreeMap<SliceName, Arc<EndpointSlice>>,
+    pub(super) mesh_config: Option<Arc<MeshConfig>>,
+    peer_authentications: BTreeMap<Namespace, BTreeMap<Subdomain, Arc<PeerAuthentication>>>,
     routes_of_parent: BTreeMap<ServiceName, BTreeSet<RouteName>>,
     routes_of_backend: BTreeMap<ServiceName, BTreeSet<RouteName>>,
     slices_of_service: BTreeMap<ServiceName, BTreeSet<SliceName>>,
@@ -106,6 +125,20 @@ impl Index {
             Change::Workload(name, entry) => self.apply_workload(name, entry, &mut dirty),
             Change::Route(name, route) => self.apply_route(name, route, &mut dirty),
             Change::Slice(name, slice) => self.apply_slice(name, slice, &mut dirty),
+            Change::MeshConfig(config) => {
+                let is_mtls = |config: &Option<Arc<MeshConfig>>| {
+                    config.as_ref().map(|config| config.mtls.clone()).unwrap_or_default()
+                };
+                // Every Workload of the mesh is much to compile for a change that is not about them.
+                if is_mtls(&self.mesh_config) != is_mtls(&config) {
+                    dirty.extend(self.workloads.keys().cloned().map(Dirty::Workload));
+                }
+                self.mesh_config = config;
+                dirty.insert(Dirty::Mesh);
+            }
+            Change::PeerAuthentication(name, policy) => {
+                self.apply_peer_authentication(name, policy, &mut dirty);
+            }
         }
         dirty
     }
@@ -117,7 +150,7 @@ impl Index {
         let workloads = self.workloads.keys().cloned().map(Dirty::Workload);
         let routes = self.routes.keys().cloned().map(Dirty::Route);
         let addresses = self.services_by_address.keys().copied().map(Dirty::Address);
-        services.chain(workloads).chain(routes).chain(addresses).collect()
+        services.chain(workloads).chain(routes).chain(addresses).chain([Dirty::Mesh]).collect()
     }
 
     /// The Service of this name.
@@ -133,6 +166,27 @@ impl Index {
     /// The Service that has a virtual address.
     pub(super) fn service_at(&self, address: IpAddr) -> Option<&ServiceName> {
         Some(self.services_by_address.get(&address)?.first()?.name())
+    }
+
+    /// The PeerAuthentications of a namespace.
+    pub(super) fn peer_authentications_of(
+        &self,
+        namespace: &Namespace,
+    ) -> impl Iterator<Item = &PeerAuthentication> {
+        self.peer_authentications.get(namespace).into_iter().flat_map(BTreeMap::values).map(|it| &**it)
+    }
+
+    /// The Workloads of a namespace.
+    fn workloads_in(&self, namespace: &Namespace) -> impl Iterator<Item = &Arc<WorkloadEntry>> {
+        // Names are ordered by namespace first, and `0` is the least name there can be.
+        let least = "0".parse().ok().map(|least| WorkloadName::new(namespace.clone(), least));
+        let namespace = namespace.clone();
+        least
+            .map(|least| self.workloads.range(least..))
+            .into_iter()
+            .flatten()
+            .take_while(move |(name, _)| name.namespace == namespace)
+            .map(|(_, entry)| entry)
     }
 
     /// The routes that name a Service as their parent.
@@ -244,6 +298,24 @@ impl Index {
             dirty.extend(service.map(Dirty::Endpoints));
         }
         dirty.insert(Dirty::Workload(name));
+    }
+
+    fn apply_peer_authentication(
+        &mut self,
+        name: PolicyName,
+        policy: Option<Arc<PeerAuthentication>>,
+        dirty: &mut BTreeSet<Dirty>,
+    ) {
+        let of_namespace = self.peer_authentications.entry(name.namespace.clone()).or_default();
+        let old = replace(of_namespace, &name.name, policy.clone());
+        if of_namespace.is_empty() {
+            self.peer_authentications.remove(&name.namespace);
+        }
+        for policy in [old, policy].into_iter().flatten() {
+            let workloads = self.workloads_in(&name.namespace);
+            let selected = workloads.filter(|entry| policy.selects(&entry.workload.metadata.labels));
+            dirty.extend(selected.map(|entry| Dirty::Workload(entry.workload.name.clone())));
+        }
     }
 
     fn apply_route(&mut self, name: RouteName, route: Option<Arc<HttpRoute>>, dirty: &mut BTreeSet<Dirty>) {

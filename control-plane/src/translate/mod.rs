@@ -4,7 +4,7 @@
 //! (`incremental_results_equal_a_full_compile`).
 //!
 //! ```text
-//! Change ──Index::apply──> Dirty keys ──compile_*──> Service, Endpoints, Workload, RouteStatus, DerivedSlice
+//! Change ──Index::apply──> Dirty keys ──compile_*──> Service, Endpoints, Workload, Mesh, RouteStatus, DerivedSlice
 //!                                 Endpoints ──AddressBook::compile──> Address
 //! ```
 
@@ -12,6 +12,8 @@ mod address;
 mod backend;
 mod endpoint;
 mod index;
+mod mesh;
+mod mtls;
 mod precedence;
 mod route;
 mod seniority;
@@ -22,7 +24,8 @@ mod workload;
 
 pub use address::AddressBook;
 pub use endpoint::compile_endpoints;
-pub use index::{Change, Dirty, Index, RouteName, SliceName, WorkloadEntry};
+pub use index::{Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry};
+pub use mesh::compile_mesh;
 pub use route::{ParentStatus, RouteStatus, Verdict, compile_route_status};
 pub use seniority::Seniority;
 pub use service::compile_service;
@@ -34,5 +37,7 @@ pub use workload::compile_workload;
 mod fixture;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod mesh_tests;
 #[cfg(test)]
 mod property_tests;

@@ -37,6 +37,7 @@ fn compile(index: &Index, dirty: &Dirty, book: &mut AddressBook, results: &mut R
             let slices = Some(slices).filter(|it| !it.is_empty());
             put(format!("slices {name}"), slices.map(|it| format!("{it:?}")));
         }
+        Dirty::Mesh => put("mesh".to_owned(), Some(format!("{:?}", compile_mesh(index)))),
         Dirty::Address(address) => book.touch(*address),
     }
 }
@@ -147,11 +148,39 @@ fn slice() -> impl Strategy<Value = Value> {
     )
 }
 
-fn object() -> impl Strategy<Value = Change> {
-    prop_oneof![service(), workload(), route(), slice()].prop_filter_map("valid", |value| {
-        let kind = Kind::from_api_version_kind(value["apiVersion"].as_str()?, value["kind"].as_str()?)?;
-        Object::from_json(kind, value).ok().map(change)
+fn mtls() -> impl Strategy<Value = Value> {
+    let mode = || proptest::sample::select(vec!["Strict", "Permissive"]);
+    (mode(), proptest::collection::btree_map(8080u16..8083, mode(), 0..3)).prop_map(|(mode, ports)| {
+        let ports: Vec<_> =
+            ports.into_iter().map(|(port, mode)| json!({"port": port, "mode": mode})).collect();
+        json!({"mode": mode, "ports": ports})
     })
+}
+
+fn mesh_config() -> impl Strategy<Value = Value> {
+    (mtls(), proptest::sample::select(vec!["Allow", "RegisteredOnly"])).prop_map(|(mtls, policy)| {
+        json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"},
+               "spec": {"egress": {"policy": policy}, "mtls": mtls}})
+    })
+}
+
+fn peer_authentication() -> impl Strategy<Value = Value> {
+    (0usize..2, 0usize..3, 0usize..4, mtls()).prop_map(|(namespace, name, app, mtls)| {
+        let mut spec = json!({"mtls": mtls});
+        if app < 3 {
+            spec["selector"] = json!({"matchLabels": {"app": SERVICES[app]}});
+        }
+        json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "PeerAuthentication",
+               "metadata": {"namespace": NAMESPACES[namespace], "name": format!("p{name}")}, "spec": spec})
+    })
+}
+
+fn object() -> impl Strategy<Value = Change> {
+    prop_oneof![service(), workload(), route(), slice(), mesh_config(), peer_authentication()]
+        .prop_filter_map("valid", |value| {
+            let kind = Kind::from_api_version_kind(value["apiVersion"].as_str()?, value["kind"].as_str()?)?;
+            Object::from_json(kind, value).ok().map(change)
+        })
 }
 
 proptest! {
@@ -161,7 +190,7 @@ proptest! {
         steps in proptest::collection::vec((object(), proptest::bool::weighted(0.3)), 1..50),
     ) {
         let mut index = Index::new(TrustDomain::default());
-        let (mut results, mut book) = (Results::new(), AddressBook::default());
+        let (mut results, mut book) = (from_nothing(&index), AddressBook::default());
         for (change, is_deletion) in steps {
             let change = if is_deletion { deletion(&change) } else { change };
             for dirty in index.apply(change) {
@@ -178,7 +207,15 @@ fn the_objects_of_the_property_are_valid() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    for strategy in [service().boxed(), workload().boxed(), route().boxed(), slice().boxed()] {
+    let all = [
+        service().boxed(),
+        workload().boxed(),
+        route().boxed(),
+        slice().boxed(),
+        mesh_config().boxed(),
+        peer_authentication().boxed(),
+    ];
+    for strategy in all {
         for _ in 0..20 {
             let value = strategy.new_tree(&mut runner).unwrap().current();
             let kind = Kind::from_api_version_kind(

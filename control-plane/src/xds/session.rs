@@ -306,6 +306,7 @@ fn refusal(
             forbidden_workload(peer, workload, name).map(|reason| (Code::PermissionDenied, reason))
         }
         ResourceType::TrustBundle
+        | ResourceType::Mesh
         | ResourceType::Service
         | ResourceType::Endpoint
         | ResourceType::Address => None,

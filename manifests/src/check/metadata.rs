@@ -44,7 +44,13 @@ fn check_name(kind: Kind, given: &ObjectMeta, path: &FieldPath, report: &mut Rep
     match kind {
         // Part of host names and identities, where a dot would mean something else.
         Kind::Namespace | Kind::Service => value::name::<Label>(text, path, report).map(|_| ())?,
-        Kind::Secret | Kind::ConfigMap | Kind::EndpointSlice | Kind::Workload | Kind::HttpRoute => {
+        Kind::Secret
+        | Kind::ConfigMap
+        | Kind::EndpointSlice
+        | Kind::Workload
+        | Kind::HttpRoute
+        | Kind::MeshConfig
+        | Kind::PeerAuthentication => {
             value::name::<Subdomain>(text, path, report).map(|_| ())?;
         }
     }

@@ -31,7 +31,9 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
         | Object::ConfigMap(_)
         | Object::EndpointSlice(_)
         | Object::Workload(_)
-        | Object::HttpRoute(_) => None,
+        | Object::HttpRoute(_)
+        | Object::MeshConfig(_)
+        | Object::PeerAuthentication(_) => None,
     });
     let namespaces = set.manifests.iter().filter(|manifest| manifest.kind() == Kind::Namespace);
     let known = Known {
@@ -57,7 +59,9 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
             | Object::Service(_)
             | Object::Secret(_)
             | Object::ConfigMap(_)
-            | Object::Workload(_) => {}
+            | Object::Workload(_)
+            | Object::MeshConfig(_)
+            | Object::PeerAuthentication(_) => {}
         }
         found.extend(problems.into_iter().map(|problem| manifest.place(problem)));
     }

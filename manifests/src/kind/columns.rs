@@ -73,6 +73,20 @@ const HTTP_ROUTE: &[Column] = &[
     wide(text("Accepted", "Whether every parent has accepted it")),
 ];
 
+const MESH_CONFIG: &[Column] = &[
+    NAME,
+    text("Egress", "What becomes of connections to places the mesh does not know"),
+    text("Mtls", "What becomes of plain text where nothing else is said"),
+    AGE,
+];
+const PEER_AUTHENTICATION: &[Column] = &[
+    NAME,
+    text("Mode", "What becomes of plain text"),
+    text("Ports", "Ports with a mode of their own"),
+    text("Selector", "The labels of the Workloads it is for"),
+    AGE,
+];
+
 impl Kind {
     /// The columns of a table of its objects.
     pub const fn columns(self) -> &'static [Column] {
@@ -84,6 +98,8 @@ impl Kind {
             Self::EndpointSlice => ENDPOINT_SLICE,
             Self::Workload => WORKLOAD,
             Self::HttpRoute => HTTP_ROUTE,
+            Self::MeshConfig => MESH_CONFIG,
+            Self::PeerAuthentication => PEER_AUTHENTICATION,
         }
     }
 
@@ -103,7 +119,7 @@ impl Kind {
                 Value::from(external_ip(object)),
                 Value::from(service_ports(object)),
                 age,
-                Value::from(selector(object)),
+                Value::from(selector(object, "/spec/selector")),
             ],
             Self::Secret => vec![
                 name,
@@ -142,6 +158,19 @@ impl Kind {
                 age,
                 Value::from(parents(object)),
                 Value::from(accepted(object)),
+            ],
+            Self::MeshConfig => vec![
+                name,
+                Value::from(at(object, "/spec/egress/policy").unwrap_or("Allow")),
+                Value::from(at(object, "/spec/mtls/mode").unwrap_or("Strict")),
+                age,
+            ],
+            Self::PeerAuthentication => vec![
+                name,
+                or_none("/spec/mtls/mode"),
+                Value::from(ports_with_modes(object)),
+                Value::from(selector(object, "/spec/selector/matchLabels")),
+                age,
             ],
         }
     }
@@ -188,11 +217,21 @@ fn service_ports(object: &Value) -> String {
     if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") }
 }
 
-fn selector(object: &Value) -> String {
-    let selector = object.pointer("/spec/selector").and_then(Value::as_object);
+fn selector(object: &Value, pointer: &str) -> String {
+    let selector = object.pointer(pointer).and_then(Value::as_object);
     let pairs: Vec<String> =
         selector.into_iter().flatten().map(|(key, value)| format!("{key}={}", shown(value))).collect();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
+}
+
+/// `8081=Permissive,8082=Permissive`.
+fn ports_with_modes(object: &Value) -> String {
+    let port = |port: &Value| {
+        let [number, mode] = ["port", "mode"].map(|field| port.get(field).map(shown).unwrap_or_default());
+        format!("{number}={mode}")
+    };
+    let ports: Vec<String> = list(object, "/spec/mtls/ports").map(port).collect();
+    if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") }
 }
 
 /// As Kubernetes: three addresses, then how many more.
@@ -311,6 +350,25 @@ mod tests {
         assert_eq!(
             Value::from(Kind::Service.cells(&service, now)),
             json!(["front", "ClusterIP", "10.0.0.1", "<none>", "80/TCP,53:30053/UDP", "61s", "app=front"])
+        );
+    }
+
+    #[test]
+    fn modes_and_defaults_are_shown() {
+        let now = Timestamp::UNIX_EPOCH;
+        let config = json!({"metadata": {"name": "default"}, "spec": {}});
+        assert_eq!(
+            Value::from(Kind::MeshConfig.cells(&config, now)),
+            json!(["default", "Allow", "Strict", "<unknown>"])
+        );
+        let probes = json!({
+            "metadata": {"name": "probes"},
+            "spec": {"selector": {"matchLabels": {"app": "orders"}},
+                     "mtls": {"ports": [{"port": 8081, "mode": "Permissive"}]}},
+        });
+        assert_eq!(
+            Value::from(Kind::PeerAuthentication.cells(&probes, now)),
+            json!(["probes", "<none>", "8081=Permissive", "app=orders", "<unknown>"])
         );
     }
 

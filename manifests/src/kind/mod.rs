@@ -2,6 +2,9 @@
 //! [`Kind::facts`], its schema and its reader: the compiler names every place that must know.
 
 pub mod columns;
+pub mod mesh_config;
+pub mod mtls;
+pub mod peer_authentication;
 pub mod route;
 pub mod schema;
 pub mod service;
@@ -33,6 +36,10 @@ pub enum Kind {
     Workload,
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
     HttpRoute,
+    /// `outrigger.dev/v1alpha1` MeshConfig: what holds for the mesh as a whole.
+    MeshConfig,
+    /// `outrigger.dev/v1alpha1` PeerAuthentication: how plain text is met in a namespace.
+    PeerAuthentication,
 }
 
 /// Where objects of a kind live.
@@ -60,8 +67,10 @@ struct Facts {
 
 impl Kind {
     /// Every kind, in the order in which a set of manifests is applied: what others refer to comes first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Namespace,
+        Self::MeshConfig,
+        Self::PeerAuthentication,
         Self::Secret,
         Self::ConfigMap,
         Self::Service,
@@ -88,12 +97,15 @@ impl Kind {
                 ..core("EndpointSlice", "endpointslices", "endpointslice", &[])
             },
             Self::Workload => Facts {
-                group: "outrigger.dev",
-                version: "v1alpha1",
-                api_version: "outrigger.dev/v1alpha1",
                 categories: &["all", "outrigger"],
-                ..core("Workload", "workloads", "workload", &["wl"])
+                ..ours("Workload", "workloads", "workload", &["wl"])
             },
+            Self::MeshConfig => {
+                Facts { scope: Scope::Cluster, ..ours("MeshConfig", "meshconfigs", "meshconfig", &[]) }
+            }
+            Self::PeerAuthentication => {
+                ours("PeerAuthentication", "peerauthentications", "peerauthentication", &["pa"])
+            }
             Self::HttpRoute => Facts {
                 group: "gateway.networking.k8s.io",
                 api_version: "gateway.networking.k8s.io/v1",
@@ -176,6 +188,22 @@ impl Kind {
                 kind.plural() == name || kind.singular() == name || kind.short_names().contains(&name);
             named && group.is_none_or(|group| group == kind.group())
         })
+    }
+}
+
+/// A kind of our own.
+const fn ours(
+    name: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+) -> Facts {
+    Facts {
+        group: "outrigger.dev",
+        version: "v1alpha1",
+        api_version: "outrigger.dev/v1alpha1",
+        categories: &["outrigger"],
+        ..core(name, plural, singular, short_names)
     }
 }
 

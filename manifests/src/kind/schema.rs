@@ -2,6 +2,8 @@
 //! and the API's OpenAPI documents.
 
 use super::Kind;
+use super::mesh_config::MeshConfigSpec;
+use super::peer_authentication::PeerAuthenticationSpec;
 use super::workload::{WorkloadSpec, WorkloadStatus};
 use gateway_api::experimental::httproutes::{HttpRouteSpec, HttpRouteStatus};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
@@ -35,6 +37,13 @@ fn generate(kind: Kind) -> Value {
         Kind::HttpRoute => parts::<HttpRouteSpec, HttpRouteStatus>(
             "Routes HTTP requests that meet certain conditions to certain Services, by weight.",
         ),
+        Kind::MeshConfig => specification::<MeshConfigSpec>(
+            "What holds for the mesh as a whole. There is at most one, named `default`.",
+        ),
+        Kind::PeerAuthentication => specification::<PeerAuthenticationSpec>(
+            "How plain text is met at the Workloads of a namespace, or at some of them. The narrowest word on a port \
+             counts: a Workload's own, then its namespace's, then the mesh's.",
+        ),
     };
     if let Some(schema) = schema.as_object_mut() {
         schema.insert(
@@ -62,13 +71,21 @@ fn whole<T: JsonSchema>() -> Value {
 
 /// The schema of a kind whose types cover only its specification and status.
 fn parts<Spec: JsonSchema, Status: JsonSchema>(description: &str) -> Value {
+    let mut schema = specification::<Spec>(description);
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("status".to_owned(), whole::<Status>());
+    }
+    schema
+}
+
+/// The schema of a kind that has no status.
+fn specification<Spec: JsonSchema>(description: &str) -> Value {
     let text = |description: &str| json!({"type": "string", "description": description});
     let mut properties = Map::new();
     properties.insert("apiVersion".to_owned(), text("The group and version of the kind."));
     properties.insert("kind".to_owned(), text("The name of the kind."));
     properties.insert("metadata".to_owned(), whole::<ObjectMeta>());
     properties.insert("spec".to_owned(), whole::<Spec>());
-    properties.insert("status".to_owned(), whole::<Status>());
     json!({"type": "object", "description": description, "properties": properties, "required": ["spec"]})
 }
 

@@ -14,6 +14,7 @@ pub(crate) use current::{Current, Pinned};
 use crate::route::RouteTable;
 use mesh_names::{AppProtocol, Port, ServiceName};
 use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::mesh::Mesh;
 use mesh_protocol::workload::Workload;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub services: HashMap<ServiceName, ServiceState>,
     /// What is at every address asked for.
     pub addresses: Arc<HashMap<IpAddr, AddressView>>,
+    /// What holds for every sidecar, the egress policy for one; nothing until the control plane has said it.
+    pub mesh: Option<Arc<Mesh>>,
     /// This sidecar's own workload, once the control plane has confirmed it.
     pub workload: Option<Arc<Workload>>,
     /// Whether anything was received yet, from the control plane or from disk.

@@ -5,7 +5,8 @@
 use crate::snapshot::{CompileError, CompiledService, compile};
 use mesh_protocol::address::Address;
 use mesh_protocol::endpoint::Endpoint;
-use mesh_protocol::resource::ResourceType;
+use mesh_protocol::mesh::Mesh;
+use mesh_protocol::resource::{MESH, ResourceType};
 use mesh_protocol::service::Service;
 use mesh_protocol::trust_bundle::TrustBundle;
 use mesh_protocol::workload::Workload;
@@ -15,6 +16,8 @@ use mesh_protocol::workload::Workload;
 pub(crate) enum Checked {
     /// Whom to trust.
     TrustBundle(TrustBundle),
+    /// What holds for every sidecar.
+    Mesh(Mesh),
     /// The own workload.
     Workload(Workload),
     /// A service, and its routes compiled.
@@ -60,6 +63,7 @@ impl Checked {
                 checked_trust_bundle(&bundle)?;
                 (bundle.trust_domain.to_string(), Self::TrustBundle(bundle))
             }
+            ResourceType::Mesh => (MESH.to_owned(), Self::Mesh(Mesh::decode(bytes)?)),
             ResourceType::Workload => {
                 let workload = Workload::decode(bytes)?;
                 (workload.name.to_string(), Self::Workload(workload))

@@ -7,7 +7,8 @@ use crate::xds::decode::{Checked, checked_trust_bundle};
 use mesh_names::{ServiceName, Subdomain};
 use mesh_protocol::address::Address;
 use mesh_protocol::endpoint::Endpoint;
-use mesh_protocol::resource::{ResourceType, endpoints_of};
+use mesh_protocol::mesh::Mesh;
+use mesh_protocol::resource::{MESH, ResourceType, endpoints_of};
 use mesh_protocol::service::Service;
 use mesh_protocol::trust_bundle::TrustBundle;
 use mesh_protocol::workload::Workload;
@@ -49,6 +50,8 @@ pub(crate) struct Held {
     pub(crate) revision: String,
     /// Whom to trust.
     pub(crate) trust_bundle: Option<Versioned<TrustBundle>>,
+    /// What holds for every sidecar.
+    pub(crate) mesh: Option<Versioned<Mesh>>,
     /// The sidecar's own workload.
     pub(crate) workload: Option<Versioned<Workload>>,
     /// Services that exist.
@@ -68,6 +71,8 @@ pub(crate) struct Changed {
     pub(crate) services: BTreeSet<ServiceName>,
     /// The own workload did.
     pub(crate) workload: bool,
+    /// What holds for every sidecar did.
+    pub(crate) mesh: bool,
     /// The trust bundle did.
     pub(crate) trust_bundle: bool,
     /// Addresses of which something else is known.
@@ -77,7 +82,8 @@ pub(crate) struct Changed {
 impl Changed {
     /// Nothing did.
     pub(crate) fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.addresses.is_empty() && !self.workload && !self.trust_bundle
+        let Self { services, workload, mesh, trust_bundle, addresses } = self;
+        services.is_empty() && addresses.is_empty() && !(*workload || *mesh || *trust_bundle)
     }
 
     /// Adds what `other` changed.
@@ -85,6 +91,7 @@ impl Changed {
         self.services.extend(other.services);
         self.addresses.extend(other.addresses);
         self.workload |= other.workload;
+        self.mesh |= other.mesh;
         self.trust_bundle |= other.trust_bundle;
     }
 }
@@ -97,6 +104,10 @@ impl Held {
             Checked::TrustBundle(bundle) => {
                 self.trust_bundle = Some(Versioned { version, value: Arc::new(bundle) });
                 changed.trust_bundle = true;
+            }
+            Checked::Mesh(mesh) => {
+                self.mesh = Some(Versioned { version, value: Arc::new(mesh) });
+                changed.mesh = true;
             }
             Checked::Workload(workload) => {
                 self.workload = Some(Versioned { version, value: Arc::new(workload) });
@@ -213,6 +224,12 @@ impl Held {
                 .map(|held| (held.value.trust_domain.to_string(), held.version.to_string()))
                 .filter(|(_, version)| !version.is_empty())
                 .collect(),
+            ResourceType::Mesh => self
+                .mesh
+                .iter()
+                .map(|held| (MESH.to_owned(), held.version.to_string()))
+                .filter(|(_, version)| !version.is_empty())
+                .collect(),
             ResourceType::Workload => self
                 .workload
                 .iter()
@@ -261,6 +278,9 @@ impl Held {
         if let Some(held) = &self.trust_bundle {
             let name = held.value.trust_domain.to_string();
             out.push((ResourceType::TrustBundle, name, held.version.clone(), held.value.encode()));
+        }
+        if let Some(held) = &self.mesh {
+            out.push((ResourceType::Mesh, MESH.to_owned(), held.version.clone(), held.value.encode()));
         }
         if let Some(held) = &self.workload {
             let name = held.value.name.to_string();

@@ -14,7 +14,7 @@ use crate::xds::decode::{Checked, Unusable};
 use crate::xds::held::{Changed, Held};
 use mesh_names::{ServiceName, TrustDomain, WorkloadName};
 use mesh_protocol::announcement::Announcement;
-use mesh_protocol::resource::{ResourceType, address_name, collection, collection_of, endpoints_of};
+use mesh_protocol::resource::{MESH, ResourceType, address_name, collection, collection_of, endpoints_of};
 use mesh_protocol::wire::discovery as wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ impl Wants {
     /// The names to subscribe to of one type.
     fn names(&self, kind: ResourceType) -> Vec<String> {
         match kind {
-            ResourceType::TrustBundle | ResourceType::Workload => Vec::new(),
+            ResourceType::TrustBundle | ResourceType::Mesh | ResourceType::Workload => Vec::new(),
             ResourceType::Service => self.services.iter().map(ToString::to_string).collect(),
             ResourceType::Endpoint => self.services.iter().map(endpoints_of).collect(),
             ResourceType::Address => self.addresses.iter().copied().map(address_name).collect(),
@@ -271,9 +271,9 @@ impl Session {
             return;
         }
         match kind {
-            // Whom to trust, and what this very process serves: without them all traffic would stop. The last good one
-            // stays until another takes its place.
-            ResourceType::TrustBundle | ResourceType::Workload => {}
+            // Whom to trust, what this very process serves, what holds everywhere: without them all traffic would stop.
+            // The last good one stays until another takes its place.
+            ResourceType::TrustBundle | ResourceType::Mesh | ResourceType::Workload => {}
             ResourceType::Service => {
                 let Ok(service) = name.parse::<ServiceName>() else { return };
                 let sentence = match sentence.filter(|sentence| !sentence.is_empty()) {
@@ -306,7 +306,10 @@ impl Session {
     /// Whether something is held under a name that only the control plane's clear word takes away.
     fn is_known(&self, kind: ResourceType, name: &str) -> bool {
         match kind {
-            ResourceType::TrustBundle | ResourceType::Workload | ResourceType::Endpoint => false,
+            ResourceType::TrustBundle
+            | ResourceType::Mesh
+            | ResourceType::Workload
+            | ResourceType::Endpoint => false,
             ResourceType::Service => name.parse().is_ok_and(|name| self.held.services.contains_key(&name)),
             ResourceType::Address => name
                 .parse()
@@ -317,6 +320,7 @@ impl Session {
     fn is_wanted(&self, kind: ResourceType, name: &str) -> bool {
         match kind {
             ResourceType::TrustBundle => name == self.own.trust_domain.as_str(),
+            ResourceType::Mesh => name == MESH,
             ResourceType::Workload => name.parse().is_ok_and(|name: WorkloadName| name == self.own.workload),
             ResourceType::Service => name.parse().is_ok_and(|name| self.wanted.services.contains(&name)),
             ResourceType::Endpoint => {
@@ -334,6 +338,7 @@ impl Session {
     fn first_request(&self, stream: &mut Stream, kind: ResourceType) -> Option<wire::DeltaDiscoveryRequest> {
         let names: Vec<String> = match kind {
             ResourceType::TrustBundle => vec![self.own.trust_domain.to_string()],
+            ResourceType::Mesh => vec![MESH.to_owned()],
             ResourceType::Workload => vec![self.own.workload.to_string()],
             ResourceType::Service | ResourceType::Endpoint | ResourceType::Address => self.wanted.names(kind),
         };

@@ -23,6 +23,7 @@ pub(crate) fn next(previous: &Snapshot, held: &Held, changed: &Changed) -> Snaps
         revision: held.revision.clone(),
         services,
         addresses: addresses(previous, held, changed),
+        mesh: held.mesh.as_ref().map(|held| held.value.clone()),
         workload: held.workload.as_ref().map(|held| held.value.clone()),
         received: true,
     }

@@ -167,6 +167,27 @@ pub struct Address {
     #[prost(message, repeated, tag = "3")]
     pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
 }
+/// Type `outrigger.v1.Mesh`, named `default`: what holds for every sidecar. It always exists.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mesh {
+    #[prost(enumeration = "EgressPolicy", tag = "1")]
+    pub egress: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InboundMtls {
+    #[prost(enumeration = "MtlsMode", tag = "1")]
+    pub mode: i32,
+    #[prost(message, repeated, tag = "2")]
+    pub exceptions: ::prost::alloc::vec::Vec<PortMtls>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortMtls {
+    /// where the application listens
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    #[prost(enumeration = "MtlsMode", tag = "2")]
+    pub mode: i32,
+}
 /// Type `outrigger.v1.Workload`, named `namespace/name`: what a workload's own sidecar serves.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Workload {
@@ -178,6 +199,9 @@ pub struct Workload {
     pub service_account: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "4")]
     pub ports: ::prost::alloc::vec::Vec<WorkloadPort>,
+    /// absent: strict
+    #[prost(message, optional, tag = "5")]
+    pub mtls: ::core::option::Option<InboundMtls>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkloadPort {
@@ -292,6 +316,62 @@ impl EndpointHealth {
             "ENDPOINT_HEALTH_READY" => Some(Self::Ready),
             "ENDPOINT_HEALTH_NOT_READY" => Some(Self::NotReady),
             "ENDPOINT_HEALTH_DRAINING" => Some(Self::Draining),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum EgressPolicy {
+    /// places the mesh does not know are reached as without it
+    Allow = 0,
+    /// they are refused
+    RegisteredOnly = 1,
+}
+impl EgressPolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Allow => "EGRESS_POLICY_ALLOW",
+            Self::RegisteredOnly => "EGRESS_POLICY_REGISTERED_ONLY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EGRESS_POLICY_ALLOW" => Some(Self::Allow),
+            "EGRESS_POLICY_REGISTERED_ONLY" => Some(Self::RegisteredOnly),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MtlsMode {
+    /// plain text at an application's port is refused
+    Strict = 0,
+    /// it is let through and counted
+    Permissive = 1,
+}
+impl MtlsMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Strict => "MTLS_MODE_STRICT",
+            Self::Permissive => "MTLS_MODE_PERMISSIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MTLS_MODE_STRICT" => Some(Self::Strict),
+            "MTLS_MODE_PERMISSIVE" => Some(Self::Permissive),
             _ => None,
         }
     }

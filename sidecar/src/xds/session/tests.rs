@@ -5,6 +5,7 @@ use mesh_names::{AppProtocol, Port};
 use mesh_protocol::address::Address;
 use mesh_protocol::announcement::AnnouncedState;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
+use mesh_protocol::mesh::{EgressPolicy, Mesh};
 use mesh_protocol::service::{Backend, PathMatch, RouteMatch, RouteRule, Service, ServicePort};
 use mesh_protocol::wire::Any;
 use mesh_protocol::workload::Workload;
@@ -144,11 +145,12 @@ fn a_stream_opens_with_the_announcement_and_what_every_sidecar_needs() {
     let mut session = Session::new(own(), Held::default());
     let requests = session.open(node(), &announcement());
     let types: Vec<_> = requests.iter().map(|r| ResourceType::of_url(&r.type_url).unwrap()).collect();
-    assert_eq!(types, [ResourceType::TrustBundle, ResourceType::Workload], "no wildcard for services");
+    let needed = [ResourceType::TrustBundle, ResourceType::Mesh, ResourceType::Workload];
+    assert_eq!(types, needed, "no wildcard for services");
     assert_eq!(requests[0].announcement.as_ref().unwrap().sequence, 1);
     assert_eq!(requests[0].node.as_ref().unwrap().id, "shop/front-1");
     assert_eq!(requests[0].resource_names_subscribe, ["mesh.internal"]);
-    assert_eq!(requests[1].resource_names_subscribe, ["shop/front-1"]);
+    assert_eq!(requests[2].resource_names_subscribe, ["shop/front-1"]);
     assert!(requests[1].node.is_none() && requests[1].announcement.is_none());
 }
 
@@ -340,6 +342,7 @@ fn the_own_workload_and_the_trust_bundle_outlive_their_removal() {
         name: "shop/front-1".parse().unwrap(),
         service_account: "front".parse().unwrap(),
         ports: vec![],
+        mtls: Default::default(),
     };
     let kind = ResourceType::Workload;
     session.receive(response(kind, "n", vec![resource(kind, "shop/front-1", "v", workload.encode())]));
@@ -461,4 +464,20 @@ fn addresses_are_asked_for_answered_forgotten_and_offered_again() {
     let gone = removed(ResourceType::Address, &["240.240.0.9"]);
     assert_eq!(session.receive(gone).changed.addresses, [at("240.240.0.9")].into());
     assert_eq!(session.held().service_at(at("240.240.0.9")), None);
+}
+
+#[test]
+fn what_holds_for_the_mesh_is_asked_for_first_kept_and_offered_again() {
+    let mut session = open(&[]);
+    let mesh = Mesh { egress: EgressPolicy::RegisteredOnly };
+    let resources = vec![resource(ResourceType::Mesh, "default", "m1", mesh.encode())];
+    assert!(session.receive(response(ResourceType::Mesh, "n1", resources)).changed.mesh);
+    let gone = session.receive(removed(ResourceType::Mesh, &["default"]));
+    assert!(gone.changed.is_empty(), "the last good one stays");
+    session.close();
+    let again = session.open(node(), &announcement());
+    let of_type = again.iter().find(|it| it.type_url == ResourceType::Mesh.type_url()).unwrap();
+    assert_eq!(of_type.resource_names_subscribe, ["default"]);
+    assert_eq!(of_type.initial_resource_versions.get("default").map(String::as_str), Some("m1"));
+    assert_eq!(session.held().mesh.as_ref().map(|held| &*held.value), Some(&mesh));
 }
