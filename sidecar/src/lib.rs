@@ -10,6 +10,8 @@ mod control_plane;
 mod deadline;
 pub mod demand;
 mod detect;
+#[cfg(test)]
+mod dns;
 mod http;
 mod identity;
 mod inbound;
