@@ -2,7 +2,9 @@
 //! variable and a key of the `--config` file; that, and their precedence, is `mesh_process::settings`. What the values
 //! mean together is checked in [`mod@super::settings`].
 
-use crate::bootstrap::grammar::{ControlPlane, Grace, Inbound, LabelPair, Upstream, Zone};
+use crate::bootstrap::grammar::{
+    ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, Upstream, Zone,
+};
 use clap::{Args, Parser, Subcommand};
 use mesh_names::{Namespace, ServiceAccount, Subdomain, TrustDomain};
 use mesh_process::logging::{Format, checked_level};
@@ -107,6 +109,14 @@ pub struct RunFlags {
     /// Metrics for Prometheus
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:15020", help_heading = "Addresses")]
     pub metrics_addr: SocketAddr,
+
+    /// Where the names of the mesh are answered, and all others forwarded, over UDP and TCP; loopback only, or off
+    #[arg(long, value_name = "ADDR:PORT|off", default_value = "127.0.0.1:15053", help_heading = "Addresses")]
+    pub dns_addr: DnsAddress,
+
+    /// A DNS server for the names that are not the mesh's; may be repeated; by default those of /etc/resolv.conf
+    #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Addresses")]
+    pub dns_upstream: Vec<DnsServer>,
 
     /// Where certificate and last good configuration are kept; by default /var/lib/outrigger/NAMESPACE.ACCOUNT for root,
     /// else outrigger/NAMESPACE.ACCOUNT under $XDG_STATE_HOME or ~/.local/state

@@ -1,6 +1,10 @@
 //! The values flags can have, each with its grammar and the sentence for breaking it. Text enters, a value that cannot
 //! be wrong leaves.
 
+mod dns;
+
+pub use dns::{DnsAddress, DnsServer};
+
 use http::uri::{Scheme, Uri};
 use mesh_names::{AppProtocol, Destination, MeshDomain, Namespace, Port, ServiceName};
 use std::fmt;

@@ -7,7 +7,7 @@ mod grammar;
 mod settings;
 mod state;
 
-pub use grammar::{ControlPlane, GrammarError, Host, Inbound, Upstream};
+pub use grammar::{ControlPlane, DnsAddress, DnsServer, GrammarError, Host, Inbound, Upstream};
 pub use settings::{AccessLog, Problems, Settings, Surroundings};
 pub(crate) use state::narrow;
 pub use state::{State, StateError};

@@ -2,7 +2,7 @@
 //! the process is looked at here but where the home directory is.
 
 use crate::bootstrap::flags::RunFlags;
-use crate::bootstrap::grammar::{ControlPlane, Inbound, Upstream};
+use crate::bootstrap::grammar::{ControlPlane, DnsAddress, DnsServer, Inbound, Upstream};
 use mesh_names::{Namespace, ServiceAccount, SpiffeId, Subdomain, TrustDomain};
 use mesh_process::logging::Format;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Most workers: more threads than this carry no more traffic on any machine we know.
 const WORKERS_MAX: usize = 256;
+/// Most DNS servers, as many as libc's resolvers ask.
+const DNS_UPSTREAMS_MAX: usize = 3;
 
 /// How this process runs; fixed for its life.
 #[derive(Debug, Clone)]
@@ -46,6 +48,10 @@ pub struct Settings {
     pub admin_addr: SocketAddr,
     /// Metrics.
     pub metrics_addr: SocketAddr,
+    /// Where DNS is answered.
+    pub dns_addr: DnsAddress,
+    /// DNS servers for names that are not the mesh's; none means those of the system.
+    pub dns_upstreams: Vec<SocketAddr>,
     /// Where certificate and configuration are kept.
     pub state_dir: PathBuf,
     /// Threads that carry traffic.
@@ -141,6 +147,8 @@ impl Settings {
                 inbound_addr: flags.inbound_addr,
                 admin_addr: flags.admin_addr,
                 metrics_addr: flags.metrics_addr,
+                dns_addr: flags.dns_addr,
+                dns_upstreams: flags.dns_upstream.into_iter().map(|DnsServer(address)| address).collect(),
                 state_dir,
                 workers,
                 grace: flags.grace.0,
@@ -177,6 +185,22 @@ fn check_addresses(flags: &RunFlags, problems: &mut Vec<String>) {
             flags.admin_addr.port()
         ));
     }
+    let dns = match flags.dns_addr {
+        DnsAddress::At(address) => Some(("--dns-addr", address)),
+        DnsAddress::Off => None,
+    };
+    if let Some((flag, address)) = dns.filter(|(_, address)| !address.ip().is_loopback()) {
+        problems.push(format!(
+            "{flag} {address}: DNS is answered for programs on this machine only, so that nobody uses it against \
+             others; use 127.0.0.1:{}",
+            address.port()
+        ));
+    }
+    for DnsServer(server) in &flags.dns_upstream {
+        if dns.is_some_and(|(_, address)| address == *server) {
+            problems.push(format!("--dns-upstream {server} is --dns-addr: the sidecar would ask itself"));
+        }
+    }
     let upstreams = flags.upstream.iter().map(|upstream| ("--upstream", upstream.address));
     let listeners = [
         ("--outbound-addr", flags.outbound_addr),
@@ -184,8 +208,12 @@ fn check_addresses(flags: &RunFlags, problems: &mut Vec<String>) {
         ("--admin-addr", flags.admin_addr),
         ("--metrics-addr", flags.metrics_addr),
     ];
-    let all: Vec<_> =
-        listeners.into_iter().chain(upstreams).filter(|(_, address)| address.port() != 0).collect();
+    let all: Vec<_> = listeners
+        .into_iter()
+        .chain(dns)
+        .chain(upstreams)
+        .filter(|(_, address)| address.port() != 0)
+        .collect();
     for (index, (flag, address)) in all.iter().enumerate() {
         for (other_flag, other) in all.iter().skip(index + 1) {
             if overlap(*address, *other) {
@@ -218,6 +246,7 @@ fn check_repetitions(flags: &RunFlags, problems: &mut Vec<String>) {
     let bounds = [
         ("--inbound", flags.inbound.len(), mesh_protocol::announcement::PORTS_MAX),
         ("--label", flags.label.len(), mesh_protocol::announcement::LABELS_MAX),
+        ("--dns-upstream", flags.dns_upstream.len(), DNS_UPSTREAMS_MAX),
     ];
     for (flag, number, most) in bounds {
         if number > most {

@@ -41,6 +41,8 @@ fn defaults_are_those_of_the_design() {
     assert_eq!(settings.inbound_addr.to_string(), "0.0.0.0:15008");
     assert_eq!(settings.admin_addr.to_string(), "127.0.0.1:15000");
     assert_eq!(settings.metrics_addr.to_string(), "0.0.0.0:15020");
+    assert_eq!(settings.dns_addr.to_string(), "127.0.0.1:15053");
+    assert!(settings.dns_upstreams.is_empty());
     assert_eq!(settings.workers.get(), 3);
     assert_eq!(settings.grace.as_secs(), 30);
     assert_eq!(settings.identity.to_string(), "spiffe://mesh.internal/ns/shop/sa/orders");
@@ -113,6 +115,34 @@ sidecar: --address 0.0.0.0: other sidecars cannot reach it; give this machine's 
 }
 
 #[test]
+fn dns_stays_on_this_machine_and_never_asks_itself() {
+    let settings =
+        with(&["--dns-addr", "off", "--dns-upstream", "192.0.2.1", "--dns-upstream", "[::1]:54"]).unwrap();
+    assert_eq!(settings.dns_addr, DnsAddress::Off);
+    assert_eq!(
+        settings.dns_upstreams.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["192.0.2.1:53", "[::1]:54"]
+    );
+    assert_eq!(
+        with(&["--dns-addr", "0.0.0.0:53"]).unwrap_err(),
+        "sidecar: --dns-addr 0.0.0.0:53: DNS is answered for programs on this machine only, so that nobody uses it \
+         against others; use 127.0.0.1:53"
+    );
+    assert_eq!(
+        with(&["--dns-addr", "127.0.0.1:53", "--dns-upstream", "127.0.0.1"]).unwrap_err(),
+        "sidecar: --dns-upstream 127.0.0.1:53 is --dns-addr: the sidecar would ask itself"
+    );
+    assert_eq!(
+        with(&["--dns-addr", "127.0.0.1:15001"]).unwrap_err(),
+        "sidecar: --outbound-addr 127.0.0.1:15001 and --dns-addr 127.0.0.1:15001 are the same port; change one"
+    );
+    let four = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]
+        .map(|server| ["--dns-upstream", server])
+        .concat();
+    assert_eq!(with(&four).unwrap_err(), "sidecar: --dns-upstream is given 4 times; at most 3");
+}
+
+#[test]
 fn every_missing_flag_is_named_at_once() {
     let error = run(&[]).unwrap_err();
     for flag in ["--control-plane", "--trust-bundle", "--token-file", "--namespace", "--service-account"] {
@@ -135,9 +165,15 @@ fn a_wrong_value_is_told_with_its_flag_and_its_grammar() {
 #[test]
 fn help_shows_every_default() {
     let help = run(&["--help"]).unwrap_err();
-    for text in
-        ["127.0.0.1:15001", "0.0.0.0:15008", "127.0.0.1:15000", "0.0.0.0:15020", "30s", "mesh.internal"]
-    {
+    for text in [
+        "127.0.0.1:15001",
+        "0.0.0.0:15008",
+        "127.0.0.1:15000",
+        "0.0.0.0:15020",
+        "127.0.0.1:15053",
+        "30s",
+        "mesh.internal",
+    ] {
         assert!(help.contains(&format!("[default: {text}]")), "{text} in\n{help}");
     }
     assert!(help.contains("[env: OUTRIGGER_TRUST_BUNDLE="), "{help}");
