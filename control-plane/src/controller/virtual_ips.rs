@@ -220,7 +220,8 @@ impl Allocator {
     }
 
     fn end_rests(&mut self, now: Instant) {
-        while let Some((until, address)) = self.ends.pop_front_if(|(until, _)| *until <= now) {
+        while let Some((until, address)) = self.ends.front().copied().filter(|(until, _)| *until <= now) {
+            self.ends.pop_front();
             if self.resting.get(&address).is_some_and(|rest| rest.until == until) {
                 self.resting.remove(&address);
             }

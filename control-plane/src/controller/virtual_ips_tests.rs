@@ -9,10 +9,10 @@ fn service(name: &str, spec: &Value) -> Service {
     let mut spec = spec.clone();
     spec["ports"] = json!([{"port": 80}]);
     let object = json!({"metadata": {"namespace": "shop", "name": name}, "spec": spec});
-    match Object::from_json(Kind::Service, object).unwrap() {
-        Object::Service(service) => service,
-        other => panic!("{other:?}"),
-    }
+    let Object::Service(service) = Object::from_json(Kind::Service, object).unwrap() else {
+        panic!("a Service")
+    };
+    service
 }
 
 fn name(text: &str) -> ServiceName {
