@@ -20,7 +20,8 @@ mod yaml;
 pub use check::{Completeness, check};
 pub use diagnostic::{Code, Diagnostic, Position, Severity, Subject};
 pub use kind::{
-    Kind, Metadata, Scope, mesh_config, mtls, peer_authentication, route, service, slice, workload,
+    Kind, Metadata, Scope, external_service, mesh_config, mtls, peer_authentication, route, service, slice,
+    workload,
 };
 pub use locate::Outline;
 pub use object::{Object, Reading};

@@ -3,6 +3,7 @@
 
 use crate::check;
 use crate::diagnostic::{Code, Diagnostic, Report, Subject};
+use crate::kind::external_service::ExternalService;
 use crate::kind::mesh_config::MeshConfig;
 use crate::kind::peer_authentication::PeerAuthentication;
 use crate::kind::route::HttpRoute;
@@ -40,6 +41,8 @@ pub enum Object {
     MeshConfig(MeshConfig),
     /// A PeerAuthentication.
     PeerAuthentication(PeerAuthentication),
+    /// An ExternalService.
+    ExternalService(ExternalService),
 }
 
 /// What reading an object found.
@@ -92,6 +95,7 @@ impl Object {
             Self::HttpRoute(_) => Kind::HttpRoute,
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::ExternalService(_) => Kind::ExternalService,
         }
     }
 
@@ -107,6 +111,7 @@ impl Object {
             Self::HttpRoute(object) => &object.metadata,
             Self::MeshConfig(object) => &object.metadata,
             Self::PeerAuthentication(object) => &object.metadata,
+            Self::ExternalService(object) => &object.metadata,
         }
     }
 }
@@ -187,6 +192,9 @@ fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
         Kind::PeerAuthentication => decode(value, report)
             .and_then(|it| check::mesh::peer_authentication(&it, report))
             .map(Object::PeerAuthentication),
+        Kind::ExternalService => decode(value, report)
+            .and_then(|it| check::external_service::read(&it, report))
+            .map(Object::ExternalService),
     }
 }
 

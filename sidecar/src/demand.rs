@@ -1,9 +1,10 @@
-//! Workers ask for what they have not got: services by name, and what is at an address. The control thread subscribes to
+//! Workers ask for what they have not got: services by name, what is at an address, what a host outside of the mesh is. The control thread subscribes to
 //! it. What enters is a wish, from any worker; what leaves, on the control thread, is the stream of wishes. Asking never
 //! waits: a worker asks again when it still misses the answer, so a full channel loses nothing but time.
 
 use mesh_names::ServiceName;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Wishes in flight between workers and the control thread. A worker asks once per request that misses its answer, so
@@ -17,6 +18,8 @@ pub enum Wish {
     Service(ServiceName),
     /// What is at an address; never an IPv4 one mapped into IPv6.
     Address(IpAddr),
+    /// The ExternalService that a host belongs to; in lower case, without a dot at its end.
+    Host(Arc<str>),
 }
 
 /// The workers' end. Cheap to clone.
@@ -47,6 +50,12 @@ impl Demand {
     pub fn ask_address(&self, address: IpAddr) -> bool {
         self.wishes.try_send(Wish::Address(address.to_canonical())).is_ok()
     }
+
+    /// Asks for the ExternalService that a host belongs to. Returns at once; `false` if the channel is full or closed.
+    pub fn ask_host(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        self.wishes.try_send(Wish::Host(host.into())).is_ok()
+    }
 }
 
 impl Demands {
@@ -73,6 +82,13 @@ mod tests {
         assert!(!demand.ask(&name));
         assert_eq!(demands.next().await, Some(Wish::Service(name.clone())));
         assert!(demand.ask(&name));
+    }
+
+    #[tokio::test]
+    async fn a_host_is_asked_for_in_its_one_form() {
+        let (demand, mut demands) = channel();
+        demand.ask_host("API.example.com.");
+        assert_eq!(demands.next().await, Some(Wish::Host("api.example.com".into())));
     }
 
     #[tokio::test]

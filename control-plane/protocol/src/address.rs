@@ -4,6 +4,7 @@
 
 use crate::endpoint::Endpoint;
 use crate::error::{DecodeError, address, field};
+use crate::external::ExternalService;
 use crate::wire::v1 as wire;
 use mesh_names::ServiceName;
 use prost::Message;
@@ -19,6 +20,8 @@ pub struct Address {
     /// The endpoints that are there, of whatever Service, by Service and name. Instances that share a machine share its
     /// address and differ in their ports.
     pub endpoints: Vec<Endpoint>,
+    /// The ExternalServices that name the address, the oldest first.
+    pub external_services: Vec<ExternalService>,
 }
 
 impl Address {
@@ -33,6 +36,7 @@ impl Address {
             address: self.address.to_string(),
             service: self.service.as_ref().map(ToString::to_string).unwrap_or_default(),
             endpoints: self.endpoints.iter().map(Endpoint::to_wire).collect(),
+            external_services: self.external_services.iter().map(ExternalService::to_wire).collect(),
         }
         .encode_to_vec()
     }
@@ -53,10 +57,12 @@ impl Address {
                 Err(DecodeError::value("endpoints.address", "it is not the address that was asked for"))
             }
         });
+        let external_services = message.external_services.into_iter().map(ExternalService::of_wire);
         Ok(Self {
             address,
             service: service.map(|name| field("service", &name)).transpose()?,
             endpoints: endpoints.collect::<Result<_, _>>()?,
+            external_services: external_services.collect::<Result<_, _>>()?,
         })
     }
 }

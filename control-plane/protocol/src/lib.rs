@@ -7,6 +7,7 @@
 //! | [`service`] | `outrigger.v1.Service`: ports and routes in final precedence |
 //! | [`endpoint`] | `outrigger.v1.Endpoint`: where one instance of a service is, and who it must prove to be |
 //! | [`address`] | `outrigger.v1.Address`: what an IP address means to a captured connection |
+//! | [`external`] | `outrigger.v1.ExternalHost`: places outside of the mesh, by host |
 //! | [`workload`] | `outrigger.v1.Workload`: what a workload's own sidecar serves |
 //! | [`mtls`] | within it: how plain text is met at its ports |
 //! | [`mesh`] | `outrigger.v1.Mesh`: what holds for every sidecar |
@@ -21,6 +22,7 @@ pub mod address;
 pub mod announcement;
 pub mod endpoint;
 mod error;
+pub mod external;
 pub mod mesh;
 pub mod mtls;
 pub mod refusal;

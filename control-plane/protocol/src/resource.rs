@@ -24,12 +24,21 @@ pub enum ResourceType {
     Endpoint,
     /// [`crate::address::Address`], named by the IP address.
     Address,
+    /// [`crate::external::ExternalHost`], named by the host or domain.
+    ExternalHost,
 }
 
 impl ResourceType {
     /// All types, in the order in which a sidecar needs them.
-    pub const ALL: [Self; 6] =
-        [Self::TrustBundle, Self::Mesh, Self::Workload, Self::Service, Self::Endpoint, Self::Address];
+    pub const ALL: [Self; 7] = [
+        Self::TrustBundle,
+        Self::Mesh,
+        Self::Workload,
+        Self::Service,
+        Self::Endpoint,
+        Self::Address,
+        Self::ExternalHost,
+    ];
 
     /// The type URL on the wire.
     pub fn type_url(self) -> &'static str {
@@ -40,6 +49,7 @@ impl ResourceType {
             Self::Service => "type.googleapis.com/outrigger.v1.Service",
             Self::Endpoint => "type.googleapis.com/outrigger.v1.Endpoint",
             Self::Address => "type.googleapis.com/outrigger.v1.Address",
+            Self::ExternalHost => "type.googleapis.com/outrigger.v1.ExternalHost",
         }
     }
 
@@ -57,6 +67,7 @@ impl ResourceType {
             Self::Service => "service",
             Self::Endpoint => "endpoint",
             Self::Address => "address",
+            Self::ExternalHost => "external_host",
         }
     }
 }

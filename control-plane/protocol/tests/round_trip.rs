@@ -6,6 +6,9 @@ use mesh_names::{AppProtocol, Label, Port, ServiceName, SpiffeId, Subdomain, Wor
 use mesh_protocol::address::Address;
 use mesh_protocol::announcement::{AnnouncedState, Announcement, LABELS_MAX};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
+use mesh_protocol::external::{
+    ExternalHost, ExternalPort, ExternalProtocol, ExternalService, ExternalTrust, Originate, Resolution,
+};
 use mesh_protocol::mesh::{EgressPolicy, Mesh};
 use mesh_protocol::mtls::{InboundMtls, MtlsMode};
 use mesh_protocol::service::{
@@ -101,6 +104,35 @@ fn workload_port(services: bool) -> impl Strategy<Value = WorkloadPort> {
         .prop_map(|(port, name, app_protocol, services)| WorkloadPort { port, name, app_protocol, services })
 }
 
+fn external_service() -> impl Strategy<Value = ExternalService> {
+    use ExternalProtocol::*;
+    let trust = prop_oneof![
+        Just(ExternalTrust::System),
+        vec(vec(any::<u8>(), 1..8), 1..3)
+            .prop_map(|it| ExternalTrust::Certificates(it.into_iter().map(Into::into).collect())),
+        LABEL.prop_map(|name| ExternalTrust::File(format!("/etc/{name}").into())),
+    ];
+    let originate = (of(subdomain()), trust).prop_map(|(sni, trust)| Originate { sni, trust });
+    let protocol = proptest::sample::select(vec![Detect, Http, H2c, Grpc, Tls, Tcp]);
+    let port = (port(), protocol, port(), of(originate), of("[a-z ]{1,20}")).prop_map(
+        |(port, protocol, target_port, originate, invalid)| ExternalPort {
+            port,
+            protocol,
+            target_port,
+            originate,
+            invalid,
+        },
+    );
+    let resolution = prop_oneof![
+        Just(Resolution::Host),
+        subdomain().prop_map(Resolution::Name),
+        vec(any::<std::net::IpAddr>(), 1..3).prop_map(Resolution::Addresses),
+    ];
+    (LABEL, LABEL, vec(port, 0..3), resolution).prop_map(|(namespace, name, ports, resolution)| {
+        ExternalService { name: format!("{namespace}/{name}").parse().unwrap(), ports, resolution }
+    })
+}
+
 fn mtls_mode() -> impl Strategy<Value = MtlsMode> {
     proptest::sample::select(vec![MtlsMode::Strict, MtlsMode::Permissive])
 }
@@ -153,11 +185,21 @@ proptest! {
     #[test]
     fn an_address_survives_the_wire(
         address in any::<std::net::IpAddr>(), service in of(service_name()), endpoints in vec(endpoint(), 0..4),
+        external_services in vec(external_service(), 0..3),
     ) {
         let address = address.to_canonical();
         let endpoints = endpoints.into_iter().map(|endpoint| Endpoint { address, ..endpoint }).collect();
-        let address = Address { address, service, endpoints };
+        let address = Address { address, service, endpoints, external_services };
         prop_assert_eq!(Address::decode(&address.encode()).unwrap(), address);
+    }
+
+    #[test]
+    fn an_external_host_survives_the_wire(
+        label in LABEL, is_wildcard in any::<bool>(), services in vec(external_service(), 1..3),
+    ) {
+        let host = format!("{}{label}.example.com", if is_wildcard { "*." } else { "" }).parse().unwrap();
+        let host = ExternalHost { host, services };
+        prop_assert_eq!(ExternalHost::decode(&host.encode()).unwrap(), host);
     }
 
     #[test]
@@ -188,6 +230,7 @@ proptest! {
         drop(Address::decode(&bytes));
         drop(Workload::decode(&bytes));
         drop(Mesh::decode(&bytes));
+        drop(ExternalHost::decode(&bytes));
         drop(TrustBundle::decode(&bytes));
     }
 }
@@ -244,8 +287,8 @@ fn an_endpoint_of_another_address_is_refused() {
     };
     let message = mesh_protocol::wire::v1::Address {
         address: "10.0.0.1".into(),
-        service: String::new(),
         endpoints: vec![there],
+        ..Default::default()
     };
     let error = Address::decode(&prost::Message::encode_to_vec(&message)).unwrap_err();
     assert_eq!(error.to_string(), "field `endpoints.address`: it is not the address that was asked for");

@@ -1,5 +1,5 @@
 //! Writes to the store what follows from other objects: EndpointSlices of Services with a selector, virtual addresses of
-//! Services, statuses of routes and Services.
+//! Services, statuses of routes, Services and ExternalServices.
 //! What enters is the newest desired state of each object, from the index; what leaves is a write, and only when the
 //! store says something else. Every replica may do this at once: writes are compare-and-swap, and a replica that comes
 //! second finds nothing to do.
@@ -10,7 +10,7 @@
 //! | [`writer`] | compares and writes, with retries |
 //! | `route_status` | a route's status as JSON |
 //! | [`virtual_ips`] | which virtual addresses each Service has. Pure |
-//! | `service_status` | a Service's virtual addresses and conditions as JSON |
+//! | `service_status` | a Service's virtual addresses and its and an ExternalService's conditions as JSON |
 //! | [`stamp`] | the metadata only the server writes |
 
 mod route_status;

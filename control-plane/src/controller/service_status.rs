@@ -1,5 +1,6 @@
-//! What the control plane writes into a Service: its virtual addresses, and conditions on them and on its target ports.
-//! A condition is written when there is a problem, and when one is mended: a Service that never had one is left alone.
+//! What the control plane writes into a Service: its virtual addresses, and conditions on them and on its target ports;
+//! and the condition of an ExternalService on what it refers to. A condition is written when there is a problem, and when
+//! one is mended: an object that never had one is left alone.
 
 use super::stamp::condition;
 use super::virtual_ips::Assignment;
@@ -9,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 /// Whether every selected Workload has the ports the Service leads to.
 pub(super) const TARGET_PORTS: &str = "outrigger.dev/TargetPortsResolved";
+/// Whether what an ExternalService refers to is there.
+pub(super) const RESOLVED_REFS: &str = "ResolvedRefs";
 /// Whether its virtual addresses are its own.
 const VIRTUAL_ADDRESSES: &str = "outrigger.dev/VirtualAddressesAssigned";
 

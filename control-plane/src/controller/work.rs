@@ -3,7 +3,7 @@
 
 use super::virtual_ips::Assignment;
 use crate::translate::{DerivedSlice, RouteName, RouteStatus, Verdict};
-use mesh_names::ServiceName;
+use mesh_names::{ExternalServiceName, ServiceName};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -19,6 +19,8 @@ pub enum Subject {
     TargetPorts(ServiceName),
     /// The virtual addresses of a Service.
     VirtualIps(ServiceName),
+    /// The condition of an ExternalService on what it refers to.
+    External(ExternalServiceName),
 }
 
 /// What the store should say.
@@ -37,6 +39,8 @@ pub enum Desired {
     TargetPorts(Verdict),
     /// These addresses, and a condition on them.
     VirtualIps(Assignment),
+    /// This condition on references.
+    External(Verdict),
 }
 
 /// The entries that wait. One writer takes them.

@@ -2,7 +2,7 @@
 //! faster, and later when the store can't write.
 
 use super::route_status::with_status;
-use super::service_status::{TARGET_PORTS, with_condition, with_virtual_ips};
+use super::service_status::{RESOLVED_REFS, TARGET_PORTS, with_condition, with_virtual_ips};
 use super::stamp;
 use super::virtual_ips::Assignment;
 use super::work::{Desired, Subject, Work};
@@ -75,10 +75,22 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
         (Subject::VirtualIps(service), Desired::VirtualIps(assignment)) => {
             write_virtual_ips(store, service, assignment).await
         }
-        // The index makes no other pairs.
-        (Subject::Slices(_) | Subject::Status(_) | Subject::TargetPorts(_) | Subject::VirtualIps(_), _) => {
-            Ok(())
+        (Subject::External(name), Desired::External(verdict)) => {
+            let key = Key::new(Kind::ExternalService, name.namespace.as_str(), name.name.as_str());
+            let change = |before: Option<&Value>| {
+                before.and_then(|it| with_condition(it, RESOLVED_REFS, verdict, Timestamp::now()))
+            };
+            update(store, &key, change).await.map(|_| ())
         }
+        // The index makes no other pairs.
+        (
+            Subject::Slices(_)
+            | Subject::Status(_)
+            | Subject::TargetPorts(_)
+            | Subject::VirtualIps(_)
+            | Subject::External(_),
+            _,
+        ) => Ok(()),
     }
 }
 

@@ -7,11 +7,12 @@ use crate::registry::LEAVING;
 use crate::snapshot::{ResourceName, Snapshot};
 use crate::store::{Event, Key, Revision, Stored};
 use crate::translate::{
-    AddressBook, Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry, compile_endpoints,
-    compile_mesh, compile_route_status, compile_service, compile_workload, derive_slices, judge_target_ports,
+    AddressBook, CaSource, Change, Dirty, Index, PolicyName, RouteName, SliceName, SourceName, WorkloadEntry,
+    compile_endpoints, compile_external_host, compile_mesh, compile_route_status, compile_service,
+    compile_workload, derive_slices, judge_external, judge_target_ports,
 };
 use manifests::{Kind, Object};
-use mesh_names::{NameError, ServiceName, TrustDomain, WorkloadName};
+use mesh_names::{ExternalServiceName, NameError, ServiceName, TrustDomain, WorkloadName};
 use mesh_protocol::resource::{MESH, ResourceType, address_name};
 use mesh_protocol::trust_bundle::TrustBundle;
 use serde_json::Value;
@@ -98,6 +99,17 @@ impl View {
                     let bytes = compile_mesh(&self.index).encode();
                     self.set(ResourceType::Mesh, MESH, Some(bytes));
                 }
+                Dirty::External(name) => {
+                    let subject = Subject::External(name.clone());
+                    match judge_external(&self.index, &name) {
+                        Some(verdict) => work.put(subject, Desired::External(verdict)),
+                        None => work.forget(&subject),
+                    }
+                }
+                Dirty::ExternalHost(host) => {
+                    let bytes = compile_external_host(&self.index, &host).map(|it| it.encode());
+                    self.set(ResourceType::ExternalHost, host.as_str(), bytes);
+                }
                 Dirty::Address(address) => self.addresses.touch(address),
             }
         }
@@ -116,6 +128,8 @@ impl View {
                 | Dirty::Workload(_)
                 | Dirty::Route(_)
                 | Dirty::Mesh
+                | Dirty::External(_)
+                | Dirty::ExternalHost(_)
                 | Dirty::Address(_) => None,
             })
         };
@@ -187,7 +201,7 @@ fn change(key: &Key, object: Option<&Arc<Value>>) -> Option<Change> {
 }
 
 fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String> {
-    if matches!(key.kind, Kind::Namespace | Kind::Secret | Kind::ConfigMap) {
+    if key.kind == Kind::Namespace {
         return Ok(None);
     }
     let object = value.map(|value| Object::from_json(key.kind, Value::clone(value))).transpose();
@@ -233,7 +247,23 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
                 object.and_then(|it| if let Object::PeerAuthentication(it) = it { Some(it) } else { None });
             Change::PeerAuthentication(name, policy.map(Arc::new))
         }
-        (Kind::Namespace | Kind::Secret | Kind::ConfigMap, _) => return Ok(None),
+        (Kind::ExternalService, object) => {
+            let name = ExternalServiceName::new(namespace()?, key.name.parse().map_err(bad_name)?);
+            let service =
+                object.and_then(|it| if let Object::ExternalService(it) = it { Some(it) } else { None });
+            Change::ExternalService(name, service.map(Arc::new))
+        }
+        (Kind::Secret, object) => {
+            let secret = object.and_then(|it| if let Object::Secret(it) = it { Some(it) } else { None });
+            let name = SourceName::Secret(namespace()?, key.name.clone());
+            Change::CaSource(name, secret.as_ref().map(CaSource::of_secret))
+        }
+        (Kind::ConfigMap, object) => {
+            let map = object.and_then(|it| if let Object::ConfigMap(it) = it { Some(it) } else { None });
+            let name = SourceName::ConfigMap(namespace()?, key.name.clone());
+            Change::CaSource(name, map.as_ref().map(CaSource::of_config_map))
+        }
+        (Kind::Namespace, _) => return Ok(None),
     };
     Ok(Some(change))
 }

@@ -1,5 +1,6 @@
 //! What an IP address means, for sidecars that hold a captured connection to it: the index of endpoints by address, kept
-//! up endpoint by endpoint, and the Address resource made from it. Virtual addresses come from [`Index`].
+//! up endpoint by endpoint, and the Address resource made from it. Virtual addresses and those of ExternalServices come
+//! from [`Index`].
 
 use super::index::Index;
 use mesh_names::{ServiceName, Subdomain};
@@ -60,9 +61,13 @@ impl AddressBook {
     /// Compiles the resource of an address; nothing if nothing is known of it.
     pub fn compile(&self, index: &Index, address: IpAddr) -> Option<Address> {
         if let Some(service) = index.service_at(address) {
-            return Some(Address { address, service: Some(service.clone()), endpoints: Vec::new() });
+            let service = Some(service.clone());
+            return Some(Address { address, service, endpoints: Vec::new(), external_services: Vec::new() });
         }
-        let endpoints = self.at.get(&address)?.values().cloned().collect();
-        Some(Address { address, service: None, endpoints })
+        let endpoints: Vec<_> =
+            self.at.get(&address).into_iter().flat_map(|it| it.values().cloned()).collect();
+        let external_services: Vec<_> = index.externals.at(address).collect();
+        let is_known = !(endpoints.is_empty() && external_services.is_empty());
+        is_known.then_some(Address { address, service: None, endpoints, external_services })
     }
 }

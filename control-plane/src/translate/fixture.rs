@@ -1,5 +1,6 @@
 //! Objects for tests, written as people write them.
 
+use super::external::{CaSource, SourceName};
 use super::index::{Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry};
 use manifests::{Kind, Object};
 use mesh_names::TrustDomain;
@@ -52,7 +53,18 @@ pub(super) fn change(object: Object) -> Change {
             let name = PolicyName { namespace: it.namespace.clone(), name: it.name.clone() };
             Change::PeerAuthentication(name, Some(Arc::new(it)))
         }
-        Object::Namespace(_) | Object::Secret(_) | Object::ConfigMap(_) => panic!("not translated"),
+        Object::ExternalService(it) => Change::ExternalService(it.name.clone(), Some(Arc::new(it))),
+        Object::Secret(it) => {
+            let namespace = it.metadata.namespace.clone().expect("a namespace");
+            let name = SourceName::Secret(namespace, it.metadata.name.clone());
+            Change::CaSource(name, Some(CaSource::of_secret(&it)))
+        }
+        Object::ConfigMap(it) => {
+            let namespace = it.metadata.namespace.clone().expect("a namespace");
+            let name = SourceName::ConfigMap(namespace, it.metadata.name.clone());
+            Change::CaSource(name, Some(CaSource::of_config_map(&it)))
+        }
+        Object::Namespace(_) => panic!("not translated"),
     }
 }
 
@@ -64,6 +76,8 @@ pub(super) fn deletion(change: &Change) -> Change {
         Change::Route(name, _) => Change::Route(name.clone(), None),
         Change::Slice(name, _) => Change::Slice(name.clone(), None),
         Change::MeshConfig(_) => Change::MeshConfig(None),
+        Change::ExternalService(name, _) => Change::ExternalService(name.clone(), None),
+        Change::CaSource(name, _) => Change::CaSource(name.clone(), None),
         Change::PeerAuthentication(name, _) => Change::PeerAuthentication(name.clone(), None),
     }
 }

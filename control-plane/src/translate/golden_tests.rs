@@ -350,7 +350,12 @@ fn every_example_works_as_it_is() {
                         assert!(parent.resolved.holds, "{name}: {}", parent.resolved.message);
                     }
                 }
-                Dirty::Endpoints(_) | Dirty::Workload(_) | Dirty::Address(_) | Dirty::Mesh => {}
+                Dirty::Endpoints(_)
+                | Dirty::Workload(_)
+                | Dirty::Address(_)
+                | Dirty::Mesh
+                | Dirty::External(_)
+                | Dirty::ExternalHost(_) => {}
             }
         }
     }
@@ -385,7 +390,12 @@ fn an_address_is_a_service_or_the_endpoints_there_and_only_what_changes_is_touch
             match dirty {
                 Dirty::Endpoints(service) => book.set_endpoints(service, &compile_endpoints(index, service)),
                 Dirty::Address(address) => book.touch(*address),
-                Dirty::Service(_) | Dirty::Workload(_) | Dirty::Route(_) | Dirty::Mesh => {}
+                Dirty::Service(_)
+                | Dirty::Workload(_)
+                | Dirty::Route(_)
+                | Dirty::Mesh
+                | Dirty::External(_)
+                | Dirty::ExternalHost(_) => {}
             }
         }
         book.take_touched().iter().map(ToString::to_string).collect()

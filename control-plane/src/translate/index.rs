@@ -1,15 +1,19 @@
 //! The objects that resources are made of, by name, and who refers to whom, so that a change leads straight to what
 //! depends on it.
 
+use super::external::{CaSource, Externals, SourceName};
 use super::seniority::Seniority;
 use super::slice::is_derived;
+use manifests::kind::external_service::ExternalService;
 use manifests::kind::mesh_config::MeshConfig;
 use manifests::kind::peer_authentication::PeerAuthentication;
 use manifests::kind::route::{HttpRoute, ParentRef};
 use manifests::kind::service::Service;
 use manifests::kind::slice::EndpointSlice;
 use manifests::kind::workload::Workload;
-use mesh_names::{Namespace, ServiceName, Subdomain, TrustDomain, WorkloadName};
+use mesh_names::{
+    ExternalServiceName, HostPattern, Namespace, ServiceName, Subdomain, TrustDomain, WorkloadName,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -66,6 +70,10 @@ pub enum Change {
     MeshConfig(Option<Arc<MeshConfig>>),
     /// A PeerAuthentication.
     PeerAuthentication(PolicyName, Option<Arc<PeerAuthentication>>),
+    /// An ExternalService.
+    ExternalService(ExternalServiceName, Option<Arc<ExternalService>>),
+    /// A ConfigMap or Secret, as far as CA certificates may come from it.
+    CaSource(SourceName, Option<CaSource>),
 }
 
 /// Something to compile again.
@@ -81,6 +89,10 @@ pub enum Dirty {
     Route(RouteName),
     /// The Mesh resource.
     Mesh,
+    /// The status of an ExternalService.
+    External(ExternalServiceName),
+    /// The ExternalHost resource of a host or domain.
+    ExternalHost(HostPattern),
     /// The resource of an address: something virtual there has come or gone. What endpoints do to it is
     /// [`super::AddressBook`]'s.
     Address(IpAddr),
@@ -94,6 +106,7 @@ pub struct Index {
     pub(super) workloads: BTreeMap<WorkloadName, Arc<WorkloadEntry>>,
     pub(super) routes: BTreeMap<RouteName, Arc<HttpRoute>>,
     pub(super) slices: BTreeMap<SliceName, Arc<EndpointSlice>>,
+    pub(super) externals: Externals,
     pub(super) mesh_config: Option<Arc<MeshConfig>>,
     peer_authentications: BTreeMap<Namespace, BTreeMap<Subdomain, Arc<PeerAuthentication>>>,
     routes_of_parent: BTreeMap<ServiceName, BTreeSet<RouteName>>,
@@ -125,6 +138,8 @@ impl Index {
             Change::Workload(name, entry) => self.apply_workload(name, entry, &mut dirty),
             Change::Route(name, route) => self.apply_route(name, route, &mut dirty),
             Change::Slice(name, slice) => self.apply_slice(name, slice, &mut dirty),
+            Change::ExternalService(name, service) => self.externals.set_service(&name, service, &mut dirty),
+            Change::CaSource(name, source) => self.externals.set_source(name, source, &mut dirty),
             Change::MeshConfig(config) => {
                 let is_mtls = |config: &Option<Arc<MeshConfig>>| {
                     config.as_ref().map(|config| config.mtls.clone()).unwrap_or_default()
@@ -150,7 +165,8 @@ impl Index {
         let workloads = self.workloads.keys().cloned().map(Dirty::Workload);
         let routes = self.routes.keys().cloned().map(Dirty::Route);
         let addresses = self.services_by_address.keys().copied().map(Dirty::Address);
-        services.chain(workloads).chain(routes).chain(addresses).chain([Dirty::Mesh]).collect()
+        let externals = self.externals.everything().chain([Dirty::Mesh]);
+        services.chain(workloads).chain(routes).chain(addresses).chain(externals).collect()
     }
 
     /// The Service of this name.
@@ -364,12 +380,17 @@ fn parents(route: &HttpRoute) -> impl Iterator<Item = &ServiceName> {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Link {
+pub(super) enum Link {
     Cut,
     Made,
 }
 
-fn link<K: Ord + Clone, V: Ord + Clone>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V, link: Link) {
+pub(super) fn link<K: Ord + Clone, V: Ord + Clone>(
+    map: &mut BTreeMap<K, BTreeSet<V>>,
+    key: &K,
+    value: &V,
+    link: Link,
+) {
     match link {
         Link::Made => {
             map.entry(key.clone()).or_default().insert(value.clone());
@@ -385,7 +406,7 @@ fn link<K: Ord + Clone, V: Ord + Clone>(map: &mut BTreeMap<K, BTreeSet<V>>, key:
     }
 }
 
-fn replace<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) -> Option<V> {
+pub(super) fn replace<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) -> Option<V> {
     match value {
         Some(value) => map.insert(key.clone(), value),
         None => map.remove(key),

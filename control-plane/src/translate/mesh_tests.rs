@@ -54,7 +54,13 @@ fn said(index: &Index, workload: &str) -> String {
 fn workloads(dirty: &std::collections::BTreeSet<Dirty>) -> Vec<String> {
     let names = dirty.iter().filter_map(|dirty| match dirty {
         Dirty::Workload(name) => Some(name.to_string()),
-        Dirty::Service(_) | Dirty::Endpoints(_) | Dirty::Route(_) | Dirty::Mesh | Dirty::Address(_) => None,
+        Dirty::Service(_)
+        | Dirty::Endpoints(_)
+        | Dirty::Route(_)
+        | Dirty::Mesh
+        | Dirty::External(_)
+        | Dirty::ExternalHost(_)
+        | Dirty::Address(_) => None,
     });
     names.collect()
 }

@@ -4,13 +4,14 @@
 //! (`incremental_results_equal_a_full_compile`).
 //!
 //! ```text
-//! Change ──Index::apply──> Dirty keys ──compile_*──> Service, Endpoints, Workload, Mesh, RouteStatus, DerivedSlice
+//! Change ──Index::apply──> Dirty keys ──compile_*──> Service, Endpoints, Workload, Mesh, ExternalHost, RouteStatus, DerivedSlice
 //!                                 Endpoints ──AddressBook::compile──> Address
 //! ```
 
 mod address;
 mod backend;
 mod endpoint;
+mod external;
 mod index;
 mod mesh;
 mod mtls;
@@ -24,6 +25,7 @@ mod workload;
 
 pub use address::AddressBook;
 pub use endpoint::compile_endpoints;
+pub use external::{CaSource, Externals, SourceName, compile_external_host, judge_external};
 pub use index::{Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry};
 pub use mesh::compile_mesh;
 pub use route::{ParentStatus, RouteStatus, Verdict, compile_route_status};
@@ -33,6 +35,8 @@ pub use slice::{DerivedSlice, MANAGED_BY, MANAGED_BY_LABEL, derive_slices};
 pub use target_ports::judge_target_ports;
 pub use workload::compile_workload;
 
+#[cfg(test)]
+mod external_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

@@ -37,6 +37,12 @@ fn compile(index: &Index, dirty: &Dirty, book: &mut AddressBook, results: &mut R
             let slices = Some(slices).filter(|it| !it.is_empty());
             put(format!("slices {name}"), slices.map(|it| format!("{it:?}")));
         }
+        Dirty::External(name) => {
+            put(format!("external {name}"), judge_external(index, name).map(|it| format!("{it:?}")))
+        }
+        Dirty::ExternalHost(host) => {
+            put(format!("host {host}"), compile_external_host(index, host).map(|it| format!("{it:?}")))
+        }
         Dirty::Mesh => put("mesh".to_owned(), Some(format!("{:?}", compile_mesh(index)))),
         Dirty::Address(address) => book.touch(*address),
     }
@@ -175,12 +181,49 @@ fn peer_authentication() -> impl Strategy<Value = Value> {
     })
 }
 
+fn external_service() -> impl Strategy<Value = Value> {
+    let host = || proptest::sample::select(vec!["a.example.com", "b.example.com", "*.example.com"]);
+    let hosts = proptest::collection::btree_set(host(), 1..3);
+    (0usize..2, 0usize..3, hosts, proptest::option::of(1u8..3), proptest::option::of(0usize..2)).prop_map(
+        |(namespace, name, hosts, address, ca)| {
+            let mut spec = json!({"hosts": hosts, "ports": [{"port": 80, "protocol": "http"}]});
+            if let Some(address) = address {
+                spec["addresses"] = json!([format!("10.1.0.{address}")]);
+            }
+            if let Some(ca) = ca {
+                let bundle = json!({"configMap": {"name": format!("ca{ca}")}});
+                spec["ports"][0]["tls"] = json!({"originate": {"caBundle": bundle}});
+            }
+            json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "ExternalService",
+                   "metadata": {"namespace": NAMESPACES[namespace], "name": format!("x{name}")}, "spec": spec})
+        },
+    )
+}
+
+fn config_map() -> impl Strategy<Value = Value> {
+    let text = proptest::sample::select(vec!["nothing", "-----BEGIN CERTIFICATE-----\nbroken"]);
+    (0usize..2, 0usize..2, text).prop_map(|(namespace, name, text)| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+               "metadata": {"namespace": NAMESPACES[namespace], "name": format!("ca{name}")},
+               "data": {"ca.crt": text}})
+    })
+}
+
 fn object() -> impl Strategy<Value = Change> {
-    prop_oneof![service(), workload(), route(), slice(), mesh_config(), peer_authentication()]
-        .prop_filter_map("valid", |value| {
-            let kind = Kind::from_api_version_kind(value["apiVersion"].as_str()?, value["kind"].as_str()?)?;
-            Object::from_json(kind, value).ok().map(change)
-        })
+    prop_oneof![
+        service(),
+        workload(),
+        route(),
+        slice(),
+        mesh_config(),
+        peer_authentication(),
+        external_service(),
+        config_map()
+    ]
+    .prop_filter_map("valid", |value| {
+        let kind = Kind::from_api_version_kind(value["apiVersion"].as_str()?, value["kind"].as_str()?)?;
+        Object::from_json(kind, value).ok().map(change)
+    })
 }
 
 proptest! {
@@ -214,6 +257,8 @@ fn the_objects_of_the_property_are_valid() {
         slice().boxed(),
         mesh_config().boxed(),
         peer_authentication().boxed(),
+        external_service().boxed(),
+        config_map().boxed(),
     ];
     for strategy in all {
         for _ in 0..20 {

@@ -1,7 +1,7 @@
 //! Why a subscribed resource can't be had, in one sentence that a sidecar passes on to whoever asked for it.
 
 use crate::snapshot::{Snapshot, nearest_services};
-use mesh_names::{ServiceName, SpiffeId, TrustDomain, WorkloadName};
+use mesh_names::{HostPattern, ServiceName, SpiffeId, TrustDomain, WorkloadName};
 use mesh_protocol::resource::{MESH, ResourceType, address_of, collection_of};
 use mesh_protocol::wire::discovery as wire;
 
@@ -32,6 +32,7 @@ pub(super) fn not_found(snapshot: &Snapshot, kind: ResourceType, name: &str) -> 
             Err(error) => error.to_string(),
         },
         ResourceType::Endpoint => format!("no endpoint `{name}`"),
+        ResourceType::ExternalHost => format!("no ExternalService names the host `{name}`"),
         ResourceType::Mesh => format!("no mesh `{name}`: the one mesh is named `{MESH}`"),
         ResourceType::Address => format!("nothing in the mesh has the address {name}"),
         ResourceType::Workload => format!("workload `{name}` is no longer registered"),
@@ -58,6 +59,7 @@ pub(super) fn malformed(kind: ResourceType, name: &str) -> Option<String> {
         ResourceType::TrustBundle => name.parse::<TrustDomain>().err(),
         ResourceType::Workload => name.parse::<WorkloadName>().err(),
         ResourceType::Service => name.parse::<ServiceName>().err(),
+        ResourceType::ExternalHost => name.parse::<HostPattern>().err(),
         ResourceType::Mesh => None,
         ResourceType::Address if address_of(name).is_some() => None,
         ResourceType::Address => {

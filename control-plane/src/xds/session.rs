@@ -309,7 +309,8 @@ fn refusal(
         | ResourceType::Mesh
         | ResourceType::Service
         | ResourceType::Endpoint
-        | ResourceType::Address => None,
+        | ResourceType::Address
+        | ResourceType::ExternalHost => None,
     }
 }
 

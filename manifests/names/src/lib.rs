@@ -6,20 +6,23 @@
 //! | --- | --- | --- |
 //! | [`Label`] | 1 to 63 of `a-z 0-9 -`, alphanumeric at both ends | RFC 1123 §2.1, Kubernetes names |
 //! | [`Subdomain`] | labels joined by `.`, at most 253 | RFC 1123 |
-//! | [`ServiceName`], [`WorkloadName`] | `namespace/name` | |
+//! | [`ServiceName`], [`WorkloadName`], [`ExternalServiceName`] | `namespace/name` | |
 //! | [`TrustDomain`], [`SpiffeId`] | `spiffe://<trust domain>/ns/<namespace>/sa/<service account>` | SPIFFE-ID §2 |
 //! | [`MeshDomain`], [`Destination`] | what a host in a request means | |
+//! | [`HostPattern`] | a host outside of the mesh, or `*.` and a domain | Gateway API |
 //! | [`Port`], [`AppProtocol`] | 1 to 65535; the field's terms | |
 
 mod destination;
+mod host;
 mod label;
 mod name;
 mod port;
 mod spiffe;
 
 pub use destination::{Destination, MeshDomain};
+pub use host::{HostPattern, domains_above};
 pub use label::{Label, Namespace, ServiceAccount, Subdomain};
-pub use name::{ServiceName, WorkloadName};
+pub use name::{ExternalServiceName, ServiceName, WorkloadName};
 pub use port::{AppProtocol, Port};
 pub use spiffe::{SpiffeId, TrustDomain};
 

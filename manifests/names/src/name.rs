@@ -22,6 +22,15 @@ pub struct WorkloadName {
     pub name: Subdomain,
 }
 
+/// An ExternalService, a place outside of the mesh: `namespace/name`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExternalServiceName {
+    /// Where the object lives.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: Subdomain,
+}
+
 impl ServiceName {
     /// Joins the two halves.
     pub fn new(namespace: Namespace, name: Label) -> Self {
@@ -30,6 +39,13 @@ impl ServiceName {
 }
 
 impl WorkloadName {
+    /// Joins the two halves.
+    pub fn new(namespace: Namespace, name: Subdomain) -> Self {
+        Self { namespace, name }
+    }
+}
+
+impl ExternalServiceName {
     /// Joins the two halves.
     pub fn new(namespace: Namespace, name: Subdomain) -> Self {
         Self { namespace, name }
@@ -56,6 +72,14 @@ impl FromStr for WorkloadName {
     }
 }
 
+impl FromStr for ExternalServiceName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (namespace, name) = halves(text, "the name of an external service")?;
+        Ok(Self { namespace: namespace.parse()?, name: name.parse()? })
+    }
+}
+
 macro_rules! as_text {
     ($($name:ty),*) => {$(
         impl fmt::Display for $name {
@@ -70,7 +94,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(ServiceName, WorkloadName);
+as_text!(ServiceName, WorkloadName, ExternalServiceName);
 
 #[cfg(test)]
 mod tests {

@@ -50,7 +50,8 @@ fn check_name(kind: Kind, given: &ObjectMeta, path: &FieldPath, report: &mut Rep
         | Kind::Workload
         | Kind::HttpRoute
         | Kind::MeshConfig
-        | Kind::PeerAuthentication => {
+        | Kind::PeerAuthentication
+        | Kind::ExternalService => {
             value::name::<Subdomain>(text, path, report).map(|_| ())?;
         }
     }

@@ -33,7 +33,8 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
         | Object::Workload(_)
         | Object::HttpRoute(_)
         | Object::MeshConfig(_)
-        | Object::PeerAuthentication(_) => None,
+        | Object::PeerAuthentication(_)
+        | Object::ExternalService(_) => None,
     });
     let namespaces = set.manifests.iter().filter(|manifest| manifest.kind() == Kind::Namespace);
     let known = Known {
@@ -61,7 +62,8 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
             | Object::ConfigMap(_)
             | Object::Workload(_)
             | Object::MeshConfig(_)
-            | Object::PeerAuthentication(_) => {}
+            | Object::PeerAuthentication(_)
+            | Object::ExternalService(_) => {}
         }
         found.extend(problems.into_iter().map(|problem| manifest.place(problem)));
     }

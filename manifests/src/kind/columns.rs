@@ -87,6 +87,14 @@ const PEER_AUTHENTICATION: &[Column] = &[
     AGE,
 ];
 
+const EXTERNAL_SERVICE: &[Column] = &[
+    NAME,
+    text("Hosts", "What it is called by"),
+    text("Ports", "Its ports and what callers speak there"),
+    text("Resolution", "Where it is: its addresses, a name, or DNS for the host itself"),
+    AGE,
+];
+
 impl Kind {
     /// The columns of a table of its objects.
     pub const fn columns(self) -> &'static [Column] {
@@ -98,6 +106,7 @@ impl Kind {
             Self::EndpointSlice => ENDPOINT_SLICE,
             Self::Workload => WORKLOAD,
             Self::HttpRoute => HTTP_ROUTE,
+            Self::ExternalService => EXTERNAL_SERVICE,
             Self::MeshConfig => MESH_CONFIG,
             Self::PeerAuthentication => PEER_AUTHENTICATION,
         }
@@ -158,6 +167,16 @@ impl Kind {
                 age,
                 Value::from(parents(object)),
                 Value::from(accepted(object)),
+            ],
+            Self::ExternalService => vec![
+                name,
+                Value::from(joined(list(object, "/spec/hosts"), "<none>")),
+                Value::from(external_ports(object)),
+                Value::from(match at(object, "/spec/dnsName") {
+                    Some(name) => name.to_owned(),
+                    None => joined(list(object, "/spec/addresses"), "DNS"),
+                }),
+                age,
             ],
             Self::MeshConfig => vec![
                 name,
@@ -222,6 +241,17 @@ fn selector(object: &Value, pointer: &str) -> String {
     let pairs: Vec<String> =
         selector.into_iter().flatten().map(|(key, value)| format!("{key}={}", shown(value))).collect();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
+}
+
+/// `443/tls,80->443/http`.
+fn external_ports(object: &Value) -> String {
+    let port = |port: &Value| {
+        let number = port.get("port").map(shown).unwrap_or_default();
+        let target = port.get("targetPort").map(|target| format!("->{}", shown(target))).unwrap_or_default();
+        format!("{number}{target}/{}", port.get("protocol").and_then(Value::as_str).unwrap_or("detect"))
+    };
+    let ports: Vec<String> = list(object, "/spec/ports").map(port).collect();
+    if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") }
 }
 
 /// `8081=Permissive,8082=Permissive`.
@@ -351,6 +381,22 @@ mod tests {
             Value::from(Kind::Service.cells(&service, now)),
             json!(["front", "ClusterIP", "10.0.0.1", "<none>", "80/TCP,53:30053/UDP", "61s", "app=front"])
         );
+    }
+
+    #[test]
+    fn an_external_service_shows_where_it_is() {
+        let mut payments = json!({
+            "metadata": {"name": "payments"},
+            "spec": {"hosts": ["api.example.com", "*.example.org"],
+                     "ports": [{"port": 443, "protocol": "tls"}, {"port": 80, "targetPort": 443}]},
+        });
+        let shown = |object: &Value| Value::from(Kind::ExternalService.cells(object, Timestamp::UNIX_EPOCH));
+        let row = |at: &str| {
+            json!(["payments", "api.example.com,*.example.org", "443/tls,80->443/detect", at, "<unknown>"])
+        };
+        assert_eq!(shown(&payments), row("DNS"));
+        payments["spec"]["addresses"] = json!(["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(shown(&payments), row("192.0.2.1,192.0.2.2"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! [`Kind::facts`], its schema and its reader: the compiler names every place that must know.
 
 pub mod columns;
+pub mod external_service;
 pub mod mesh_config;
 pub mod mtls;
 pub mod peer_authentication;
@@ -40,6 +41,8 @@ pub enum Kind {
     MeshConfig,
     /// `outrigger.dev/v1alpha1` PeerAuthentication: how plain text is met in a namespace.
     PeerAuthentication,
+    /// `outrigger.dev/v1alpha1` ExternalService: a place outside of the mesh.
+    ExternalService,
 }
 
 /// Where objects of a kind live.
@@ -67,12 +70,13 @@ struct Facts {
 
 impl Kind {
     /// Every kind, in the order in which a set of manifests is applied: what others refer to comes first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Namespace,
         Self::MeshConfig,
         Self::PeerAuthentication,
         Self::Secret,
         Self::ConfigMap,
+        Self::ExternalService,
         Self::Service,
         Self::Workload,
         Self::EndpointSlice,
@@ -91,6 +95,9 @@ impl Kind {
             }
             Self::Secret => core("Secret", "secrets", "secret", &[]),
             Self::ConfigMap => core("ConfigMap", "configmaps", "configmap", &["cm"]),
+            Self::ExternalService => {
+                ours("ExternalService", "externalservices", "externalservice", &["extsvc"])
+            }
             Self::EndpointSlice => Facts {
                 group: "discovery.k8s.io",
                 api_version: "discovery.k8s.io/v1",

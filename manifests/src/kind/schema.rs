@@ -2,6 +2,7 @@
 //! and the API's OpenAPI documents.
 
 use super::Kind;
+use super::external_service::{ExternalServiceSpec, ExternalServiceStatus};
 use super::mesh_config::MeshConfigSpec;
 use super::peer_authentication::PeerAuthenticationSpec;
 use super::workload::{WorkloadSpec, WorkloadStatus};
@@ -36,6 +37,9 @@ fn generate(kind: Kind) -> Value {
         ),
         Kind::HttpRoute => parts::<HttpRouteSpec, HttpRouteStatus>(
             "Routes HTTP requests that meet certain conditions to certain Services, by weight.",
+        ),
+        Kind::ExternalService => parts::<ExternalServiceSpec, ExternalServiceStatus>(
+            "A place outside of the mesh that applications call, by its hosts or its addresses.",
         ),
         Kind::MeshConfig => specification::<MeshConfigSpec>(
             "What holds for the mesh as a whole. There is at most one, named `default`.",

@@ -1,8 +1,9 @@
 //! What captured connections read: what is at the address an application dialled.
 
 use super::LastUsed;
-use mesh_names::{Port, ServiceName};
+use mesh_names::{Namespace, Port, ServiceName};
 use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::external::ExternalService;
 use std::sync::Arc;
 
 /// What the control plane says of an address.
@@ -31,6 +32,8 @@ pub enum AddressState {
 pub struct Registered {
     /// Endpoints of services, whatever their health, by service and name.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// The ExternalServices that name the address, the oldest first.
+    pub external_services: Vec<Arc<ExternalService>>,
 }
 
 impl Registered {
@@ -41,5 +44,12 @@ impl Registered {
             let found = endpoint.ports.iter().find(|known| known.target_port == port)?;
             Some((endpoint, found.service_port))
         })
+    }
+
+    /// The ExternalService a workload in `namespace` means by `port` here: of those that have the port its own
+    /// namespace's, else the oldest.
+    pub fn external(&self, port: Port, namespace: &Namespace) -> Option<&Arc<ExternalService>> {
+        let with_port = || self.external_services.iter().filter(|service| service.port(port).is_some());
+        with_port().find(|service| service.name.namespace == *namespace).or_else(|| with_port().next())
     }
 }

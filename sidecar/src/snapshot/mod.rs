@@ -6,13 +6,15 @@
 mod address;
 mod build;
 mod current;
+mod external;
 
 pub use address::{AddressState, AddressView, Registered};
 pub use build::{CompileError, compile};
 pub(crate) use current::{Current, Pinned};
+pub use external::{ExternalAnswer, ExternalHosts};
 
 use crate::route::RouteTable;
-use mesh_names::{AppProtocol, Port, ServiceName};
+use mesh_names::{AppProtocol, Namespace, Port, ServiceName};
 use mesh_protocol::endpoint::Endpoint;
 use mesh_protocol::mesh::Mesh;
 use mesh_protocol::workload::Workload;
@@ -30,6 +32,8 @@ pub struct Snapshot {
     pub services: HashMap<ServiceName, ServiceState>,
     /// What is at every address asked for.
     pub addresses: Arc<HashMap<IpAddr, AddressView>>,
+    /// What every host asked for is.
+    pub hosts: Arc<ExternalHosts>,
     /// What holds for every sidecar, the egress policy for one; nothing until the control plane has said it.
     pub mesh: Option<Arc<Mesh>>,
     /// This sidecar's own workload, once the control plane has confirmed it.
@@ -113,6 +117,13 @@ impl Snapshot {
     /// What is known about `service`; nothing if it was never asked for or no answer has come.
     pub fn service(&self, service: &ServiceName) -> Option<&ServiceState> {
         self.services.get(service)
+    }
+
+    /// The ExternalService a workload in `namespace` means by `host` (in lower case, without a dot at its end): of the
+    /// narrowest pattern that any names, its own namespace's, else the oldest. Nothing if the host was never asked for or
+    /// not all answers have come. Whoever acts on the answer touches its `last_used`, or it is let go in time.
+    pub fn external(&self, host: &str, namespace: &Namespace) -> Option<ExternalAnswer<'_>> {
+        self.hosts.answer(host, namespace)
     }
 
     /// What is known of `address`; nothing if it was never asked for or no answer has come. An IPv4 address mapped into

@@ -5,6 +5,7 @@
 use crate::snapshot::{CompileError, CompiledService, compile};
 use mesh_protocol::address::Address;
 use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::external::ExternalHost;
 use mesh_protocol::mesh::Mesh;
 use mesh_protocol::resource::{MESH, ResourceType};
 use mesh_protocol::service::Service;
@@ -26,6 +27,8 @@ pub(crate) enum Checked {
     Endpoint(Endpoint),
     /// What is at an address.
     Address(Address),
+    /// The ExternalServices of a host or domain.
+    ExternalHost(ExternalHost),
 }
 
 /// Why a resource is refused.
@@ -80,6 +83,10 @@ impl Checked {
             ResourceType::Address => {
                 let address = Address::decode(bytes)?;
                 (address.resource_name(), Self::Address(address))
+            }
+            ResourceType::ExternalHost => {
+                let host = ExternalHost::decode(bytes)?;
+                (host.host.to_string(), Self::ExternalHost(host))
             }
         };
         if says == name { Ok(checked) } else { Err(Unusable::OtherName { says }) }

@@ -139,6 +139,11 @@ impl Follower {
             wanted.ask_address(*address, now);
             untold.addresses.insert(*address);
         }
+        // A domain is held for the hosts below it, and those are not known any more: it is asked for with the next of them.
+        for host in held.hosts.keys().filter(|host| host.domain().is_none()) {
+            wanted.ask_host(&host.as_str().into(), now);
+        }
+        untold.hosts.extend(held.hosts.keys().cloned());
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut follower = Self {
@@ -299,6 +304,9 @@ impl Follower {
                 self.settle_wants();
                 self.tell_workers();
             }
+            Local::Demand(Wish::Host(host)) => {
+                self.wants_changed |= self.wanted.ask_host(&host, Instant::now());
+            }
             Local::Tick => self.on_tick(),
         }
     }
@@ -412,6 +420,9 @@ impl Follower {
         }
         for (address, view) in snapshot.addresses.iter() {
             self.wanted.used_address(*address, used(&view.last_used));
+        }
+        for (host, last_used) in snapshot.hosts.asked() {
+            self.wanted.used_host(host, used(last_used));
         }
         self.wants_changed |= self.wanted.expire(Instant::now(), self.session.held());
     }

@@ -4,9 +4,10 @@
 
 use crate::snapshot::CompiledService;
 use crate::xds::decode::{Checked, checked_trust_bundle};
-use mesh_names::{ServiceName, Subdomain};
+use mesh_names::{HostPattern, ServiceName, Subdomain};
 use mesh_protocol::address::Address;
 use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::external::ExternalHost;
 use mesh_protocol::mesh::Mesh;
 use mesh_protocol::resource::{MESH, ResourceType, endpoints_of};
 use mesh_protocol::service::Service;
@@ -62,6 +63,8 @@ pub(crate) struct Held {
     pub(crate) missing: BTreeMap<ServiceName, Arc<str>>,
     /// What is at addresses that were asked for; nothing: the control plane knows nothing of it.
     pub(crate) addresses: BTreeMap<IpAddr, Option<Versioned<Address>>>,
+    /// The ExternalServices of hosts and domains that were asked for; nothing: there are none.
+    pub(crate) hosts: BTreeMap<HostPattern, Option<Versioned<ExternalHost>>>,
 }
 
 /// What a step changed. Workers get a new snapshot if anything did.
@@ -77,19 +80,25 @@ pub(crate) struct Changed {
     pub(crate) trust_bundle: bool,
     /// Addresses of which something else is known.
     pub(crate) addresses: BTreeSet<IpAddr>,
+    /// Hosts and domains of which something else is known.
+    pub(crate) hosts: BTreeSet<HostPattern>,
 }
 
 impl Changed {
     /// Nothing did.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { services, workload, mesh, trust_bundle, addresses } = self;
-        services.is_empty() && addresses.is_empty() && !(*workload || *mesh || *trust_bundle)
+        let Self { services, workload, mesh, trust_bundle, addresses, hosts } = self;
+        services.is_empty()
+            && addresses.is_empty()
+            && hosts.is_empty()
+            && !(*workload || *mesh || *trust_bundle)
     }
 
     /// Adds what `other` changed.
     pub(crate) fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
         self.addresses.extend(other.addresses);
+        self.hosts.extend(other.hosts);
         self.workload |= other.workload;
         self.mesh |= other.mesh;
         self.trust_bundle |= other.trust_bundle;
@@ -133,6 +142,11 @@ impl Held {
                 let held = Versioned { version, value: Arc::new(address) };
                 self.addresses.insert(held.value.address, Some(held));
             }
+            Checked::ExternalHost(host) => {
+                changed.hosts.insert(host.host.clone());
+                let held = Versioned { version, value: Arc::new(host) };
+                self.hosts.insert(held.value.host.clone(), Some(held));
+            }
         }
     }
 
@@ -153,6 +167,14 @@ impl Held {
         let before = self.addresses.insert(address, None);
         if !matches!(before, Some(None)) {
             changed.addresses.insert(address);
+        }
+    }
+
+    /// No ExternalService names a host or domain.
+    pub(crate) fn host_is_unknown(&mut self, host: HostPattern, changed: &mut Changed) {
+        let before = self.hosts.insert(host.clone(), None);
+        if !matches!(before, Some(None)) {
+            changed.hosts.insert(host);
         }
     }
 
@@ -209,6 +231,13 @@ impl Held {
         }
     }
 
+    /// Forgets a host or domain nobody asks for any more.
+    pub(crate) fn forget_host(&mut self, host: &HostPattern, changed: &mut Changed) {
+        if self.hosts.remove(host).is_some() {
+            changed.hosts.insert(host.clone());
+        }
+    }
+
     /// Versions of what is held of `kind`, by resource name, for the first request of a stream: at most `room`, and
     /// collections whole or not at all. `left_out` gets the collections that did not fit.
     pub(crate) fn versions(
@@ -251,6 +280,14 @@ impl Held {
                 .filter(|(_, version)| !version.is_empty())
                 .take(room)
                 .collect(),
+            ResourceType::ExternalHost => self
+                .hosts
+                .values()
+                .flatten()
+                .map(|held| (held.value.host.to_string(), held.version.to_string()))
+                .filter(|(_, version)| !version.is_empty())
+                .take(room)
+                .collect(),
             ResourceType::Endpoint => {
                 let mut versions = HashMap::new();
                 for (service, collection) in &self.endpoints {
@@ -272,7 +309,8 @@ impl Held {
     }
 
     /// Every resource with its type, name, version and wire form: what the cache on disk stores. A collection that is
-    /// known to be empty is told by its collection name and no bytes.
+    /// known to be empty is told by its collection name and no bytes, and so is a host that nobody names: without that answer
+    /// a wider one would not count.
     pub(crate) fn export(&self) -> Vec<(ResourceType, String, Arc<str>, Vec<u8>)> {
         let mut out = Vec::new();
         if let Some(held) = &self.trust_bundle {
@@ -303,6 +341,13 @@ impl Held {
             let name = held.value.resource_name();
             out.push((ResourceType::Address, name, held.version.clone(), held.value.encode()));
         }
+        for (host, held) in &self.hosts {
+            let (version, bytes) = match held {
+                Some(held) => (held.version.clone(), held.value.encode()),
+                None => ("".into(), Vec::new()),
+            };
+            out.push((ResourceType::ExternalHost, host.to_string(), version, bytes));
+        }
         out
     }
 
@@ -311,6 +356,10 @@ impl Held {
         let mut changed = Changed::default();
         if let Some(service) = mesh_protocol::resource::collection(name) {
             self.collection_is_empty(&service, &mut changed);
+        } else if kind == ResourceType::ExternalHost && bytes.is_empty() {
+            if let Ok(host) = name.parse() {
+                self.host_is_unknown(host, &mut changed);
+            }
         } else if let Ok(resource) = Checked::decode(kind, name, bytes) {
             self.put(version, resource, &mut changed);
         }

@@ -12,7 +12,7 @@
 
 use crate::xds::decode::{Checked, Unusable};
 use crate::xds::held::{Changed, Held};
-use mesh_names::{ServiceName, TrustDomain, WorkloadName};
+use mesh_names::{HostPattern, ServiceName, TrustDomain, WorkloadName};
 use mesh_protocol::announcement::Announcement;
 use mesh_protocol::resource::{MESH, ResourceType, address_name, collection, collection_of, endpoints_of};
 use mesh_protocol::wire::discovery as wire;
@@ -46,6 +46,8 @@ pub(crate) struct Wants {
     pub(crate) services: BTreeSet<ServiceName>,
     /// What is at these addresses.
     pub(crate) addresses: BTreeSet<IpAddr>,
+    /// What these hosts and domains are.
+    pub(crate) hosts: BTreeSet<HostPattern>,
 }
 
 impl Wants {
@@ -54,6 +56,7 @@ impl Wants {
         Self {
             services: self.services.difference(&other.services).cloned().collect(),
             addresses: self.addresses.difference(&other.addresses).copied().collect(),
+            hosts: self.hosts.difference(&other.hosts).cloned().collect(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Wants {
             ResourceType::Service => self.services.iter().map(ToString::to_string).collect(),
             ResourceType::Endpoint => self.services.iter().map(endpoints_of).collect(),
             ResourceType::Address => self.addresses.iter().copied().map(address_name).collect(),
+            ResourceType::ExternalHost => self.hosts.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -165,6 +169,9 @@ impl Session {
         }
         for address in &gone.addresses {
             self.held.forget_address(*address, &mut changed);
+        }
+        for host in &gone.hosts {
+            self.held.forget_host(host, &mut changed);
         }
         let Some(mut stream) = self.stream.take() else { return (Vec::new(), changed) };
         let mut requests = Vec::new();
@@ -300,6 +307,11 @@ impl Session {
                     self.held.address_is_unknown(address, changed);
                 }
             }
+            ResourceType::ExternalHost => {
+                if let Ok(host) = name.parse() {
+                    self.held.host_is_unknown(host, changed);
+                }
+            }
         }
     }
 
@@ -314,6 +326,7 @@ impl Session {
             ResourceType::Address => name
                 .parse()
                 .is_ok_and(|address| self.held.addresses.get(&address).is_some_and(Option::is_some)),
+            ResourceType::ExternalHost => self.held.hosts.get(name).is_some_and(Option::is_some),
         }
     }
 
@@ -330,6 +343,7 @@ impl Session {
             ResourceType::Address => {
                 name.parse().is_ok_and(|address| self.wanted.addresses.contains(&address))
             }
+            ResourceType::ExternalHost => self.wanted.hosts.contains(name),
         }
     }
 
@@ -340,7 +354,10 @@ impl Session {
             ResourceType::TrustBundle => vec![self.own.trust_domain.to_string()],
             ResourceType::Mesh => vec![MESH.to_owned()],
             ResourceType::Workload => vec![self.own.workload.to_string()],
-            ResourceType::Service | ResourceType::Endpoint | ResourceType::Address => self.wanted.names(kind),
+            ResourceType::Service
+            | ResourceType::Endpoint
+            | ResourceType::Address
+            | ResourceType::ExternalHost => self.wanted.names(kind),
         };
         if names.is_empty() {
             return None;

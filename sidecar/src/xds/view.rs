@@ -1,7 +1,9 @@
 //! From what is held to what requests read. Pure, and incremental: a change to one service builds one view anew and
 //! shares everything else with the snapshot before.
 
-use crate::snapshot::{AddressState, AddressView, Registered, ServiceState, ServiceView, Snapshot};
+use crate::snapshot::{
+    AddressState, AddressView, ExternalHosts, Registered, ServiceState, ServiceView, Snapshot,
+};
 use crate::xds::held::{Changed, Held};
 use mesh_names::ServiceName;
 use mesh_protocol::address::Address;
@@ -23,6 +25,7 @@ pub(crate) fn next(previous: &Snapshot, held: &Held, changed: &Changed) -> Snaps
         revision: held.revision.clone(),
         services,
         addresses: addresses(previous, held, changed),
+        hosts: hosts(previous, held, changed),
         mesh: held.mesh.as_ref().map(|held| held.value.clone()),
         workload: held.workload.as_ref().map(|held| held.value.clone()),
         received: true,
@@ -47,11 +50,27 @@ fn addresses(previous: &Snapshot, held: &Held, changed: &Changed) -> Arc<HashMap
     Arc::new(addresses)
 }
 
+/// What is known by host: the same as long as nothing in it changes.
+fn hosts(previous: &Snapshot, held: &Held, changed: &Changed) -> Arc<ExternalHosts> {
+    if changed.hosts.is_empty() {
+        return previous.hosts.clone();
+    }
+    let mut hosts = ExternalHosts::clone(&previous.hosts);
+    for host in &changed.hosts {
+        match held.hosts.get(host) {
+            Some(known) => hosts.set(host, known.as_ref().map(|known| &*known.value)),
+            None => hosts.forget(host),
+        }
+    }
+    Arc::new(hosts)
+}
+
 fn address_state(address: &Address) -> AddressState {
     match &address.service {
         Some(service) => AddressState::Service(service.clone()),
         None => AddressState::Registered(Arc::new(Registered {
             endpoints: address.endpoints.iter().cloned().map(Arc::new).collect(),
+            external_services: address.external_services.iter().cloned().map(Arc::new).collect(),
         })),
     }
 }
@@ -168,7 +187,11 @@ mod tests {
         endpoint.ports.push(EndpointPort { service_port: port(80), target_port: port(8080) });
         let (service, endpoints) = (None, vec![endpoint]);
         let mut changed = Changed::default();
-        held.put("v", Checked::Address(Address { address: at, service, endpoints }), &mut changed);
+        held.put(
+            "v",
+            Checked::Address(Address { address: at, service, endpoints, external_services: vec![] }),
+            &mut changed,
+        );
         let second = next(&first, &held, &changed);
         let view = second.address("::ffff:127.0.0.1".parse().unwrap()).unwrap();
         assert_eq!(view.last_used.second(), 7);

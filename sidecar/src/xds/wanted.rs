@@ -1,13 +1,14 @@
 //! What this sidecar needs configuration of: services named by `--upstream`, those its traffic asked for, those whose
-//! virtual addresses it asked for, and the backends of their routes; and the addresses traffic asked for. Enters: demand
+//! virtual addresses it asked for, and the backends of their routes; and the addresses and hosts traffic asked for. Enters: demand
 //! from workers, and when each was last used. Leaves: the sets the session subscribes to. Pure: the time is an argument.
 
 use crate::xds::held::Held;
 use crate::xds::recent::Recent;
 use crate::xds::session::Wants;
-use mesh_names::ServiceName;
+use mesh_names::{HostPattern, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,6 +23,9 @@ pub(crate) const MISSING: Duration = Duration::from_secs(60);
 /// Most addresses kept, of which the one used longest ago makes room. An application that walks through networks must not
 /// make this process grow; one that calls more of them than this in ten minutes waits for an answer now and then.
 pub(crate) const ADDRESSES_MAX: usize = 2_000;
+
+/// Most hosts kept, in the same way. Each is a handful of subscriptions: itself and the domains above it.
+pub(crate) const HOSTS_MAX: usize = 500;
 
 /// What became of a demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub(crate) struct Wanted {
     pinned: BTreeSet<ServiceName>,
     demanded: BTreeMap<ServiceName, Instant>,
     addresses: Recent<IpAddr>,
+    hosts: Recent<Arc<str>>,
 }
 
 impl Wanted {
@@ -49,6 +54,7 @@ impl Wanted {
             pinned: pinned.into_iter().collect(),
             demanded: BTreeMap::new(),
             addresses: Recent::new(ADDRESSES_MAX),
+            hosts: Recent::new(HOSTS_MAX),
         }
     }
 
@@ -70,6 +76,16 @@ impl Wanted {
         self.addresses.ask(&address, now)
     }
 
+    /// Traffic needs to know what `host` is. True if that was not wanted yet.
+    pub(crate) fn ask_host(&mut self, host: &Arc<str>, now: Instant) -> bool {
+        self.hosts.ask(host, now)
+    }
+
+    /// Traffic used what is known of `host` at `when`.
+    pub(crate) fn used_host(&mut self, host: &Arc<str>, when: Instant) {
+        self.hosts.used(host, when);
+    }
+
     /// Traffic used what is known of `address` at `when`.
     pub(crate) fn used_address(&mut self, address: IpAddr, when: Instant) {
         self.addresses.used(&address, when);
@@ -89,12 +105,16 @@ impl Wanted {
             let keep = if held.missing.contains_key(service) { MISSING } else { IDLE };
             now.saturating_duration_since(*used) < keep
         });
-        self.addresses.expire(IDLE, now) | (self.demanded.len() != before)
+        self.addresses.expire(IDLE, now) | self.hosts.expire(IDLE, now) | (self.demanded.len() != before)
     }
 
     /// Everything to subscribe to.
     pub(crate) fn wants(&self, held: &Held) -> Wants {
-        Wants { services: self.services(held), addresses: self.addresses.names().copied().collect() }
+        Wants {
+            services: self.services(held),
+            addresses: self.addresses.names().copied().collect(),
+            hosts: self.hosts.names().flat_map(|host| HostPattern::candidates(host)).collect(),
+        }
     }
 
     /// The services to subscribe to. A backend's own routes do not apply to traffic another service's route sends there, so
@@ -168,13 +188,30 @@ mod tests {
         assert!(wanted.ask_address(address, start));
         assert!(!wanted.ask_address(address, start));
         assert_eq!(wanted.wants(&held).addresses, [address].into());
-        let known = Address { address, service: Some(name("shop/orders")), endpoints: vec![] };
+        let known = Address {
+            address,
+            service: Some(name("shop/orders")),
+            endpoints: vec![],
+            external_services: vec![],
+        };
         held.put("v", Checked::Address(known), &mut Changed::default());
         assert_eq!(wanted.wants(&held).services, [name("shop/orders")].into());
         wanted.used_address(address, start + Duration::from_secs(10));
         assert!(!wanted.expire(start + IDLE, &held));
         assert!(wanted.expire(start + IDLE + Duration::from_secs(10), &held));
         assert_eq!(wanted.wants(&held), Wants::default());
+    }
+
+    #[test]
+    fn a_host_is_wanted_with_the_domains_above_it() {
+        let (start, held, mut wanted) = (Instant::now(), Held::default(), Wanted::new([]));
+        assert!(wanted.ask_host(&"api.example.com".into(), start));
+        let pattern = |text: &str| text.parse::<HostPattern>().unwrap();
+        let expected = ["api.example.com", "*.example.com", "*.com"].map(pattern);
+        assert_eq!(wanted.wants(&held).hosts, expected.into());
+        wanted.used_host(&"api.example.com".into(), start + Duration::from_secs(10));
+        assert!(!wanted.expire(start + IDLE, &held));
+        assert!(wanted.expire(start + IDLE + Duration::from_secs(10), &held));
     }
 
     #[test]

@@ -166,6 +166,58 @@ pub struct Address {
     /// The endpoints that are there, of whatever Service.
     #[prost(message, repeated, tag = "3")]
     pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
+    /// The ExternalServices that name the address, the oldest first.
+    #[prost(message, repeated, tag = "4")]
+    pub external_services: ::prost::alloc::vec::Vec<ExternalService>,
+}
+/// Type `outrigger.v1.ExternalHost`, named by a host (`api.example.com`) or a domain (`*.example.com`): the
+/// ExternalServices that name it, the oldest first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExternalHost {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub services: ::prost::alloc::vec::Vec<ExternalService>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExternalService {
+    /// `namespace/name`
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub ports: ::prost::alloc::vec::Vec<ExternalPort>,
+    /// Where it is: at these addresses, or where DNS says this name is; neither: where DNS says the host that was called is.
+    #[prost(string, repeated, tag = "3")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub dns_name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExternalPort {
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    #[prost(enumeration = "ExternalProtocol", tag = "2")]
+    pub protocol: i32,
+    #[prost(uint32, tag = "3")]
+    pub target_port: u32,
+    /// Set: the sidecar speaks TLS with the place on behalf of the application.
+    #[prost(message, optional, tag = "4")]
+    pub originate: ::core::option::Option<Originate>,
+    /// Not empty: nothing may be sent, and this sentence says why.
+    #[prost(string, tag = "5")]
+    pub invalid: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Originate {
+    /// empty: the host that was called
+    #[prost(string, tag = "1")]
+    pub sni: ::prost::alloc::string::String,
+    /// CA certificates, DER
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub certificates: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// CA certificates in PEM on the sidecar's machine; neither: whom the machine trusts
+    #[prost(string, tag = "3")]
+    pub ca_file: ::prost::alloc::string::String,
 }
 /// Type `outrigger.v1.Mesh`, named `default`: what holds for every sidecar. It always exists.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -316,6 +368,46 @@ impl EndpointHealth {
             "ENDPOINT_HEALTH_READY" => Some(Self::Ready),
             "ENDPOINT_HEALTH_NOT_READY" => Some(Self::NotReady),
             "ENDPOINT_HEALTH_DRAINING" => Some(Self::Draining),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ExternalProtocol {
+    /// the first bytes of either side decide
+    Detect = 0,
+    Http = 1,
+    H2c = 2,
+    Grpc = 3,
+    /// passed on as it is; the host is read from its SNI
+    Tls = 4,
+    Tcp = 5,
+}
+impl ExternalProtocol {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Detect => "EXTERNAL_PROTOCOL_DETECT",
+            Self::Http => "EXTERNAL_PROTOCOL_HTTP",
+            Self::H2c => "EXTERNAL_PROTOCOL_H2C",
+            Self::Grpc => "EXTERNAL_PROTOCOL_GRPC",
+            Self::Tls => "EXTERNAL_PROTOCOL_TLS",
+            Self::Tcp => "EXTERNAL_PROTOCOL_TCP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXTERNAL_PROTOCOL_DETECT" => Some(Self::Detect),
+            "EXTERNAL_PROTOCOL_HTTP" => Some(Self::Http),
+            "EXTERNAL_PROTOCOL_H2C" => Some(Self::H2c),
+            "EXTERNAL_PROTOCOL_GRPC" => Some(Self::Grpc),
+            "EXTERNAL_PROTOCOL_TLS" => Some(Self::Tls),
+            "EXTERNAL_PROTOCOL_TCP" => Some(Self::Tcp),
             _ => None,
         }
     }

@@ -285,7 +285,7 @@ async fn an_address_that_is_a_services_brings_the_service_with_it() {
     assert!(sidecar.demand.ask_address(address));
     let subscribed = stream.subscription(ResourceType::Address).await;
     assert_eq!(subscribed.resource_names_subscribe, ["240.240.0.9"]);
-    let known = Address { address, service: Some(orders()), endpoints: vec![] };
+    let known = Address { address, service: Some(orders()), endpoints: vec![], external_services: vec![] };
     let url = ResourceType::Address.type_url().to_owned();
     stream
         .answer(wire::DeltaDiscoveryResponse {
