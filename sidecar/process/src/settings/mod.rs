@@ -79,32 +79,32 @@ pub fn parse<P: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result
     let glance = glance.map_err(SettingsError::Usage)?;
     let command = match config_path(&command, &glance) {
         None => command,
-        Some((subcommand, path)) => match subcommand {
-            None => with_file(command, &path)?,
-            Some(name) => {
-                let inner = command.find_subcommand(&name).cloned().unwrap_or_default();
-                let inner = with_file(inner, &path)?;
-                command.mut_subcommand(&name, |_| inner)
-            }
-        },
+        Some((subcommands, path)) => with_file_at(command, &subcommands, &path)?,
     };
     let mut command = command;
     let mut matches = command.try_get_matches_from_mut(&arguments).map_err(SettingsError::Usage)?;
     P::from_arg_matches_mut(&mut matches).map_err(|error| SettingsError::Usage(error.format(&mut command)))
 }
 
-/// Where `--config` was given: on the command itself or on the chosen subcommand.
-fn config_path(command: &Command, matches: &ArgMatches) -> Option<(Option<String>, PathBuf)> {
-    let path_in = |command: &Command, matches: &ArgMatches| {
-        command.get_arguments().find(|arg| arg.get_id() == CONFIG)?;
-        matches.try_get_one::<PathBuf>(CONFIG).ok().flatten().cloned()
-    };
-    if let Some(path) = path_in(command, matches) {
-        return Some((None, path));
+/// Where `--config` was given: on the command itself, or on the subcommand chosen by these words.
+fn config_path(command: &Command, matches: &ArgMatches) -> Option<(Vec<String>, PathBuf)> {
+    if command.get_arguments().any(|arg| arg.get_id() == CONFIG)
+        && let Some(path) = matches.try_get_one::<PathBuf>(CONFIG).ok().flatten()
+    {
+        return Some((Vec::new(), path.clone()));
     }
     let (name, matches) = matches.subcommand()?;
-    let path = path_in(command.find_subcommand(name)?, matches)?;
-    Some((Some(name.to_owned()), path))
+    let (mut subcommands, path) = config_path(command.find_subcommand(name)?, matches)?;
+    subcommands.insert(0, name.to_owned());
+    Some((subcommands, path))
+}
+
+/// The command whose subcommand, chosen by these words, has the file's values as defaults.
+fn with_file_at(command: Command, subcommands: &[String], path: &Path) -> Result<Command, SettingsError> {
+    let Some((name, rest)) = subcommands.split_first() else { return with_file(command, path) };
+    let inner = command.find_subcommand(name).cloned().unwrap_or_default();
+    let inner = with_file_at(inner, rest, path)?;
+    Ok(command.mut_subcommand(name, |_| inner))
 }
 
 fn with_environment(command: Command) -> Command {

@@ -14,6 +14,13 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Serve(Serve),
+    #[command(subcommand)]
+    Rules(Rules),
+}
+
+#[derive(Debug, Subcommand)]
+enum Rules {
+    Install(Serve),
 }
 
 #[derive(Debug, Args)]
@@ -43,7 +50,7 @@ fn serve(file: &str, flags: &[&str]) -> Result<Serve, String> {
         vec![OsString::from("program"), "serve".into(), "--config".into(), path.clone().into()];
     arguments.extend(flags.iter().map(OsString::from));
     match parse::<Program>(arguments) {
-        Ok(Program { verb: Verb::Serve(serve) }) => Ok(serve),
+        Ok(Program { verb: Verb::Serve(serve) | Verb::Rules(Rules::Install(serve)) }) => Ok(serve),
         Err(error) => Err(error.to_string().replace(&path.display().to_string(), "settings.yaml")),
     }
 }
@@ -124,4 +131,15 @@ fn a_file_that_is_not_there_is_named() {
     let arguments = ["program", "serve", "--config", "/nonexistent/settings.yaml"].map(OsString::from);
     let problem = parse::<Program>(arguments).expect_err("no such file").to_string();
     assert!(problem.starts_with("/nonexistent/settings.yaml: cannot read the settings file"), "{problem}");
+}
+
+#[test]
+fn a_file_is_found_however_deep_its_subcommand_lies() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("settings.yaml");
+    std::fs::write(&path, "dataDir: /there\n").expect("writable");
+    let arguments = ["program", "rules", "install", "--config", path.to_str().expect("a UTF-8 path")];
+    let program: Program = parse(arguments.map(OsString::from)).expect("the file has what is needed");
+    let Verb::Rules(Rules::Install(install)) = program.verb else { panic!("{program:?}") };
+    assert_eq!(install.data_dir, Path::new("/there"));
 }
