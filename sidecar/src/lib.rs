@@ -15,6 +15,7 @@ mod dns;
 mod http;
 mod identity;
 mod inbound;
+pub mod intercept;
 mod limit;
 mod listen;
 mod outbound;

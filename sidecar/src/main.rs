@@ -1,7 +1,7 @@
-//! The sidecar's entry: reads the settings, starts logging, runs, and turns the outcome into an exit code: 0 done, 1
-//! failed, 2 wrong usage.
+//! The sidecar's entry: reads what is asked and the settings, starts logging, runs, and turns the outcome into an exit
+//! code: 0 done, 1 failed, 2 wrong usage.
 
-use sidecar::bootstrap::{self, Surroundings};
+use sidecar::bootstrap::{self, Order, Surroundings};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -10,8 +10,14 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let settings = match bootstrap::settings(std::env::args_os(), &Surroundings::look()) {
-        Ok(settings) => settings,
+    let settings = match bootstrap::order(std::env::args_os(), &Surroundings::look()) {
+        Ok(Order::Run(settings)) => *settings,
+        Ok(Order::Intercept(request)) => {
+            return match sidecar::intercept::run(request) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => tell(&error.to_string(), 1),
+            };
+        }
         Err(error) => error.exit(),
     };
     let level = match mesh_process::logging::init(settings.log_format, &settings.log_level) {

@@ -102,3 +102,52 @@ fn everything_wrong_with_the_machine_is_told_at_once_before_anything_starts() {
     assert_eq!(told(&output).replace("/private/", "/"), expected);
     assert!(output.stdout.is_empty());
 }
+
+/// With an empty environment.
+fn intercept(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidecar"));
+    command.env_clear().arg("intercept").args(arguments);
+    command
+}
+
+#[test]
+fn the_rules_are_printed_without_any_rights() {
+    let output =
+        intercept(&["print", "--sidecar-uid", "900", "--name", "web", "--backend", "nft"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let rules = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(rules.starts_with("add table inet outrigger_web\ndelete table inet outrigger_web\n"), "{rules}");
+    assert!(rules.contains("meta skuid 900 return"), "{rules}");
+}
+
+#[test]
+fn wrong_flags_of_intercept_are_told_at_once_with_exit_code_2_and_unknown_users_with_1() {
+    let output = intercept(&["install", "--metrics-port", "15001"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        told(&output),
+        "sidecar: nothing tells the sidecar's own connections from the service's, so they would come back to it for \
+         ever: give --sidecar-uid USER, the user the sidecar runs as (or --sidecar-gid, --sidecar-mark), or name the \
+         service's user by --include-uid\n\
+         sidecar: --outbound-port and --metrics-port are both 15001; change one\n"
+    );
+    let output = intercept(&["install", "--sidecar-uid", "no-such-user-here"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        told(&output),
+        "sidecar: --sidecar-uid no-such-user-here: this machine has no such user; make one with `useradd --system \
+         --no-create-home no-such-user-here`, or give another name or a number\n"
+    );
+}
+
+#[test]
+fn the_help_of_intercept_shows_every_default() {
+    let output = intercept(&["install", "--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    for text in ["15000", "15001", "15006", "15008", "15020", "15053", "redirect", "auto"] {
+        assert!(help.contains(&format!("[default: {text}]")), "{text} in\n{help}");
+    }
+    let verbs = intercept(&["--help"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&verbs.stdout).contains("\n  probe"), "the hidden verb is shown");
+}

@@ -5,6 +5,7 @@
 use crate::bootstrap::grammar::{
     ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, Upstream, Zone,
 };
+use crate::intercept;
 use clap::{Args, Parser, Subcommand};
 use mesh_names::{Namespace, ServiceAccount, Subdomain, TrustDomain};
 use mesh_process::logging::{Format, checked_level};
@@ -36,6 +37,13 @@ pub(super) enum Verb {
     /// the workload leaves its Services first, then running requests finish within --grace. A second signal stops at
     /// once. Exit codes: 0 done, 1 failed, 2 wrong usage.
     Run(Box<RunFlags>),
+
+    /// Captures the traffic of the service beside it by rules in the kernel, so that it joins the mesh without knowing.
+    ///
+    /// Every flag can also stand in the environment (--outbound-port is OUTRIGGER_OUTBOUND_PORT) and in the file given
+    /// by --config (outboundPort); --name and --config are OUTRIGGER_INTERCEPT_NAME and OUTRIGGER_INTERCEPT_CONFIG.
+    #[command(subcommand)]
+    Intercept(intercept::Verb),
 }
 
 /// The flags of `sidecar run`.

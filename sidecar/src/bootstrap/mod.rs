@@ -12,6 +12,7 @@ pub use settings::{AccessLog, Problems, Settings, Surroundings};
 pub(crate) use state::narrow;
 pub use state::{State, StateError};
 
+use crate::intercept;
 use flags::{CommandLine, Verb};
 use mesh_process::settings::SettingsError;
 use std::ffi::OsString;
@@ -55,17 +56,31 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Reads the settings of `sidecar run`.
+/// What the process is asked to do.
+#[derive(Debug)]
+pub enum Order {
+    /// `sidecar run`.
+    Run(Box<Settings>),
+    /// `sidecar intercept`.
+    Intercept(intercept::Request),
+}
+
+/// Reads what is asked for, with its settings.
 ///
 /// # Errors
 /// [`UsageError`]: wrong usage, with everything that is wrong.
-pub fn settings(
+pub fn order(
     arguments: impl IntoIterator<Item = OsString>,
     around: &Surroundings,
-) -> Result<Settings, UsageError> {
+) -> Result<Order, UsageError> {
     let line: CommandLine = mesh_process::settings::parse(arguments).map_err(UsageError::Settings)?;
-    let Verb::Run(flags) = line.verb;
-    Settings::of_flags(*flags, around).map_err(UsageError::Problems)
+    match line.verb {
+        Verb::Run(flags) => Settings::of_flags(*flags, around).map(|settings| Order::Run(Box::new(settings))),
+        Verb::Intercept(verb) => {
+            intercept::Request::of_verb(verb).map(Order::Intercept).map_err(Problems::new)
+        }
+    }
+    .map_err(UsageError::Problems)
 }
 
 impl Surroundings {

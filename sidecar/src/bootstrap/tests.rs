@@ -25,6 +25,16 @@ fn around() -> Surroundings {
     }
 }
 
+fn settings(
+    arguments: impl IntoIterator<Item = OsString>,
+    around: &Surroundings,
+) -> Result<Settings, UsageError> {
+    match order(arguments, around)? {
+        Order::Run(settings) => Ok(*settings),
+        Order::Intercept(request) => panic!("{request:?}"),
+    }
+}
+
 fn run(flags: &[&str]) -> Result<Settings, String> {
     let arguments = ["sidecar", "run"].iter().chain(flags).map(OsString::from);
     settings(arguments, &around()).map_err(|error| error.to_string())

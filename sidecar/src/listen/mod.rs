@@ -4,6 +4,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod activity;
+pub(crate) mod original_dst;
 mod socket;
 
 pub(crate) use socket::WorkerListeners;

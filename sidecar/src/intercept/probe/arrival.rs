@@ -1,0 +1,124 @@
+//! Where probes arrive: a listener of our own where nobody listens, else whoever has the port, watched from outside.
+
+use super::sockets::{self, State};
+use crate::listen::original_dst::OriginalDst;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+/// From a probe's success on its side to its arrival on ours, both on this machine.
+const ARRIVAL: Duration = Duration::from_secs(2);
+/// Other connections than ours that may come first: a service that is being captured as we look.
+const STRANGERS_MAX: usize = 256;
+
+/// How a socket takes connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// Those to its address.
+    Usual,
+    /// Those to any address, as TPROXY needs.
+    Transparent,
+}
+
+/// Who listens on a TCP port.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// We do.
+    Ours(TcpListener, Taking),
+    /// A running sidecar, presumably.
+    Theirs(SocketAddr, Taking),
+}
+
+impl Arrival {
+    /// Listens, unless someone does already.
+    ///
+    /// # Errors
+    /// The address can't be listened on for another reason.
+    pub(super) fn at(address: SocketAddr, taking: Taking) -> io::Result<Self> {
+        match listen(address, taking) {
+            Ok(listener) => Ok(Self::Ours(listener, taking)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(Self::Theirs(address, taking)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the connection that `client` opened to `dst` came here, and from where the kernel says it was captured.
+    ///
+    /// # Errors
+    /// What was seen instead.
+    pub(super) fn check(&self, client: SocketAddr, dst: SocketAddr) -> Result<(), String> {
+        match self {
+            Self::Ours(listener, taking) => accepted(listener, *taking, client, dst),
+            Self::Theirs(address, taking) => {
+                let local_port = match taking {
+                    Taking::Usual => address.port(),
+                    Taking::Transparent => dst.port(),
+                };
+                let arrived = sockets::all().iter().any(|socket| {
+                    socket.state == State::Connection
+                        && socket.remote == client
+                        && socket.local.port() == local_port
+                });
+                if arrived { Ok(()) } else { Err(format!("it did not arrive at port {}", address.port())) }
+            }
+        }
+    }
+}
+
+fn accepted(
+    listener: &TcpListener,
+    taking: Taking,
+    client: SocketAddr,
+    dst: SocketAddr,
+) -> Result<(), String> {
+    for _ in 0..STRANGERS_MAX {
+        let (stream, peer) = listener.accept().map_err(|_timeout| "it did not arrive there".to_owned())?;
+        if peer != client {
+            continue;
+        }
+        let seen = match taking {
+            Taking::Usual => OriginalDst::of(&stream).map(OriginalDst::addr),
+            Taking::Transparent => stream.local_addr().ok(),
+        };
+        return match seen {
+            Some(seen) if seen == dst => Ok(()),
+            Some(seen) => Err(format!("the kernel says it was going to {seen}")),
+            None => Err("the kernel does not say where it was going".to_owned()),
+        };
+    }
+    Err("it did not arrive there, but many others did".to_owned())
+}
+
+fn listen(address: SocketAddr, taking: Taking) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    match (taking, address.is_ipv6()) {
+        (Taking::Usual, _) => {}
+        (Taking::Transparent, false) => socket.set_ip_transparent_v4(true)?,
+        (Taking::Transparent, true) => socket.set_ip_transparent_v6(true)?,
+    }
+    // Accepting waits no longer than this.
+    socket.set_read_timeout(Some(ARRIVAL))?;
+    socket.bind(&address.into())?;
+    socket.listen(16)?;
+    Ok(socket.into())
+}
+
+/// A UDP socket where queries arrive, or nothing if someone has the port.
+///
+/// # Errors
+/// The address can't be bound for another reason.
+pub(super) fn queries(address: SocketAddr) -> io::Result<Option<UdpSocket>> {
+    match UdpSocket::bind(address) {
+        Ok(socket) => {
+            SockRef::from(&socket).set_read_timeout(Some(ARRIVAL))?;
+            Ok(Some(socket))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        Err(error) => Err(error),
+    }
+}

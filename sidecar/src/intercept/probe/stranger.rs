@@ -1,0 +1,82 @@
+//! Another machine, as far as the rules can tell: a temporary network namespace behind a pair of virtual interfaces, from
+//! which a connection reaches this one as any from outside. What a machine sends to itself never passes the rules for
+//! inbound connections.
+
+use crate::intercept::failure::InterceptError;
+use crate::intercept::programs::Program;
+use crate::intercept::ruleset::Family;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Our end of the pair.
+pub(super) const INTERFACE: &str = "orgprobe0";
+const ITS_INTERFACE: &str = "orgprobe1";
+/// Link-local and unique-local addresses that nobody else uses (RFC 3927, RFC 4193): ours, then its.
+const V4: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(169, 254, 213, 85)), IpAddr::V4(Ipv4Addr::new(169, 254, 213, 86))];
+const V6: [IpAddr; 2] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd4f, 0x5247, 0x9d55, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0xfd4f, 0x5247, 0x9d55, 0, 0, 0, 0, 2)),
+];
+
+/// A temporary network namespace; dropping it removes it.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    ip: Program,
+    name: String,
+}
+
+impl Stranger {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// `ip` fails: most often, the process may not make namespaces.
+    pub(super) fn appear(ip: Program, families: &[Family]) -> Result<Self, InterceptError> {
+        let name = format!("outrigger-probe-{}", std::process::id());
+        ip.run(&["netns", "add", &name])?;
+        let stranger = Self { ip, name };
+        // Left behind by one that was killed.
+        drop(stranger.ip.run(&["link", "del", INTERFACE]));
+        let theirs = ["-n", &stranger.name];
+        let pair = ["link", "add", INTERFACE, "type", "veth", "peer", "name", ITS_INTERFACE, "netns"];
+        stranger.ip.run(&[&pair[..], &[&stranger.name]].concat())?;
+        for family in families {
+            let prefix = if *family == Family::V4 { 30 } else { 126 };
+            let [here, there] = addresses(*family).map(|address| format!("{address}/{prefix}"));
+            // IPv6 would first ask around whether someone has the address; IPv4 does not know the word.
+            let nodad: &[&str] = if *family == Family::V6 { &["nodad"] } else { &[] };
+            stranger.ip.run(&[&["addr", "add", &here, "dev", INTERFACE], nodad].concat())?;
+            stranger
+                .ip
+                .run(&[&theirs[..], &["addr", "add", &there, "dev", ITS_INTERFACE], nodad].concat())?;
+        }
+        stranger.ip.run(&["link", "set", INTERFACE, "up"])?;
+        stranger.ip.run(&[&theirs[..], &["link", "set", ITS_INTERFACE, "up"]].concat())?;
+        Ok(stranger)
+    }
+
+    /// The command that enters it.
+    pub(super) fn ip(&self) -> &Program {
+        &self.ip
+    }
+
+    /// Its namespace.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        // Whatever was made; the first removes both ends of the pair at once.
+        drop(self.ip.run(&["link", "del", INTERFACE]));
+        drop(self.ip.run(&["netns", "del", &self.name]));
+    }
+}
+
+/// Our address and its address.
+pub(super) fn addresses(family: Family) -> [IpAddr; 2] {
+    match family {
+        Family::V4 => V4,
+        Family::V6 => V6,
+    }
+}
