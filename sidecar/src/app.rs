@@ -9,15 +9,16 @@
 //! Everything but the workers runs on one single-threaded runtime, this thread's, so that it can never delay traffic.
 
 use crate::admin::{self, Look};
-use crate::bootstrap::{self, Settings};
+use crate::bootstrap::{self, DnsAddress, Settings};
 use crate::control_plane::Reach;
 use crate::demand::{self, Demand, Demands};
+use crate::dns;
 use crate::identity::authority::{Authority, SignError};
 use crate::identity::renewal::Renewal;
 use crate::preflight::{Preflight, PreflightErrors};
 use crate::register::{Registrar, RegistrarEnds, Registration, registrar};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{DataFamilies, DiscoveryMetrics, IdentityMetrics};
+use crate::telemetry::{DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics};
 use crate::worker::{self, Listeners, Mailboxes, StartError, WorkerConfig, Workers};
 use crate::xds::follower::{Follower, Parts};
 use crate::xds::session::Own;
@@ -164,11 +165,14 @@ impl App {
         let addresses = Addresses {
             admin: admin.local_addr()?,
             metrics: metrics.local_addr()?,
+            dns: self.preflight.dns.first().map(dns::Sockets::address),
             listeners: Bound::of(&self.preflight.listeners),
         };
         let effective = Settings {
             outbound_addr: addresses.listeners.outbound,
             inbound_addr: addresses.listeners.inbound,
+            plaintext_addr: addresses.listeners.plaintext,
+            dns_addr: addresses.dns.map_or(DnsAddress::Off, DnsAddress::At),
             admin_addr: addresses.admin,
             metrics_addr: addresses.metrics,
             ..self.settings.clone()
@@ -200,6 +204,18 @@ impl App {
         let FollowerParts { snapshots, demand, demands, registrar: ends, metrics, configured } =
             self.follower;
         let families = DataFamilies::register(&self.registry)?;
+        let started = Instant::now();
+        let dns = match self.preflight.dns.is_empty() {
+            true => None,
+            false => {
+                let names = dns::Told::new(self.snapshots.clone(), demand.clone(), started);
+                let place = dns::Place::new(self.settings.namespace().clone(), MeshDomain::default());
+                let source = dns::Source::of_flags(self.settings.dns_upstreams.clone());
+                let metrics = DnsMetrics::register(&self.registry)?;
+                let place = place.map_err(io::Error::other)?;
+                Some(dns::Server::new(self.preflight.dns, names, place, source, metrics)?)
+            }
+        };
         let follower = Follower::new(Parts {
             own: Own { trust_domain: self.settings.trust_domain().clone(), workload: self.workload.clone() },
             reach: Arc::new(reach()),
@@ -209,7 +225,7 @@ impl App {
             registrar: ends,
             demands,
             snapshots,
-            started: Instant::now(),
+            started,
             cache: self.preflight.state.path("configuration"),
             metrics,
             configured,
@@ -265,6 +281,10 @@ impl App {
             }
         });
         self.tasks.spawn("follower", follower.run());
+        if let Some(dns) = dns {
+            // Not the drain's: an application that drains still looks up names.
+            self.tasks.spawn("dns", dns.run(self.stop.clone()));
+        }
 
         let ready = async {
             self.readiness.ready().await;
@@ -357,12 +377,14 @@ fn words(error: &SignError) -> String {
 struct Addresses {
     admin: std::net::SocketAddr,
     metrics: std::net::SocketAddr,
+    dns: Option<std::net::SocketAddr>,
     listeners: Bound,
 }
 
 struct Bound {
     outbound: std::net::SocketAddr,
     inbound: std::net::SocketAddr,
+    plaintext: Option<std::net::SocketAddr>,
     upstreams: Vec<worker::Upstream>,
 }
 
@@ -371,6 +393,7 @@ impl Bound {
         Self {
             outbound: listeners.outbound,
             inbound: listeners.inbound,
+            plaintext: listeners.plaintext,
             upstreams: listeners.upstreams.clone(),
         }
     }
@@ -379,11 +402,17 @@ impl Bound {
 impl Addresses {
     /// The ready line: the one thing this program prints on standard output.
     fn announce(&self, workload: &WorkloadName) {
-        let Bound { outbound, inbound, upstreams } = &self.listeners;
+        let Bound { outbound, inbound, plaintext, upstreams } = &self.listeners;
         let mut line = format!(
             "sidecar ready: workload={workload} outbound={outbound} inbound={inbound} admin={} metrics={}",
             self.admin, self.metrics
         );
+        if let Some(plaintext) = plaintext {
+            line.push_str(&format!(" plaintext={plaintext}"));
+        }
+        if let Some(dns) = self.dns {
+            line.push_str(&format!(" dns={dns}"));
+        }
         for upstream in upstreams {
             let service = &upstream.service;
             let (name, namespace, port) = (&service.name, &service.namespace, upstream.port);

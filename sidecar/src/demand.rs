@@ -5,6 +5,7 @@
 use mesh_names::ServiceName;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 /// Wishes in flight between workers and the control thread. A worker asks once per request that misses its answer, so
@@ -26,18 +27,21 @@ pub enum Wish {
 #[derive(Debug, Clone)]
 pub struct Demand {
     wishes: mpsc::Sender<Wish>,
+    heard: Arc<AtomicBool>,
 }
 
 /// The control thread's end.
 #[derive(Debug)]
 pub struct Demands {
     wishes: mpsc::Receiver<Wish>,
+    heard: Arc<AtomicBool>,
 }
 
 /// Both ends.
 pub fn channel() -> (Demand, Demands) {
     let (sender, receiver) = mpsc::channel(DEMAND_QUEUE_MAX);
-    (Demand { wishes: sender }, Demands { wishes: receiver })
+    let heard = Arc::new(AtomicBool::new(false));
+    (Demand { wishes: sender, heard: heard.clone() }, Demands { wishes: receiver, heard })
 }
 
 impl Demand {
@@ -51,6 +55,12 @@ impl Demand {
         self.wishes.try_send(Wish::Address(address.to_canonical())).is_ok()
     }
 
+    /// Whether the control plane is connected and can answer. While it is not, whoever can do without its answer does
+    /// not wait for it.
+    pub fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
     /// Asks for the ExternalService that a host belongs to. Returns at once; `false` if the channel is full or closed.
     pub fn ask_host(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -59,6 +69,11 @@ impl Demand {
 }
 
 impl Demands {
+    /// Says whether the control plane can answer now. It can't until this is called.
+    pub fn heard(&self, heard: bool) {
+        self.heard.store(heard, Ordering::Relaxed);
+    }
+
     /// The next wish, with repetitions; nothing once every worker is gone.
     ///
     /// # Cancel safety

@@ -10,7 +10,6 @@ mod control_plane;
 mod deadline;
 pub mod demand;
 mod detect;
-#[cfg(test)]
 mod dns;
 mod http;
 mod identity;

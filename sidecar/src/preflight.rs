@@ -2,7 +2,8 @@
 //! directory in use, ports in use. Enters: settings. Leaves: what is needed to start, with every port bound; or one line
 //! for each problem, with the flag to mend it.
 
-use crate::bootstrap::{Settings, State};
+use crate::bootstrap::{DnsAddress, Settings, State};
+use crate::dns;
 use crate::identity::authority::read_token;
 use crate::identity::stored::Store;
 use crate::worker::{self, Listeners, Upstream};
@@ -10,7 +11,7 @@ use mesh_mtls::{Svid, TrustBundle, pem};
 use mesh_names::Subdomain;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::time::SystemTime;
 
 /// What a start needs.
@@ -32,6 +33,8 @@ pub(crate) struct Preflight {
     pub(crate) admin: TcpListener,
     /// The metrics socket.
     pub(crate) metrics: TcpListener,
+    /// The DNS sockets; none if DNS is off.
+    pub(crate) dns: Vec<dns::Sockets>,
 }
 
 /// Everything that is wrong, one line each.
@@ -81,11 +84,18 @@ impl Preflight {
                 address: upstream.address,
             })
             .collect();
-        let bound = worker::bind(settings.outbound_addr, settings.inbound_addr, &upstreams, settings.workers);
+        let addresses = worker::Addresses {
+            outbound: Some(settings.outbound_addr),
+            inbound: Some(settings.inbound_addr),
+            plaintext: settings.plaintext_addr,
+            upstreams,
+        };
+        let bound = worker::bind(&addresses, settings.workers);
         let listeners = noted(bound.map_err(|error| error.to_string()), &mut problems);
         let admin = noted(bind("--admin-addr", settings.admin_addr), &mut problems);
         let metrics = noted(bind("--metrics-addr", settings.metrics_addr), &mut problems);
-        match (trust_bundle, owned, kept, listeners, admin, metrics) {
+        let dns = noted(dns_sockets(settings.dns_addr), &mut problems);
+        match (trust_bundle, owned, kept, listeners, admin, metrics, dns) {
             (
                 Some(trust_bundle),
                 Some((state, name)),
@@ -93,8 +103,9 @@ impl Preflight {
                 Some(listeners),
                 Some(admin),
                 Some(metrics),
+                Some(dns),
             ) if problems.is_empty() => {
-                Ok(Self { state, name, trust_bundle, store, svid, listeners, admin, metrics })
+                Ok(Self { state, name, trust_bundle, store, svid, listeners, admin, metrics, dns })
             }
             _ => Err(PreflightErrors(problems)),
         }
@@ -117,14 +128,33 @@ fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, String> {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    bound.map_err(|error| {
-        let why = if error.kind() == io::ErrorKind::AddrInUse {
-            "another process has this port: stop it, or choose another port with this flag".to_owned()
-        } else {
-            error.to_string()
-        };
-        format!("cannot listen on {address} ({flag}): {why}")
-    })
+    bound.map_err(|error| unbound(flag, address, &error))
+}
+
+fn unbound(flag: &str, address: SocketAddr, error: &io::Error) -> String {
+    let why = if error.kind() == io::ErrorKind::AddrInUse {
+        "another process has this port: stop it, or choose another port with this flag".to_owned()
+    } else {
+        error.to_string()
+    };
+    format!("cannot listen on {address} ({flag}): {why}")
+}
+
+/// The DNS server's sockets: at its address, and at the same port of IPv6's loopback, since that is where the kernel
+/// redirects queries over IPv6.
+fn dns_sockets(address: DnsAddress) -> Result<Vec<dns::Sockets>, String> {
+    let DnsAddress::At(address) = address else { return Ok(Vec::new()) };
+    let first = dns::Sockets::bind(address).map_err(|error| unbound("--dns-addr", address, &error))?;
+    let twin = SocketAddr::from((Ipv6Addr::LOCALHOST, first.address().port()));
+    if address.is_ipv6() {
+        return Ok(vec![first]);
+    }
+    match dns::Sockets::bind(twin) {
+        Ok(second) => Ok(vec![first, second]),
+        // Without IPv6 nothing is redirected there either.
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => Ok(vec![first]),
+        Err(error) => Err(unbound("--dns-addr", twin, &error)),
+    }
 }
 
 fn noted<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {

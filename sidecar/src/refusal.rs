@@ -90,6 +90,8 @@ pub enum Reason {
     AppClosed,
     /// The downstream went away before it had its answer.
     DownstreamClosed,
+    /// The mesh does not know the place, and only registered ones may be called.
+    EgressRefused,
 }
 
 /// Who has to act.
@@ -157,7 +159,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in the order of the enum; [`Reason::index`] is the place in it.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::UnknownHost,
         Self::UnknownPort,
         Self::NoRoute,
@@ -197,6 +199,7 @@ impl Reason {
         Self::AppTimeout,
         Self::AppClosed,
         Self::DownstreamClosed,
+        Self::EgressRefused,
     ];
 
     /// Its place in [`Reason::ALL`].

@@ -28,7 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use crate::listen::{BindError, Listeners, Upstream, bind};
+pub use crate::listen::{Addresses, BindError, Capture, Listeners, Upstream, bind};
 
 /// Commands waiting for a worker. Only scrapes send any.
 const MAILBOX_MAX: usize = 16;

@@ -158,8 +158,9 @@ pub const EXPLANATIONS: &[Explanation] = &[
     ),
     row(
         "plaintext",
-        "A peer spoke in the clear to the port where mutual TLS is required.",
-        "Let the caller go through its own sidecar: its outbound port or an `--upstream`.",
+        "A peer spoke in the clear where mutual TLS is required: to the sidecar's own port, or to the application's.",
+        "Let the caller go through its own sidecar, or make an exception for the port with a PeerAuthentication of mode \
+         Permissive.",
     ),
     row(
         "untrusted_certificate",
@@ -220,6 +221,11 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "downstream_closed",
         "The caller went away before it had its answer.",
         "Nothing to mend here: the caller's own timeout or its user ended it.",
+    ),
+    row(
+        "egress_refused",
+        "A captured connection went to a place the mesh does not know, and MeshConfig allows only registered ones.",
+        "Register the place with an ExternalService, or set `egress.policy: Allow` in the MeshConfig `default`.",
     ),
 ];
 

@@ -118,12 +118,23 @@ pub struct RunFlags {
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:15020", help_heading = "Addresses")]
     pub metrics_addr: SocketAddr,
 
-    /// Where the names of the mesh are answered, and all others forwarded, over UDP and TCP; loopback only, or off
-    #[arg(long, value_name = "ADDR:PORT|off", default_value = "127.0.0.1:15053", help_heading = "Addresses")]
-    pub dns_addr: DnsAddress,
+    /// Takes connections that the kernel redirects here by the rules of `sidecar intercept install`, to where they were
+    /// going: the application's own through --outbound-addr, plain text for it through --plaintext-addr, its DNS queries
+    /// through --dns-addr. Each also on the same port of IPv6
+    #[arg(long, help_heading = "Capture")]
+    pub capture: bool,
+
+    /// Where captured plain text for the application arrives; used with --capture
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:15006", help_heading = "Capture")]
+    pub plaintext_addr: SocketAddr,
+
+    /// Where the names of the mesh are answered, and all others forwarded, over UDP and TCP; loopback only, or off. By
+    /// default 127.0.0.1:15053 with --capture, and off without
+    #[arg(long, value_name = "ADDR:PORT|off", help_heading = "Capture")]
+    pub dns_addr: Option<DnsAddress>,
 
     /// A DNS server for the names that are not the mesh's; may be repeated; by default those of /etc/resolv.conf
-    #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Addresses")]
+    #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Capture")]
     pub dns_upstream: Vec<DnsServer>,
 
     /// Where certificate and last good configuration are kept; by default /var/lib/outrigger/NAMESPACE.ACCOUNT for root,

@@ -7,13 +7,15 @@ use mesh_names::{Namespace, ServiceAccount, SpiffeId, Subdomain, TrustDomain};
 use mesh_process::logging::Format;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Most workers: more threads than this carry no more traffic on any machine we know.
 const WORKERS_MAX: usize = 256;
+/// Where DNS is answered by default: what `sidecar intercept` redirects queries to.
+const DNS_PORT: u16 = 15053;
 /// Most DNS servers, as many as libc's resolvers ask.
 const DNS_UPSTREAMS_MAX: usize = 3;
 
@@ -48,6 +50,8 @@ pub struct Settings {
     pub admin_addr: SocketAddr,
     /// Metrics.
     pub metrics_addr: SocketAddr,
+    /// Where captured plaintext arrives; none: nothing is captured.
+    pub plaintext_addr: Option<SocketAddr>,
     /// Where DNS is answered.
     pub dns_addr: DnsAddress,
     /// DNS servers for names that are not the mesh's; none means those of the system.
@@ -117,7 +121,11 @@ impl Settings {
     /// [`Problems`] with every one of them.
     pub fn of_flags(flags: RunFlags, around: &Surroundings) -> Result<Self, Problems> {
         let mut problems = Vec::new();
-        check_addresses(&flags, &mut problems);
+        let dns_addr = flags.dns_addr.unwrap_or(match flags.capture {
+            true => DnsAddress::At(SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT))),
+            false => DnsAddress::Off,
+        });
+        check_addresses(&flags, dns_addr, &mut problems);
         check_repetitions(&flags, &mut problems);
         let workers = flags.workers.unwrap_or(around.cores);
         if workers.get() > WORKERS_MAX {
@@ -153,7 +161,8 @@ impl Settings {
                 inbound_addr: flags.inbound_addr,
                 admin_addr: flags.admin_addr,
                 metrics_addr: flags.metrics_addr,
-                dns_addr: flags.dns_addr,
+                plaintext_addr: flags.capture.then_some(flags.plaintext_addr),
+                dns_addr,
                 dns_upstreams: flags.dns_upstream.into_iter().map(|DnsServer(address)| address).collect(),
                 state_dir,
                 workers,
@@ -182,7 +191,7 @@ impl Settings {
     }
 }
 
-fn check_addresses(flags: &RunFlags, problems: &mut Vec<String>) {
+fn check_addresses(flags: &RunFlags, dns_addr: DnsAddress, problems: &mut Vec<String>) {
     if !flags.admin_addr.ip().is_loopback() {
         problems.push(format!(
             "--admin-addr {}: the admin views have no authentication, so they are served on loopback only; \
@@ -191,7 +200,7 @@ fn check_addresses(flags: &RunFlags, problems: &mut Vec<String>) {
             flags.admin_addr.port()
         ));
     }
-    let dns = match flags.dns_addr {
+    let dns = match dns_addr {
         DnsAddress::At(address) => Some(("--dns-addr", address)),
         DnsAddress::Off => None,
     };
@@ -217,6 +226,7 @@ fn check_addresses(flags: &RunFlags, problems: &mut Vec<String>) {
     let all: Vec<_> = listeners
         .into_iter()
         .chain(dns)
+        .chain(flags.capture.then_some(("--plaintext-addr", flags.plaintext_addr)))
         .chain(upstreams)
         .filter(|(_, address)| address.port() != 0)
         .collect();

@@ -51,7 +51,10 @@ fn defaults_are_those_of_the_design() {
     assert_eq!(settings.inbound_addr.to_string(), "0.0.0.0:15008");
     assert_eq!(settings.admin_addr.to_string(), "127.0.0.1:15000");
     assert_eq!(settings.metrics_addr.to_string(), "0.0.0.0:15020");
-    assert_eq!(settings.dns_addr.to_string(), "127.0.0.1:15053");
+    assert_eq!((settings.plaintext_addr, settings.dns_addr.to_string().as_str()), (None, "off"));
+    let captured = with(&["--capture"]).unwrap();
+    assert_eq!(captured.plaintext_addr.unwrap().to_string(), "0.0.0.0:15006");
+    assert_eq!(captured.dns_addr.to_string(), "127.0.0.1:15053");
     assert!(settings.dns_upstreams.is_empty());
     assert_eq!(settings.workers.get(), 3);
     assert_eq!(settings.grace.as_secs(), 30);
@@ -180,7 +183,7 @@ fn help_shows_every_default() {
         "0.0.0.0:15008",
         "127.0.0.1:15000",
         "0.0.0.0:15020",
-        "127.0.0.1:15053",
+        "0.0.0.0:15006",
         "30s",
         "mesh.internal",
     ] {

@@ -222,7 +222,7 @@ pub(crate) fn not_told(pinned: &Pinned) -> Refusal {
 }
 
 /// Where requests to `endpoint` for the service's `port` go; nothing if it does not serve that port.
-fn place(endpoint: &Endpoint, port: Port) -> Option<Place> {
+pub(crate) fn place(endpoint: &Endpoint, port: Port) -> Option<Place> {
     let target = endpoint.target_port(port)?;
     let (number, security) = match &endpoint.transport {
         Transport::Plaintext => (target, Security::Plaintext),

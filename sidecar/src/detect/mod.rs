@@ -1,5 +1,11 @@
 //! What is spoken on a connection, by its first bytes. What enters is a prefix of what a client sent; what leaves is a
-//! verdict, or that more is needed. Pure; `outbound::connection` reads and waits.
+//! verdict, or that more is needed. Pure, but for `either` and `http_only`, which read.
+
+mod either;
+mod http_only;
+
+pub(crate) use either::{FIRST_READ, Speaks, Spoken, either};
+pub(crate) use http_only::{More, http_only, read_more};
 
 /// The client's preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -15,6 +15,7 @@
 //! | room | what it decides or does |
 //! | --- | --- |
 //! | [`names`] | what the mesh knows of a name: the seam to the control plane |
+//! | [`told`] | the same, as the control plane has told it |
 //! | [`question`] | bytes → a question, or how they are refused. Pure |
 //! | [`meaning`] | a name → what it stands for in the mesh. Pure |
 //! | [`reply`] | what is known → a message that fits. Pure |
@@ -43,12 +44,13 @@ mod question;
 mod reply;
 mod respond;
 mod serve;
+mod told;
 mod upstream;
 mod upstreams;
 
 pub(crate) use meaning::Place;
-pub(crate) use names::{Answer, MeshNames, NamedPort, ServiceFacts};
 pub(crate) use serve::{Server, Sockets};
+pub(crate) use told::Told;
 pub(crate) use upstreams::Source;
 
 #[cfg(test)]

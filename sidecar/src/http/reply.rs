@@ -69,7 +69,7 @@ mod tests {
         let response = reply(&refusal, Style::Http);
         assert_eq!(response.status(), 502);
         assert_eq!(response.headers()[REASON], "unknown_host");
-        assert_eq!(response.headers()["content-length"], "20");
+        assert_eq!(response.headers()["content-length"], "21");
         assert_eq!(reason_of(response.headers()), Some(Reason::UnknownHost));
         let response = reply(&refusal, Style::Grpc);
         assert_eq!(response.status(), 200);

@@ -8,6 +8,7 @@
 //! agreed in the handshake says what flows. Everything after it is a few steps to a socket on this machine.
 
 mod forward;
+pub(crate) mod plaintext;
 pub(crate) mod port;
 mod request;
 mod tcp;
@@ -15,6 +16,7 @@ mod terminate;
 
 use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;
+use crate::http::settings::Hop;
 use crate::limit::Permit;
 use crate::listen::accept;
 use crate::listen::activity::Activity;
@@ -40,8 +42,8 @@ pub(crate) struct Downstream {
     pub(crate) worker: Rc<Worker>,
     pub(crate) port: Rc<InboundPort>,
     pub(crate) peer: LabelId,
-    /// `URI=spiffe://…`, as the application is told.
-    pub(crate) voucher: HeaderValue,
+    /// `URI=spiffe://…`, as the application is told; nothing for a peer without a certificate.
+    pub(crate) voucher: Option<HeaderValue>,
     pub(crate) permit: Rc<Permit>,
     pub(crate) activity: Rc<Activity>,
 }
@@ -61,14 +63,14 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, 
     let Some(port) = terminate::wanted_port(&worker, &stream, address) else { return };
     let downstream = Rc::new(Downstream {
         peer: worker.recorder.label(&stream.peer().to_string()),
-        voucher: voucher(stream.peer()),
+        voucher: Some(voucher(stream.peer())),
         activity: worker.watch.connection(),
         permit: Rc::new(permit),
         worker,
         port,
     });
     match stream.alpn() {
-        Alpn::H2 => terminate::serve_http2(&downstream, stream).await,
+        Alpn::H2 => terminate::serve_http2(&downstream, stream, Hop::Mesh).await,
         Alpn::Http1 => terminate::serve_http1(&downstream, stream).await,
         Alpn::Tcp => tcp::carry(&downstream, stream).await,
     }

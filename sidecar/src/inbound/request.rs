@@ -64,7 +64,10 @@ impl Accepted {
     /// Vouches for the peer and takes out what only sidecars may say.
     pub(super) fn vouch(&mut self, downstream: &Downstream) -> Original {
         let headers = &mut self.head.headers;
-        headers.insert(CLIENT_CERTIFICATE, downstream.voucher.clone());
+        match &downstream.voucher {
+            Some(voucher) => headers.insert(CLIENT_CERTIFICATE, voucher.clone()),
+            None => headers.remove(CLIENT_CERTIFICATE),
+        };
         let marked = headers.remove(ORIGINAL_HTTP).is_some();
         if marked || self.head.version < Version::HTTP_2 { Original::Http1 } else { Original::Http2 }
     }

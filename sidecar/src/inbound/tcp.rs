@@ -1,19 +1,33 @@
-//! An opaque connection from a peer: a connection to the application, and bytes both ways.
+//! An opaque connection: a connection to the application, and bytes both ways.
 
 use super::Downstream;
-use super::terminate::PeerStream;
 use crate::connect::{self, relay};
+use crate::refusal::Refusal;
 use crate::telemetry::{ConnectionProtocol, Direction, Side};
 use mesh_mtls::Alpn;
 use std::rc::Rc;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-/// Relays until both sides have ended.
-pub(super) async fn carry(downstream: &Rc<Downstream>, mut stream: PeerStream) {
+/// Connects to the application and relays until both sides have ended.
+pub(super) async fn carry<IO>(downstream: &Rc<Downstream>, stream: IO)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let place = &downstream.port.origin.place;
+    let application = connect::open(&downstream.worker, place, Alpn::Tcp).await;
+    relay(downstream, stream, application).await;
+}
+
+/// Relays until both sides have ended, if the application could be reached.
+pub(super) async fn relay<IO, A>(downstream: &Rc<Downstream>, mut stream: IO, application: Result<A, Refusal>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + Unpin,
+{
     let worker = &downstream.worker;
     let connections = &worker.shared.config.families.connections;
     let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Tcp);
-    let mut application = match connect::open(worker, &downstream.port.origin.place, Alpn::Tcp).await {
+    let mut application = match application {
         Ok(application) => application,
         Err(refusal) => {
             worker.recorder.refused(Direction::Inbound, refusal.reason);

@@ -20,6 +20,7 @@ use mesh_mtls::{HandshakeFailure, ServerStream};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// A peer's connection after the handshake.
@@ -91,19 +92,25 @@ pub(super) fn wanted_port(
 }
 
 /// Serves HTTP/2, many requests at once.
-pub(super) async fn serve_http2(downstream: &Rc<Downstream>, stream: PeerStream) {
+pub(super) async fn serve_http2<IO>(downstream: &Rc<Downstream>, stream: IO, hop: Hop)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
     let connections = &downstream.worker.shared.config.families.connections;
     let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Http2);
     let context = downstream.clone();
     let drain = &downstream.worker.shared.config.drain;
     let answer = |request| super::request(context.clone(), request);
-    if let Err(error) = http2::serve(stream, Hop::Mesh, drain, answer).await {
+    if let Err(error) = http2::serve(stream, hop, drain, answer).await {
         tracing::debug!(%error, "downstream connection ended");
     }
 }
 
-/// Serves HTTP/1.1 on a connection made for one upgrade.
-pub(super) async fn serve_http1(downstream: &Rc<Downstream>, stream: PeerStream) {
+/// Serves HTTP/1.1: on a connection made for one upgrade, or captured plaintext.
+pub(super) async fn serve_http1<IO>(downstream: &Rc<Downstream>, stream: IO)
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let connections = &downstream.worker.shared.config.families.connections;
     let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Http1);
     let context = downstream.clone();

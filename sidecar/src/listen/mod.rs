@@ -8,4 +8,4 @@ pub(crate) mod original_dst;
 mod socket;
 
 pub(crate) use socket::WorkerListeners;
-pub use socket::{BindError, Listeners, Upstream, bind};
+pub use socket::{Addresses, BindError, Capture, Listeners, Upstream, bind};

@@ -1,11 +1,10 @@
 //! A connection from the application: what is spoken on it, and HTTP served on it. Opaque connections are `tcp`'s.
 
-use super::destination::BoundPort;
-use super::tcp::{self, Session, Tunnel};
-use super::{Downstream, Entry};
+use super::Downstream;
+use super::destination::Destinations;
+use super::tcp::{self, Session};
 use crate::connect::Prefixed;
-use crate::deadline;
-use crate::detect::{Verdict, judge, judge_http};
+use crate::detect::{FIRST_READ, More, Spoken, Verdict, either, http_only, judge, read_more};
 use crate::http::body::WireBody;
 use crate::http::explain::Explained;
 use crate::http::http2;
@@ -21,11 +20,7 @@ use hyper_util::rt::TokioIo;
 use mesh_names::AppProtocol;
 use std::convert::Infallible;
 use std::rc::Rc;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-
-/// Bytes read at once while nothing is known.
-const FIRST_READ: usize = 2048;
 
 /// What a connection turned out to be.
 pub(super) enum Detected {
@@ -40,10 +35,10 @@ pub(super) enum Detected {
 /// Finds out what is spoken: the port's protocol decides where one is declared, else the first bytes of either side.
 pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream) -> Detected {
     let worker = &downstream.worker;
-    if downstream.entry == Entry::Proxy {
+    if downstream.entry.is_proxy() {
         return http_version(downstream, stream).await;
     }
-    let bound = match worker.destinations.of(worker, downstream.entry, None) {
+    let bound = match Destinations::of(worker, &downstream.entry, None) {
         Ok(destination) => destination.bind(worker).await,
         Err(refusal) => Err(refusal),
     };
@@ -60,7 +55,15 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream) -> De
                     tunnel,
                 )))
             }
-            AppProtocol::Detect => either_side(downstream, stream, bound).await,
+            AppProtocol::Detect => {
+                match either(&downstream.activity, stream, tcp::open(worker, &bound)).await {
+                    Spoken::Http(wire, stream) => Detected::Http(wire, stream),
+                    Spoken::Opaque(client, tunnel) => {
+                        Detected::Opaque(Box::new(Session::new(bound.clone(), client, tunnel)))
+                    }
+                    Spoken::Nothing => Detected::Gone,
+                }
+            }
         },
         Err(refusal) => unknown(downstream, stream, &refusal).await,
     }
@@ -81,97 +84,29 @@ async fn unknown(downstream: &Rc<Downstream>, stream: TcpStream, refusal: &Refus
             }
             Verdict::More => {}
         }
-        if !read_more(downstream, &mut stream, &mut first).await {
-            return Detected::Gone;
+        let drain = &downstream.worker.shared.config.drain;
+        match read_more(&downstream.activity, drain, &mut stream, &mut first).await {
+            More::Read => {}
+            none @ (More::Gone | More::Late { .. }) => return gone(downstream, none),
         }
     }
 }
 
 /// Where only HTTP is spoken: its version.
-async fn http_version(downstream: &Rc<Downstream>, mut stream: TcpStream) -> Detected {
-    let mut first = BytesMut::with_capacity(FIRST_READ);
-    loop {
-        let wire = match judge_http(&first) {
-            Verdict::Http1 if !first.is_empty() => Wire::Http1,
-            Verdict::Http2 => Wire::Http2,
-            Verdict::Http1 | Verdict::Opaque | Verdict::More => {
-                if read_more(downstream, &mut stream, &mut first).await {
-                    continue;
-                }
-                return Detected::Gone;
-            }
-        };
-        return Detected::Http(wire, Prefixed::new(first.freeze(), stream));
+async fn http_version(downstream: &Rc<Downstream>, stream: TcpStream) -> Detected {
+    let drain = &downstream.worker.shared.config.drain;
+    match http_only(&downstream.activity, drain, stream).await {
+        Ok((wire, stream)) => Detected::Http(wire, stream),
+        Err(none) => gone(downstream, none),
     }
 }
 
-/// More of a client's first bytes; `false` when there are none.
-async fn read_more(downstream: &Downstream, stream: &mut TcpStream, first: &mut BytesMut) -> bool {
-    let draining = &downstream.worker.shared.config.drain;
-    let read = tokio::select! {
-        read = stream.read_buf(first) => read,
-        _ = downstream.activity.overdue() => {
-            if !first.is_empty() {
-                downstream.worker.recorder.refused(Direction::Outbound, Reason::HeaderTimeout);
-            }
-            return false;
-        }
-        () = draining.draining(), if first.is_empty() => return false,
-    };
-    downstream.activity.received();
-    matches!(read, Ok(amount) if amount > 0)
-}
-
-/// Where anything may be spoken, nobody is waited for: while the client is silent the tunnel to the server is opened,
-/// and if the server speaks first, that decides. A tunnel that turns out not to be needed is dropped.
-async fn either_side(downstream: &Rc<Downstream>, mut stream: TcpStream, bound: Rc<BoundPort>) -> Detected {
-    let worker = downstream.worker.clone();
-    let mut first = BytesMut::with_capacity(FIRST_READ);
-    let mut opening = Some(Box::pin(tcp::open(&worker, &bound)));
-    let mut tunnel: Option<Result<Tunnel, Refusal>> = None;
-    loop {
-        let partial = !first.is_empty();
-        tokio::select! {
-            // The client first: bytes that are there already spare the tunnel.
-            biased;
-            read = stream.read_buf(&mut first) => match read {
-                Ok(0) if first.is_empty() => {
-                    // It has nothing to say, but may be there to listen.
-                    break;
-                }
-                Ok(_) => {
-                    downstream.activity.received();
-                    match judge(&first) {
-                        Verdict::Http1 => return Detected::Http(Wire::Http1, Prefixed::new(first.freeze(), stream)),
-                        Verdict::Http2 => return Detected::Http(Wire::Http2, Prefixed::new(first.freeze(), stream)),
-                        Verdict::Opaque => break,
-                        Verdict::More if first.len() >= crate::detect::LOOK_MAX => break,
-                        Verdict::More => {}
-                    }
-                }
-                Err(_broken) => return Detected::Gone,
-            },
-            opened = async { match &mut opening { Some(opening) => opening.await, None => std::future::pending().await } } => {
-                opening = None;
-                tunnel = Some(opened);
-            }
-            spoke = async { match &mut tunnel { Some(Ok(tunnel)) => tunnel.spoke().await, _ => std::future::pending().await } } => {
-                if !spoke {
-                    tracing::debug!("the server ended before anybody spoke");
-                }
-                break;
-            }
-            () = tokio::time::sleep(deadline::PARTIAL), if partial => break,
-            _ = downstream.activity.overdue() => return Detected::Gone,
-        }
+/// Nothing more comes; a client that began and was too slow is counted.
+fn gone(downstream: &Downstream, none: More) -> Detected {
+    if none == (More::Late { begun: true }) {
+        downstream.worker.recorder.refused(Direction::Outbound, Reason::HeaderTimeout);
     }
-    let tunnel = match (tunnel, opening) {
-        (Some(tunnel), _) => tunnel,
-        (None, Some(opening)) => opening.await,
-        (None, None) => Err(Reason::ConnectFailed.into()),
-    };
-    let session = Session::new(bound.clone(), Prefixed::new(first.freeze(), stream), tunnel);
-    Detected::Opaque(Box::new(session))
+    Detected::Gone
 }
 
 /// Serves HTTP until the connection ends: by the client, by being idle for too long, or by the drain once the requests

@@ -1,10 +1,10 @@
 //! From what a client wrote as host to the port of a service, and from there to everything a request needs: routes,
 //! clusters, series. Both steps are remembered, so that a request for a known host costs one look-up and no allocation.
 
+use super::entry::{Entry, Target};
 use crate::cluster::{self, Cluster};
 use crate::deadline;
 use crate::http::authority;
-use crate::outbound::Entry;
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{CompiledPort, CompiledService, LastUsed, ServiceState, ServiceView};
 use crate::telemetry::{Direction, RouteSeries, ServiceSeries};
@@ -29,12 +29,11 @@ const HTTP_PORT: u16 = 80;
 /// Everything remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Destinations {
-    hosts: RefCell<HashMap<Entry, Hosts>>,
     ports: RefCell<Ports>,
 }
 
-/// By the authority's bytes.
-type Hosts = HashMap<Box<[u8]>, Rc<Destination>>;
+/// What hosts mean at one entry, by the authority's bytes.
+pub(super) type Hosts = HashMap<Box<[u8]>, Rc<Destination>>;
 
 /// By the port asked for, if one was.
 type Ports = HashMap<(ServiceName, Option<Port>), Rc<BoundPort>>;
@@ -82,18 +81,16 @@ impl Destinations {
     /// # Errors
     /// `unknown_host` if it can be no service of the mesh, `bad_request` if there is none and one is needed.
     pub(crate) fn of(
-        &self,
         worker: &Worker,
-        entry: Entry,
+        entry: &Entry,
         authority: Option<&HeaderValue>,
     ) -> Result<Rc<Destination>, Refusal> {
         let bytes = authority.map_or(&b""[..], HeaderValue::as_bytes);
-        if let Some(known) = self.hosts.borrow().get(&entry).and_then(|hosts| hosts.get(bytes)) {
+        if let Some(known) = entry.hosts.borrow().get(bytes) {
             return Ok(known.clone());
         }
         let destination = Rc::new(meaning(worker, entry, authority)?);
-        let mut hosts = self.hosts.borrow_mut();
-        let hosts = hosts.entry(entry).or_default();
+        let mut hosts = entry.hosts.borrow_mut();
         if hosts.len() >= HOSTS_MAX {
             hosts.clear();
         }
@@ -107,15 +104,13 @@ impl Destinations {
     }
 }
 
-fn meaning(worker: &Worker, entry: Entry, authority: Option<&HeaderValue>) -> Result<Destination, Refusal> {
+fn meaning(worker: &Worker, entry: &Entry, authority: Option<&HeaderValue>) -> Result<Destination, Refusal> {
     let shared = &worker.shared;
     let parsed = authority.and_then(|value| authority::parse(value.as_bytes()).ok());
-    let (service, port) = match entry {
-        Entry::Upstream(index) => {
-            let upstream = shared.upstreams.get(index).ok_or(Reason::UnknownHost)?;
-            (upstream.service.clone(), Some(upstream.port))
-        }
-        Entry::Proxy => {
+    let (service, port) = match &entry.target {
+        Target::Service(service, port) => (service.clone(), Some(*port)),
+        Target::Nowhere(refusal) => return Err(refusal.clone()),
+        Target::Host => {
             let Some(parts) = parsed else {
                 let sentence = "the request has no Host field, so it is unknown where to send it";
                 return Err(Refusal::because(Reason::BadRequest, sentence));

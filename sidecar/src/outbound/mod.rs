@@ -8,8 +8,10 @@
 //! anywhere is a `Refusal`; it becomes an answer in one place, `Accepted::finish`.
 
 mod attempt;
+mod captured;
 mod connection;
 pub(crate) mod destination;
+pub(crate) mod entry;
 mod request;
 mod tcp;
 mod tries;
@@ -18,9 +20,12 @@ mod tunnel;
 use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;
 use crate::limit::Permit;
-use crate::listen::accept;
+use crate::listen::original_dst::OriginalDst;
+use crate::listen::{Capture, accept};
 use crate::refusal::{Reason, Refusal};
 use crate::worker::Worker;
+use destination::Destinations;
+use entry::Entry;
 use http::{Method, Request, Response};
 use request::{Accepted, Exchanged};
 use std::rc::Rc;
@@ -32,29 +37,22 @@ use tries::{Next, Tries};
 #[cfg(test)]
 const REQUEST_FUTURE_MAX: usize = 4096;
 
-/// Which of our ports a connection came in by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Entry {
-    /// The proxy port: the host decides.
-    Proxy,
-    /// The upstream at this place in the configuration: one port of one service.
-    Upstream(usize),
-}
-
 /// A connection from the application, and what its requests need of it.
 pub(crate) struct Downstream {
     pub(crate) worker: Rc<Worker>,
-    pub(crate) entry: Entry,
+    pub(crate) entry: Rc<Entry>,
     /// Its place among the open connections, kept until its last request and tunnel are done.
     pub(crate) permit: Rc<Permit>,
     pub(crate) activity: Rc<crate::listen::activity::Activity>,
 }
 
-/// Takes connections from the application until inbound is done with draining.
+/// Takes connections from the application until inbound is done with draining. With `capture`, one that was redirected
+/// here goes where it was going, and `entry` is for the others.
 pub(crate) async fn listen(
     worker: Rc<Worker>,
     listener: TcpListener,
-    entry: Entry,
+    entry: Rc<Entry>,
+    capture: Capture,
     mut inbound_done: watch::Receiver<bool>,
 ) {
     let stop = async {
@@ -62,13 +60,25 @@ pub(crate) async fn listen(
         inbound_done.wait_for(|done| *done).await.ok();
     };
     accept::accept_until(listener, &worker.outbound, stop, |stream, _, permit| {
-        worker.tasks.spawn_local("outbound-connection", connection(worker.clone(), entry, stream, permit));
+        let original = match capture {
+            Capture::On => OriginalDst::of(&stream),
+            Capture::Off => None,
+        };
+        let worker_ = worker.clone();
+        match original {
+            Some(original) => worker
+                .tasks
+                .spawn_local("captured-connection", captured::connection(worker_, original, stream, permit)),
+            None => worker
+                .tasks
+                .spawn_local("outbound-connection", connection(worker_, entry.clone(), stream, permit)),
+        };
     })
     .await;
 }
 
 /// One connection: what is spoken decides the way.
-async fn connection(worker: Rc<Worker>, entry: Entry, stream: TcpStream, permit: Permit) {
+async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, permit: Permit) {
     let activity = worker.watch.connection();
     let downstream = Rc::new(Downstream { worker, entry, permit: Rc::new(permit), activity });
     match connection::detect(&downstream, stream).await {
@@ -89,7 +99,7 @@ async fn request(downstream: Rc<Downstream>, request: Request<WireBody>) -> Resp
 async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Exchanged, Refusal> {
     let worker = &downstream.worker;
     let normalised = normalise(&mut accepted.head)?;
-    let destination = worker.destinations.of(worker, downstream.entry, normalised.authority.as_ref())?;
+    let destination = Destinations::of(worker, &downstream.entry, normalised.authority.as_ref())?;
     let bound = destination.bind(worker).await?;
     accepted.bound(worker, &bound);
     if accepted.head.method == Method::CONNECT {

@@ -5,6 +5,7 @@ use super::Downstream;
 use super::destination::BoundPort;
 use crate::cluster::{Load, Picked};
 use crate::connect::{self, Link, Prefixed, relay};
+use crate::detect::Speaks;
 use crate::refusal::{Again, Refusal};
 use crate::retry::FURTHER_ATTEMPTS;
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, OpenConnection, Side};
@@ -45,18 +46,16 @@ impl Session {
     }
 }
 
-impl Tunnel {
-    /// Waits until the server says something; `false` if it ended instead.
-    ///
-    /// # Cancel safety
-    /// What it said is kept.
-    pub(super) async fn spoke(&mut self) -> bool {
+impl Speaks for Tunnel {
+    async fn spoke(&mut self) -> bool {
         if self.first.capacity() == 0 {
             self.first.reserve(FIRST_READ);
         }
         matches!(self.link.read_buf(&mut self.first).await, Ok(amount) if amount > 0)
     }
+}
 
+impl Tunnel {
     /// The stream, what must live as long as it, and who is at its end.
     pub(super) fn into_parts(self) -> (Prefixed<Link>, (Load, OpenConnection)) {
         (Prefixed::new(self.first.freeze(), self.link), (self.load, self.open))

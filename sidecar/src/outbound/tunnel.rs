@@ -3,7 +3,7 @@
 
 use super::destination::BoundPort;
 use super::request::{Accepted, Exchanged, Routed, has_body, head_copy};
-use super::{Downstream, Entry, not_supported, tcp};
+use super::{Downstream, not_supported, tcp};
 use crate::http::body::UpBody;
 use crate::http::{hop_by_hop, upgrade};
 use crate::refusal::{Again, Refusal};
@@ -24,7 +24,7 @@ pub(super) async fn connect(
     accepted: &mut Accepted,
     bound: &BoundPort,
 ) -> Result<Exchanged, Refusal> {
-    if downstream.entry != Entry::Proxy {
+    if !downstream.entry.is_proxy() {
         return Err(not_supported("CONNECT is for the proxy port only"));
     }
     let Some(upgrading) = accepted.upgrading.take() else {

@@ -293,6 +293,14 @@ impl Reason {
                 Never,
                 "the caller went away before it had its answer",
             ),
+            Self::EgressRefused => row(
+                "egress_refused",
+                502,
+                PermissionDenied,
+                Configuration,
+                Never,
+                "the mesh does not know this place, and only registered places may be called",
+            ),
         }
     }
 }

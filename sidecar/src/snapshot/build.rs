@@ -29,7 +29,7 @@ pub fn compile(service: &Service) -> Result<CompiledService, CompileError> {
             port: port.port.number(),
             source,
         })?;
-        Ok(CompiledPort { port: port.port, app_protocol: port.app_protocol, routes })
+        Ok(CompiledPort { port: port.port, name: port.name.clone(), app_protocol: port.app_protocol, routes })
     });
     Ok(CompiledService {
         name: service.name.clone(),

@@ -100,6 +100,8 @@ pub struct CompiledService {
 pub struct CompiledPort {
     /// The number callers use.
     pub port: Port,
+    /// Its name in the manifest; may be empty.
+    pub name: String,
     /// What is spoken there.
     pub app_protocol: AppProtocol,
     /// Where requests go.

@@ -4,6 +4,9 @@
 use super::Direction;
 use super::requests::counter;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which end of the sidecar a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,7 +58,12 @@ pub struct ConnectionFamilies {
     pub(crate) tcp_received: IntCounterVec,
     pub(crate) tcp_sent: IntCounterVec,
     handshakes: IntCounterVec,
+    plaintext: IntCounterVec,
+    sources: Arc<Mutex<HashSet<IpAddr>>>,
 }
+
+/// Sources of plaintext told apart; the rest are `other`. More would not fit on anybody's screen.
+const SOURCES_MAX: usize = 100;
 
 impl ConnectionFamilies {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
@@ -96,12 +104,31 @@ impl ConnectionFamilies {
                 "Mutual-TLS handshakes by result: `ok`, `resumed`, or why not.",
                 &["direction", "result"],
             )?,
+            plaintext: counter(
+                registry,
+                "outrigger_inbound_plaintext_connections_total",
+                "Captured connections in the clear, by the address they came from (the first hundred, then `other`) \
+                 and whether they were `accepted` or `refused`.",
+                &["source", "verdict"],
+            )?,
+            sources: Arc::default(),
         })
     }
 
     /// Counts a handshake.
     pub(crate) fn handshake(&self, direction: Direction, result: &str) {
         self.handshakes.with_label_values(&[direction.as_str(), result]).inc();
+    }
+
+    /// Counts a captured connection in the clear.
+    pub(crate) fn plaintext(&self, source: IpAddr, verdict: &str) {
+        let source = source.to_canonical();
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_told_apart =
+            sources.contains(&source) || (sources.len() < SOURCES_MAX && sources.insert(source));
+        drop(sources);
+        let text = if is_told_apart { source.to_string() } else { "other".to_owned() };
+        self.plaintext.with_label_values(&[text.as_str(), verdict]).inc();
     }
 
     /// Counts a connection as opened, and as open until the guard is dropped.

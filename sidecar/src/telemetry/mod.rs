@@ -6,7 +6,6 @@
 mod access_log;
 mod connections;
 mod control;
-#[cfg(test)]
 mod dns;
 mod exchange;
 mod recorder;
@@ -16,7 +15,6 @@ pub(crate) use access_log::AccessRecord;
 pub(crate) use connections::OpenConnection;
 pub use connections::{ConnectionFamilies, ConnectionProtocol, Side};
 pub(crate) use control::{DiscoveryMetrics, IdentityMetrics};
-#[cfg(test)]
 pub(crate) use dns::{DnsBound, DnsCacheResult, DnsFailure, DnsKind, DnsMetrics};
 pub(crate) use exchange::Exchange;
 pub(crate) use recorder::{LabelId, Recorder, RouteSeries, ServiceSeries, TcpSeries};

@@ -16,5 +16,6 @@ pub(super) async fn run(worker: Rc<Worker>) {
         let pinned = worker.current.pin();
         worker.destinations.sweep(&pinned);
         worker.clusters.sweep(&pinned);
+        worker.entries.sweep();
     }
 }

@@ -9,7 +9,7 @@
 //! for.
 
 use super::{Command, Worker, WorkerConfig, housekeeping};
-use crate::listen::{Listeners, Upstream, WorkerListeners};
+use crate::listen::{Capture, Listeners, Upstream, WorkerListeners};
 use crate::{inbound, outbound};
 use mesh_mtls::{Acceptor, Alpn, Connector};
 use std::io;
@@ -48,7 +48,8 @@ impl OwnAddresses {
     pub(super) fn of(listeners: &Listeners) -> Self {
         // The inbound port is where peers of the same machine, and this workload itself, are rightly sent.
         let upstreams = listeners.upstreams.iter().map(|upstream| upstream.address);
-        Self(std::iter::once(listeners.outbound).chain(upstreams).collect())
+        let own = std::iter::once(listeners.outbound).chain(listeners.plaintext).chain(upstreams);
+        Self(own.collect())
     }
 
     /// Whether a connection to `address` would come back to us.
@@ -91,16 +92,21 @@ pub(super) fn thread(
 }
 
 struct Open {
-    outbound: TcpListener,
-    inbound: TcpListener,
+    outbound: Vec<TcpListener>,
+    inbound: Vec<TcpListener>,
+    plaintext: Vec<TcpListener>,
     upstreams: Vec<TcpListener>,
 }
 
 fn open(listeners: WorkerListeners) -> io::Result<Open> {
+    let all = |sockets: Vec<std::net::TcpListener>| {
+        sockets.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()
+    };
     Ok(Open {
-        outbound: TcpListener::from_std(listeners.outbound)?,
-        inbound: TcpListener::from_std(listeners.inbound)?,
-        upstreams: listeners.upstreams.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?,
+        outbound: all(listeners.outbound)?,
+        inbound: all(listeners.inbound)?,
+        plaintext: all(listeners.plaintext)?,
+        upstreams: all(listeners.upstreams)?,
     })
 }
 
@@ -109,14 +115,21 @@ async fn serve(worker: &Rc<Worker>, listeners: Open, mut commands: mpsc::Receive
     let tasks = &worker.tasks;
     tasks.spawn_local("snapshots", follow_snapshots(worker.clone()));
     tasks.spawn_local("housekeeping", housekeeping::run(worker.clone()));
-    tasks.spawn_local("inbound", inbound::listen(worker.clone(), listeners.inbound));
-    tasks.spawn_local(
-        "outbound",
-        outbound::listen(worker.clone(), listeners.outbound, outbound::Entry::Proxy, inbound_done.clone()),
-    );
-    for (index, listener) in listeners.upstreams.into_iter().enumerate() {
-        let entry = outbound::Entry::Upstream(index);
-        let future = outbound::listen(worker.clone(), listener, entry, inbound_done.clone());
+    for listener in listeners.inbound {
+        tasks.spawn_local("inbound", inbound::listen(worker.clone(), listener));
+    }
+    let capture = if listeners.plaintext.is_empty() { Capture::Off } else { Capture::On };
+    for listener in listeners.plaintext {
+        tasks.spawn_local("plaintext", inbound::plaintext::listen(worker.clone(), listener));
+    }
+    for listener in listeners.outbound {
+        let entry = worker.entries.proxy();
+        let future = outbound::listen(worker.clone(), listener, entry, capture, inbound_done.clone());
+        tasks.spawn_local("outbound", future);
+    }
+    for (listener, entry) in listeners.upstreams.into_iter().zip(worker.entries.upstreams()) {
+        let (entry, worker_) = (entry.clone(), worker.clone());
+        let future = outbound::listen(worker_, listener, entry, Capture::Off, inbound_done.clone());
         tasks.spawn_local("upstream", future);
     }
     let drain = &worker.shared.config.drain;

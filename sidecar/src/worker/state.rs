@@ -7,6 +7,7 @@ use crate::inbound::port::InboundPorts;
 use crate::limit::{Complaints, Gate};
 use crate::listen::activity::Watch;
 use crate::outbound::destination::Destinations;
+use crate::outbound::entry::Entries;
 use crate::pool::Origins;
 use crate::snapshot::Current;
 use crate::telemetry::Recorder;
@@ -27,6 +28,7 @@ pub(crate) struct Worker {
     pub(crate) current: Current,
     pub(crate) clusters: Clusters,
     pub(crate) destinations: Destinations,
+    pub(crate) entries: Entries,
     pub(crate) origins: Origins,
     pub(crate) recorder: Recorder,
     pub(crate) buffers: Buffers,
@@ -53,6 +55,7 @@ impl Worker {
             current: Current::new(snapshot),
             clusters: Clusters::default(),
             destinations: Destinations::default(),
+            entries: Entries::new(&shared.upstreams),
             origins: Origins::default(),
             recorder: Recorder::new(shared.config.families.clone()),
             buffers: Buffers::default(),

@@ -220,6 +220,7 @@ impl Follower {
         self.session.close();
         self.confirmed_by_stream = false;
         self.parts.metrics.connected(false);
+        self.parts.demands.heard(false);
         self.parts.registrar.standing.send_replace(Standing::Away);
         self.unsaved = true;
         ended.map(Into::into)
@@ -241,6 +242,7 @@ impl Follower {
         };
         tracing::info!(%peer, "following the control plane");
         self.parts.metrics.connected(true);
+        self.parts.demands.heard(true);
         let ended = self.receive_all(&mut responses).await;
         if ended.is_none() {
             tracing::debug!("the discovery stream is closed");

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType}
 use sidecar::demand;
 use sidecar::snapshot::{ServiceState, ServiceView, Snapshot, compile};
 use sidecar::telemetry::DataFamilies;
-use sidecar::worker::{AccessLog, Mailboxes, Upstream, WorkerConfig, Workers, bind, spawn};
+use sidecar::worker::{AccessLog, Addresses, Mailboxes, Upstream, WorkerConfig, Workers, bind, spawn};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -101,7 +101,7 @@ impl<'a> Plan<'a> {
             .map(|(s, p)| Upstream { service: s.parse().unwrap(), port: port(*p), address: any() })
             .collect();
         let workers = NonZeroUsize::new(self.workers).unwrap();
-        let listeners = bind(any(), any(), &upstreams, workers).unwrap();
+        let listeners = bind(&Addresses { upstreams, ..Addresses::default() }, workers).unwrap();
         let (outbound, inbound) = (listeners.outbound, listeners.inbound);
         let upstreams = listeners.upstreams.iter().map(|u| u.address).collect();
         let (snapshots, receiver) =

@@ -1,8 +1,9 @@
 //! What the tests are made of: a mesh in memory ([`Directory`]), an upstream server ([`Origin`]), the server under test
 //! ([`World`]), and a client.
 
+use crate::dns::names::{Answer, MeshNames, NamedPort, ServiceFacts};
 use crate::dns::reply::Transport;
-use crate::dns::{Answer, MeshNames, NamedPort, Place, Server, ServiceFacts, Sockets, Source};
+use crate::dns::{Place, Server, Sockets, Source};
 use crate::telemetry::DnsMetrics;
 use hickory_resolver::proto::op::{Edns, Message, Query};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};

@@ -1,0 +1,66 @@
+//! Where only HTTP is spoken: its version, by the client's first bytes.
+
+use super::{FIRST_READ, Verdict, judge_http};
+use crate::connect::Prefixed;
+use crate::listen::activity::Activity;
+use crate::pool::Wire;
+use bytes::BytesMut;
+use mesh_process::DrainSignal;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// More of a client's first bytes, or why there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum More {
+    /// There are some.
+    Read,
+    /// The client has closed, or the drain has begun before it said anything.
+    Gone,
+    /// It took too long; whether it had begun.
+    Late {
+        /// It had.
+        begun: bool,
+    },
+}
+
+/// Reads more of a client's first bytes.
+pub(crate) async fn read_more(
+    activity: &Activity,
+    drain: &DrainSignal,
+    stream: &mut TcpStream,
+    first: &mut BytesMut,
+) -> More {
+    let begun = !first.is_empty();
+    let read = tokio::select! {
+        read = stream.read_buf(first) => read,
+        _ = activity.overdue() => return More::Late { begun },
+        () = drain.draining(), if !begun => return More::Gone,
+    };
+    activity.received();
+    if matches!(read, Ok(amount) if amount > 0) { More::Read } else { More::Gone }
+}
+
+/// Waits until the version of HTTP is known.
+///
+/// # Errors
+/// Why it never will be.
+pub(crate) async fn http_only(
+    activity: &Activity,
+    drain: &DrainSignal,
+    mut stream: TcpStream,
+) -> Result<(Wire, Prefixed<TcpStream>), More> {
+    let mut first = BytesMut::with_capacity(FIRST_READ);
+    loop {
+        let wire = match judge_http(&first) {
+            Verdict::Http1 if !first.is_empty() => Wire::Http1,
+            Verdict::Http2 => Wire::Http2,
+            Verdict::Http1 | Verdict::Opaque | Verdict::More => {
+                match read_more(activity, drain, &mut stream, &mut first).await {
+                    More::Read => continue,
+                    none @ (More::Gone | More::Late { .. }) => return Err(none),
+                }
+            }
+        };
+        return Ok((wire, Prefixed::new(first.freeze(), stream)));
+    }
+}

@@ -1,0 +1,173 @@
+//! A captured connection: the application dialled an address, and the kernel led the connection here. What the control
+//! plane says of that address decides. A service's virtual address is that service, with all that belongs to it; an
+//! endpoint's own address is that endpoint and no other; what the mesh does not know is left alone, if egress allows it.
+//!
+//! ```text
+//! original destination ─> what is there? ─┬─ a service ───> as if it came by an upstream: detect, route, pick …
+//!  (asked once, then held)                ├─ an endpoint ─> mutual TLS with its sidecar, bytes both ways
+//!                                         ├─ outside ─────> a plain connection there, bytes both ways
+//!                                         └─ refused ─────> HTTP is told why, anything else is closed
+//! ```
+
+use super::entry::Entry;
+use crate::cluster;
+use crate::connect::{self, Place, Security, relay};
+use crate::deadline;
+use crate::limit::Permit;
+use crate::listen::original_dst::OriginalDst;
+use crate::refusal::{Reason, Refusal};
+use crate::snapshot::{AddressState, Pinned, Registered};
+use crate::telemetry::{ConnectionProtocol, Direction, LabelId, Side};
+use crate::worker::Worker;
+use mesh_mtls::Alpn;
+use mesh_names::Port;
+use mesh_protocol::external::Resolution;
+use mesh_protocol::mesh::EgressPolicy;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// What opaque connections to places outside of the mesh are counted as; no service has a name without a namespace.
+const OUTSIDE: &str = "outside";
+
+/// Where a captured connection goes.
+enum Way {
+    /// To a port of a service.
+    Service(Rc<Entry>),
+    /// To this place and no other, counted as `service`.
+    Direct { place: Box<Place>, service: Arc<str>, peer: LabelId },
+}
+
+/// One captured connection.
+pub(super) async fn connection(worker: Rc<Worker>, original: OriginalDst, stream: TcpStream, permit: Permit) {
+    match way(&worker, original.addr()).await {
+        Ok(Way::Service(entry)) => super::connection(worker, entry, stream, permit).await,
+        Ok(Way::Direct { place, service, peer }) => {
+            // Boxed, as its path is long and most connections go to services.
+            Box::pin(direct(&worker, stream, &place, &service, peer, permit)).await;
+        }
+        Err(refusal) => super::connection(worker, Entry::nowhere(refusal), stream, permit).await,
+    }
+}
+
+/// Decides where a connection to `dialled` goes. Waits for the control plane where the address is new, bounded, and not
+/// at all while it is away.
+async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
+    let port = Port::new(dialled.port()).ok_or(Reason::ConnectFailed)?;
+    let mut patience = None;
+    loop {
+        let changed = worker.current.changed();
+        let pinned = worker.current.pin();
+        if let Some(view) = pinned.snapshot.address(dialled.ip()) {
+            view.last_used.touch(worker.nanos(Instant::now()).0 / 1_000_000_000);
+            return match &view.state {
+                AddressState::Service(service) => Ok(Way::Service(worker.entries.captured(service, port))),
+                AddressState::Registered(registered) => known(worker, &pinned, registered, dialled, port),
+                AddressState::Unknown => outside(&pinned, dialled),
+            };
+        }
+        let is_told = pinned.snapshot.received;
+        if is_told && !worker.shared.config.demand.is_heard() {
+            return outside(&pinned, dialled);
+        }
+        worker.shared.config.demand.ask_address(dialled.ip());
+        let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
+        if tokio::time::timeout_at(until, changed).await.is_err() {
+            // It has other things to do. What it was asked is most likely a place outside.
+            return if is_told { outside(&pinned, dialled) } else { Err(cluster::not_told(&pinned)) };
+        }
+    }
+}
+
+/// To an address at which the mesh knows something.
+fn known(
+    worker: &Worker,
+    pinned: &Pinned,
+    registered: &Registered,
+    dialled: SocketAddr,
+    port: Port,
+) -> Result<Way, Refusal> {
+    if let Some((endpoint, service_port)) = registered.endpoint(port)
+        && let Some(place) = cluster::place(endpoint, service_port)
+    {
+        let service = endpoint.service.to_string().into();
+        let peer = match &place.security {
+            Security::MutualTls { identity, .. } => worker.recorder.label(&identity.to_string()),
+            Security::Plaintext => LabelId::NONE,
+        };
+        return Ok(Way::Direct { place: Box::new(place), service, peer });
+    }
+    let Some(external) = registered.external(port, &worker.shared.config.namespace) else {
+        return outside(pinned, dialled);
+    };
+    let Some(there) = external.port(port) else { return outside(pinned, dialled) };
+    if let Some(sentence) = &there.invalid {
+        return Err(Refusal::because(Reason::InvalidBackend, sentence.clone()));
+    }
+    if there.originate.is_some() {
+        let sentence = format!(
+            "the ExternalService {} asks for TLS to be added, which this version does not do",
+            external.name
+        );
+        return Err(Refusal::because(Reason::InvalidBackend, sentence));
+    }
+    let address = match &external.resolution {
+        Resolution::Addresses(_) => SocketAddr::new(dialled.ip(), there.target_port.number()),
+        Resolution::Name(_) | Resolution::Host => dialled,
+    };
+    Ok(plainly(address, external.name.to_string().into()))
+}
+
+/// To a place the mesh does not know.
+fn outside(pinned: &Pinned, dialled: SocketAddr) -> Result<Way, Refusal> {
+    match pinned.snapshot.mesh.as_ref().map(|mesh| mesh.egress) {
+        // A control plane that says nothing of egress knows no other policy.
+        Some(EgressPolicy::Allow) | None => Ok(plainly(dialled, OUTSIDE.into())),
+        Some(EgressPolicy::RegisteredOnly) => {
+            let sentence = format!(
+                "{dialled} is no place the mesh knows, and only registered ones may be called: register it with an \
+                 ExternalService, or set `egress.policy: Allow` in the MeshConfig `default`"
+            );
+            Err(Refusal::because(Reason::EgressRefused, sentence))
+        }
+    }
+}
+
+fn plainly(address: SocketAddr, service: Arc<str>) -> Way {
+    let place = Place { address, security: Security::Plaintext, direction: Direction::Outbound };
+    Way::Direct { place: Box::new(place), service, peer: LabelId::NONE }
+}
+
+/// Connects to the one place, and relays until both sides have ended.
+async fn direct(
+    worker: &Rc<Worker>,
+    mut stream: TcpStream,
+    place: &Place,
+    service: &Arc<str>,
+    peer: LabelId,
+    _permit: Permit,
+) {
+    let connections = &worker.shared.config.families.connections;
+    let mut link = match connect::open(worker, place, Alpn::Tcp).await {
+        Ok(link) => link,
+        Err(refusal) => {
+            worker.recorder.refused(Direction::Outbound, refusal.reason);
+            worker.complaints.say(|| {
+                tracing::info!(
+                    service = &**service,
+                    reason = refusal.reason.word(),
+                    source = refusal.source.as_deref().map(|e| e as &dyn std::error::Error),
+                    "captured connection refused: {}",
+                    refusal.sentence
+                );
+            });
+            return;
+        }
+    };
+    let _down = connections.open(Direction::Outbound, Side::Downstream, ConnectionProtocol::Tcp);
+    let _up = connections.open(Direction::Outbound, Side::Upstream, ConnectionProtocol::Tcp);
+    let series = worker.recorder.tcp_opened(Direction::Outbound, service, peer);
+    relay::relay(&mut stream, &mut link, &worker.buffers, &series).await;
+}
