@@ -73,7 +73,8 @@ fn get_shows_tables_yaml_and_changes_as_they_come() {
 
     let changed = manifest(&world, "web2.yaml", &yaml.replace("port: 80", "port: 81"));
     assert_eq!(clean(&world, &["apply", "-f", &changed]).trim(), "service/web configured");
-    assert!(lines.next().unwrap().unwrap().contains("81/TCP"));
+    // Between the two it is given its virtual addresses.
+    assert!(lines.by_ref().take(2).any(|line| line.unwrap().contains("81/TCP")));
     let ports =
         clean(&world, &["get", "service", "web", "-n", "demo", "-o", "jsonpath={.spec.ports[*].port}"]);
     assert_eq!(ports, "81", "the old port is gone");
@@ -85,6 +86,81 @@ fn get_shows_tables_yaml_and_changes_as_they_come() {
     watch.wait().unwrap();
     let gone = kubectl(&world, &["get", "service", "web", "-n", "demo"]);
     assert!(String::from_utf8_lossy(&gone.stderr).contains("NotFound"), "{gone:?}");
+}
+
+#[test]
+fn a_service_keeps_its_virtual_addresses_whatever_is_done_to_it() {
+    let mut world = World::new();
+    let yaml = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec:\n  selector: {app: web}\n  ports: [{name: http, port: 80}]\n";
+    let file = manifest(&world, "web.yaml", yaml);
+    let addresses = |world: &World| {
+        let path = "jsonpath={.spec.clusterIP} {.spec.clusterIPs}";
+        clean(world, &["get", "service", "web", "-n", "demo", "-o", path])
+    };
+    clean(&world, &["apply", "-f", &file]);
+    let given = eventually("it is given a pair", || {
+        let given = addresses(&world);
+        if given.starts_with("240.240.") && given.contains("fd6f:") { Ok(given) } else { Err(given) }
+    });
+    let table = clean(&world, &["get", "svc", "web", "-n", "demo"]);
+    assert!(given.split_once(' ').is_some_and(|(first, _)| table.contains(first)), "{table}");
+
+    assert_eq!(clean(&world, &["apply", "-f", &file]).trim(), "service/web unchanged");
+    assert_eq!(clean(&world, &["diff", "-f", &file]), "");
+    assert_eq!(addresses(&world), given, "applied again");
+    let changed = manifest(&world, "web2.yaml", &yaml.replace("port: 80", "port: 81"));
+    clean(&world, &["apply", "-f", &changed]);
+    assert_eq!(addresses(&world), given, "changed");
+    clean(&world, &["replace", "-f", &file]);
+    assert_eq!(addresses(&world), given, "replaced");
+    clean(&world, &["apply", "--server-side", "--force-conflicts", "-f", &file]);
+    assert_eq!(addresses(&world), given, "applied by the server");
+    world.mesh.kill_control_plane();
+    world.mesh.restart_control_plane().unwrap();
+    assert_eq!(addresses(&world), given, "killed and started again");
+    clean(&world, &["delete", "-f", &file]);
+    clean(&world, &["apply", "-f", &file]);
+    eventually("made again, it finds its old ones", || {
+        let now = addresses(&world);
+        holds(now == given, now)
+    });
+    let headless = manifest(&world, "web3.yaml", &yaml.replace("spec:", "spec:\n  clusterIP: None"));
+    clean(&world, &["apply", "-f", &headless]);
+    let shown = clean(&world, &["get", "svc", "web", "-n", "demo", "--no-headers"]);
+    assert!(shown.contains(" None "), "{shown}");
+}
+
+#[test]
+fn the_mesh_and_places_outside_of_it_are_objects_like_others() {
+    let world = World::new();
+    let file = manifest(
+        &world,
+        "mesh.yaml",
+        "apiVersion: outrigger.dev/v1alpha1\nkind: MeshConfig\nmetadata: {name: default}\nspec:\n  egress: {policy: RegisteredOnly}\n---\n\
+         apiVersion: outrigger.dev/v1alpha1\nkind: PeerAuthentication\nmetadata: {name: probes, namespace: demo}\nspec:\n  mtls: {ports: [{port: 8081, mode: Permissive}]}\n---\n\
+         apiVersion: outrigger.dev/v1alpha1\nkind: ExternalService\nmetadata: {name: payments, namespace: demo}\nspec:\n  hosts: [api.example.com]\n  ports: [{port: 80, protocol: http, targetPort: 443, tls: {originate: {caBundle: {configMap: {name: ca}}}}}]\n",
+    );
+    clean(&world, &["apply", "-f", &file]);
+    let again = clean(&world, &["apply", "-f", &file]);
+    assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
+    for (what, shown) in [
+        ("meshconfig", "RegisteredOnly"),
+        ("peerauthentication", "8081=Permissive"),
+        ("extsvc", "80->443/http"),
+    ] {
+        let table = clean(&world, &["get", what, "-n", "demo"]);
+        assert!(table.contains(shown), "{table}");
+    }
+    eventually("the missing certificates are reported", || {
+        let said = clean(
+            &world,
+            &["get", "extsvc", "payments", "-n", "demo", "-o", "jsonpath={.status.conditions[0].message}"],
+        );
+        holds(said == "there is no ConfigMap `demo/ca`; create it, or mend the name", said)
+    });
+    let help = clean(&world, &["explain", "externalservice.spec.hosts"]);
+    assert!(help.contains("*.example.com"), "{help}");
+    clean(&world, &["delete", "-f", &file]);
 }
 
 #[test]
