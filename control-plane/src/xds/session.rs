@@ -17,8 +17,10 @@ use mesh_protocol::wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryRespon
 use mesh_protocol::wire::{discovery, v1};
 use std::sync::Arc;
 
-/// Most names and collections one stream may subscribe to. A further one is answered with an error and not kept.
-pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// Most names and collections one stream may subscribe to: more than a sidecar asks for when it follows as much as it may
+/// (10,000 services by name and by endpoints, 2,000 addresses, 500 hosts with the domains above them). A further one is
+/// answered with an error and not kept.
+pub const SUBSCRIPTIONS_MAX: usize = 30_000;
 /// Most names of an unknown type that are answered one by one.
 const UNKNOWN_NAMES_MAX: usize = 100;
 /// Most names a NACK is shown with.

@@ -441,7 +441,7 @@ fn subscriptions_are_bounded() {
     stream.subscribe(SERVICE, &names);
     assert_eq!(stream.session.subscriptions(), SUBSCRIPTIONS_MAX);
     let response = stream.hear();
-    assert_eq!(sentence(&response), (8, "a stream may subscribe to at most 10000 names"));
+    assert_eq!(sentence(&response), (8, "a stream may subscribe to at most 30000 names"));
     stream.acknowledge(&response);
     stream.subscribe(SERVICE, &["shop/s0"]);
     while let Some(response) = stream.session.response() {

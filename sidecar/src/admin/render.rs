@@ -2,9 +2,11 @@
 
 use crate::admin::Look;
 use crate::bootstrap::{AccessLog, Settings};
-use crate::snapshot::{ServiceState, Snapshot};
+use crate::snapshot::{AddressState, ServiceState, Snapshot};
 use mesh_mtls::Identity;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
+use mesh_protocol::mesh::EgressPolicy;
+use mesh_protocol::mtls::MtlsMode;
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,7 +24,32 @@ pub(super) fn config(look: &Look) -> Value {
                 "services": services,
             })
         });
-        json!({ "name": workload.name.to_string(), "ports": ports.collect::<Vec<_>>() })
+        let mtls = &workload.mtls;
+        let exceptions = mtls.exceptions.iter().map(|(port, mode)| (port.to_string(), word(*mode)));
+        json!({
+            "name": workload.name.to_string(),
+            "ports": ports.collect::<Vec<_>>(),
+            "mtls": {
+                "mode": word(mtls.mode),
+                "exceptions": exceptions.collect::<std::collections::BTreeMap<_, _>>(),
+            },
+        })
+    });
+    let egress = snapshot.mesh.as_ref().map(|mesh| match mesh.egress {
+        EgressPolicy::Allow => "Allow",
+        EgressPolicy::RegisteredOnly => "RegisteredOnly",
+    });
+    let addresses = snapshot.addresses.iter().map(|(address, view)| {
+        let state = match &view.state {
+            AddressState::Service(service) => format!("service {service}"),
+            AddressState::Registered(there) => format!(
+                "{} endpoints, {} external services",
+                there.endpoints.len(),
+                there.external_services.len()
+            ),
+            AddressState::Unknown => "unknown".to_owned(),
+        };
+        (address.to_string(), state)
     });
     json!({
         "workload": look.workload.to_string(),
@@ -31,8 +58,17 @@ pub(super) fn config(look: &Look) -> Value {
         "received": snapshot.received,
         "revision": snapshot.revision,
         "confirmedWorkload": workload,
+        "egress": egress,
+        "addresses": addresses.collect::<std::collections::BTreeMap<_, _>>(),
         "services": services.collect::<std::collections::BTreeMap<_, _>>(),
     })
+}
+
+fn word(mode: MtlsMode) -> &'static str {
+    match mode {
+        MtlsMode::Strict => "Strict",
+        MtlsMode::Permissive => "Permissive",
+    }
 }
 
 fn settings(settings: &Settings) -> Value {

@@ -266,7 +266,7 @@ impl Session {
         }
         for error in &response.resource_errors {
             let (Some(name), Some(status)) = (&error.resource_name, &error.error_detail) else { continue };
-            if status.code == NOT_FOUND || !self.is_known(kind, &name.name) {
+            if status.code == NOT_FOUND || !self.needs_clear_word(kind, &name.name) {
                 self.remove(kind, &name.name, Some(&status.message), &mut received.changed);
             }
         }
@@ -315,18 +315,17 @@ impl Session {
         }
     }
 
-    /// Whether something is held under a name that only the control plane's clear word takes away.
-    fn is_known(&self, kind: ResourceType, name: &str) -> bool {
+    /// Whether only the control plane's clear word makes a name one that nothing has. A service that was never held may
+    /// as well be refused with whatever trouble there is; traffic to an address or a host nobody knows may leave the mesh
+    /// in the clear, so that trouble leaves the question open.
+    fn needs_clear_word(&self, kind: ResourceType, name: &str) -> bool {
         match kind {
             ResourceType::TrustBundle
             | ResourceType::Mesh
             | ResourceType::Workload
             | ResourceType::Endpoint => false,
             ResourceType::Service => name.parse().is_ok_and(|name| self.held.services.contains_key(&name)),
-            ResourceType::Address => name
-                .parse()
-                .is_ok_and(|address| self.held.addresses.get(&address).is_some_and(Option::is_some)),
-            ResourceType::ExternalHost => self.held.hosts.get(name).is_some_and(Option::is_some),
+            ResourceType::Address | ResourceType::ExternalHost => true,
         }
     }
 

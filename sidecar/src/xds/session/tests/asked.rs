@@ -88,3 +88,17 @@ fn hosts_and_the_domains_above_them_are_asked_for_and_answered() {
     assert_eq!(changed.hosts.len(), 2);
     assert!(session.held().hosts.is_empty());
 }
+
+#[test]
+fn trouble_of_the_control_plane_makes_no_address_and_no_host_unknown() {
+    let mut session = open(&[]);
+    let addresses = [at("10.0.0.1")].into();
+    let hosts = HostPattern::candidates("db.internal").collect();
+    session.want(Wants { addresses, hosts, ..Wants::default() });
+    for (kind, name) in [(ResourceType::Address, "10.0.0.1"), (ResourceType::ExternalHost, "db.internal")] {
+        let refused = error(name, 8, "too many names");
+        let type_url = kind.type_url().into();
+        let got = session.receive(wire::DeltaDiscoveryResponse { type_url, ..refused });
+        assert!(got.changed.is_empty(), "{name} is still asked for");
+    }
+}
