@@ -58,6 +58,8 @@ pub struct Allocator {
     ends: VecDeque<(Instant, IpAddr)>,
     /// Services for which there was no address.
     unserved: BTreeSet<ServiceName>,
+    /// The last search found nothing, and nothing has come free since: another would look at every number for nothing.
+    is_full: bool,
     /// Services to be judged again, since an address of theirs came free.
     again: BTreeSet<ServiceName>,
 }
@@ -134,7 +136,8 @@ impl Allocator {
         let mut is_exhausted = false;
         let mut given = Vec::new();
         if !(has(true) && has(false)) {
-            match self.find(name, wants, now) {
+            let found = if self.is_full { None } else { self.find(name, wants, now) };
+            match found {
                 Some(number) => given.extend(pair(number).into_iter().filter(|address| wants(address))),
                 None => is_exhausted = true,
             }
@@ -144,6 +147,7 @@ impl Allocator {
             self.hold(&rank, *address);
         }
         if is_exhausted {
+            self.is_full = true;
             self.unserved.insert(name.clone());
         } else {
             self.unserved.remove(name);
@@ -209,6 +213,7 @@ impl Allocator {
             self.again.extend(holders.iter().map(|it| it.name().clone()));
             if holders.is_empty() {
                 self.holders.remove(address);
+                self.is_full = false;
                 if is_ours(*address) {
                     let until = now + REST;
                     self.resting.insert(*address, Rest { name: rank.name().clone(), until });
