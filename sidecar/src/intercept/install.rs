@@ -11,8 +11,12 @@ use super::plan::plan;
 use super::probe::{self, Finding, Outcome};
 use super::programs::{Program, check_rights};
 use super::ruleset::{Family, Route, Ruleset};
-use super::{Request, Verification, Wanted, conflicts, nft, route};
+use super::{Request, Verification, Wanted, alone, conflicts, nft, route};
 use std::io::{self, Write};
+use std::path::Path;
+
+/// Where control groups are.
+pub(super) const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Does what is asked, and says on standard output what was done.
 ///
@@ -38,6 +42,8 @@ fn install(wanted: &Wanted, verification: Verification) -> Result<(), InterceptE
     let (capture, ruleset) = prepare(wanted)?;
     let backend = Backend::choose(wanted.flags().backend)?;
     check_rights()?;
+    check_cgroups(&capture)?;
+    let _turn = alone::turn()?;
     let before = backend.installed(&capture.instance)?;
     check_conflicts(&backend, &ruleset, &before)?;
     let change = Change { backend: &backend, ruleset: &ruleset, before: &before };
@@ -52,6 +58,24 @@ fn install(wanted: &Wanted, verification: Verification) -> Result<(), InterceptE
         Backend::Iptables(_) => format!("chains {}-*", capture.instance.chains()),
     };
     say(&format!("installed: {what}"))
+}
+
+/// The kernel knows a control group by a number that it has only while it exists.
+fn check_cgroups(capture: &Capture) -> Result<(), InterceptError> {
+    let included = capture.include.cgroups.iter().map(|cgroup| ("--include-cgroup", cgroup));
+    let excluded = capture.exclude.cgroups.iter().map(|cgroup| ("--exclude-cgroup", cgroup));
+    let missing: Vec<String> = included
+        .chain(excluded)
+        .filter(|(_, cgroup)| !Path::new(CGROUPS).join(cgroup.path()).join("cgroup.procs").exists())
+        .map(|(flag, cgroup)| {
+            format!(
+                "{flag} {cgroup}: there is no control group (version 2) {CGROUPS}/{cgroup}; start it first, as with \
+                 `systemctl start {}`",
+                cgroup.path().rsplit('/').next().unwrap_or_default()
+            )
+        })
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(InterceptError::Names(missing)) }
 }
 
 /// A change of the kernel's tables that is made as a whole or not at all.
@@ -156,6 +180,7 @@ fn uninstall(flags: &UninstallFlags) -> Result<(), InterceptError> {
         return Backend::choose(BackendChoice::Auto).map(drop);
     }
     check_rights()?;
+    let _turn = alone::turn()?;
     let mut removed = false;
     for backend in backends {
         let now = backend.installed(&instance)?;
@@ -197,6 +222,8 @@ fn print(wanted: &Wanted) -> Result<(), InterceptError> {
 fn verify(wanted: &Wanted) -> Result<(), InterceptError> {
     let (capture, ruleset) = prepare(wanted)?;
     check_rights()?;
+    check_cgroups(&capture)?;
+    let _turn = alone::turn()?;
     let findings = all_arrived(probe::verify(&capture, &ruleset)?, Then::Nothing)?;
     tell(&findings)
 }

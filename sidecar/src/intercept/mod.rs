@@ -12,6 +12,7 @@
 //! connections are accepted by the workers, and ask [`crate::listen::original_dst`] where they were going.
 
 mod accounts;
+mod alone;
 mod backend;
 mod capture;
 mod conflicts;

@@ -90,7 +90,16 @@ fn accepted(
     Err("it did not arrive there, but many others did".to_owned())
 }
 
-fn listen(address: SocketAddr, taking: Taking) -> io::Result<TcpListener> {
+/// Whether the connection that `client` opened came here.
+pub(super) fn came_from(listener: &TcpListener, client: SocketAddr) -> bool {
+    (0..STRANGERS_MAX).map_while(|_| listener.accept().ok()).any(|(_, peer)| peer == client)
+}
+
+/// Listens; accepting waits no longer than for a probe to arrive.
+///
+/// # Errors
+/// The address can't be listened on.
+pub(super) fn listen(address: SocketAddr, taking: Taking) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -101,7 +110,6 @@ fn listen(address: SocketAddr, taking: Taking) -> io::Result<TcpListener> {
         (Taking::Transparent, false) => socket.set_ip_transparent_v4(true)?,
         (Taking::Transparent, true) => socket.set_ip_transparent_v6(true)?,
     }
-    // Accepting waits no longer than this.
     socket.set_read_timeout(Some(ARRIVAL))?;
     socket.bind(&address.into())?;
     socket.listen(16)?;

@@ -23,7 +23,7 @@ use choice::{Target, Who};
 use machine::Machine;
 use sender::Probe;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use stranger::Stranger;
 
 /// Where DNS is asked.
@@ -158,8 +158,8 @@ impl Probes<'_> {
                 findings.push(not_probed(what, "this machine has no address but loopback"));
                 continue;
             };
-            let listener =
-                TcpListener::bind(SocketAddr::new(target.address, 0)).map_err(InterceptError::Probing)?;
+            let any = SocketAddr::new(target.address, 0);
+            let listener = arrival::listen(any, Taking::Usual).map_err(InterceptError::Probing)?;
             let to = listener.local_addr().map_err(InterceptError::Probing)?;
             let captured = self.choose(Protocol::Tcp, &[to.port()], outbound.port).is_some();
             let own = choice::outbound_fate(self.ruleset, target, Protocol::Tcp, to.port(), &who);
@@ -172,7 +172,7 @@ impl Probes<'_> {
             }
             let mut probe = Probe::start(&who, ProbeKind::Tcp, to).map_err(InterceptError::Probing)?;
             let outcome = match probe.outcome() {
-                Ok(client) if came_from(&listener, client) => {
+                Ok(client) if arrival::came_from(&listener, client) => {
                     Outcome::Arrived(format!("a connection of {} to {to} was left alone", who.known_by))
                 }
                 Ok(_) => Outcome::Failed(format!(
@@ -264,12 +264,6 @@ fn judge(arrived: Result<(), String>, sent: &str, here: SocketAddr, hint: &str) 
         Err(why) if hint.is_empty() => Outcome::Failed(format!("{sent} did not come to {here}: {why}")),
         Err(why) => Outcome::Failed(format!("{sent} did not come to {here}: {why}; {hint}")),
     }
-}
-
-fn came_from(listener: &TcpListener, client: SocketAddr) -> bool {
-    // It is in the queue by now, or was captured; so this need not wait.
-    let accepts = listener.set_nonblocking(true).is_ok();
-    accepts && listener.accept().is_ok_and(|(_, peer)| peer == client)
 }
 
 fn not_probed(what: String, why: &str) -> Finding {

@@ -9,6 +9,7 @@
 use super::choice::Who;
 use crate::intercept::flags::{ProbeFlags, ProbeKind};
 use crate::intercept::grammar::Mark;
+use crate::intercept::install::CGROUPS;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -20,7 +21,6 @@ use std::time::Duration;
 
 /// From a probe's SYN or query to its answer: both ends are on this machine, which may be busy.
 const ANSWER: Duration = Duration::from_secs(2);
-const CGROUPS: &str = "/sys/fs/cgroup";
 /// The control group a probe makes for itself: processes can't join one that has others below it.
 const PROBE_CGROUP: &str = "outrigger-probe";
 const GO: &[u8] = b"\n";

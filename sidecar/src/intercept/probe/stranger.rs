@@ -6,9 +6,12 @@ use crate::intercept::failure::InterceptError;
 use crate::intercept::programs::Program;
 use crate::intercept::ruleset::Family;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 /// Our end of the pair.
 pub(super) const INTERFACE: &str = "orgprobe0";
+/// What the names of the namespaces begin with; the process's number follows.
+const NAMESPACE: &str = "outrigger-probe-";
 const ITS_INTERFACE: &str = "orgprobe1";
 /// Link-local and unique-local addresses that nobody else uses (RFC 3927, RFC 4193): ours, then its.
 const V4: [IpAddr; 2] =
@@ -31,10 +34,13 @@ impl Stranger {
     /// # Errors
     /// `ip` fails: most often, the process may not make namespaces.
     pub(super) fn appear(ip: Program, families: &[Family]) -> Result<Self, InterceptError> {
-        let name = format!("outrigger-probe-{}", std::process::id());
+        let name = format!("{NAMESPACE}{}", std::process::id());
+        // Left behind by one that was killed; only one runs at a time.
+        for old in ip.run(&["netns", "list"]).unwrap_or_default().lines().filter_map(left_behind) {
+            drop(ip.run(&["netns", "del", old]));
+        }
         ip.run(&["netns", "add", &name])?;
         let stranger = Self { ip, name };
-        // Left behind by one that was killed.
         drop(stranger.ip.run(&["link", "del", INTERFACE]));
         let theirs = ["-n", &stranger.name];
         let pair = ["link", "add", INTERFACE, "type", "veth", "peer", "name", ITS_INTERFACE, "netns"];
@@ -71,6 +77,15 @@ impl Drop for Stranger {
         drop(self.ip.run(&["link", "del", INTERFACE]));
         drop(self.ip.run(&["netns", "del", &self.name]));
     }
+}
+
+/// The namespace on this line of `ip netns list`, if it is one of a probe that has ended.
+fn left_behind(line: &str) -> Option<&str> {
+    let name = line.split(' ').next()?;
+    let process = name.strip_prefix(NAMESPACE)?;
+    let ended =
+        process.bytes().all(|byte| byte.is_ascii_digit()) && !Path::new("/proc").join(process).exists();
+    ended.then_some(name)
 }
 
 /// Our address and its address.
