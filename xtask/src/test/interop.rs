@@ -36,7 +36,7 @@ fn tests_of(module: &str, environment: &[(&str, OsString)]) -> Result<Tally> {
     run_tests(Selection { nextest: &nextest, cargo: &cargo }, environment)
 }
 
-fn is_installed(program: &str) -> bool {
+pub(super) fn is_installed(program: &str) -> bool {
     let found = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&found).any(|dir| dir.join(program).is_file())
 }

@@ -1,0 +1,25 @@
+//! Capture as the kernel does it: machines made of network namespaces, real rules, real connections as real users. Needs
+//! root, `nft`, `ip` and iptables-nft; without them these tests fail, and `cargo xtask test --skip netns` leaves them out.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on should panic, with what it saw"
+)]
+
+mod dns;
+mod inbound;
+mod iptables;
+mod outbound;
+mod probes;
+mod reboot;
+mod rules;
+mod several;
+
+/// The service's user.
+const SERVICE: u32 = 1001;
+/// Another service's.
+const OTHER: u32 = 1002;
+/// The sidecar's.
+const SIDECAR: u32 = 900;
