@@ -71,6 +71,17 @@ fn rules_of_others_stay_as_they_are() {
 }
 
 #[test]
+fn tables_that_iptables_can_t_read_are_no_hindrance() {
+    let host = Host::new();
+    host.sh("nft", &["table ip nat { chain prerouting { type nat hook prerouting priority -100; ip daddr 192.0.2.7 dnat \
+                      to 10.0.0.1; }; }"]);
+    let theirs = host.rules();
+    host.intercepts("install --sidecar-uid 900");
+    host.intercepts("uninstall");
+    assert_eq!(host.rules(), theirs);
+}
+
+#[test]
 fn a_table_of_our_name_that_is_not_ours_is_refused() {
     let host = Host::new();
     host.sh("nft", &["table inet outrigger { chain a { counter; }; }"]);

@@ -77,11 +77,6 @@ impl Backend {
         }
     }
 
-    /// Those that are installed.
-    pub(super) fn all() -> Vec<Self> {
-        [Self::nft(), Self::iptables()].into_iter().flatten().collect()
-    }
-
     fn nft() -> Option<Self> {
         Program::find("nft").map(Self::Nft)
     }

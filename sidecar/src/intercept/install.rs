@@ -174,15 +174,11 @@ fn other_backend(name: &str) -> String {
 
 fn uninstall(flags: &UninstallFlags) -> Result<(), InterceptError> {
     let instance = flags.name.clone().unwrap_or_default();
-    let backends = Backend::all();
-    if backends.is_empty() {
-        // Says how to install one.
-        return Backend::choose(BackendChoice::Auto).map(drop);
-    }
+    let first = Backend::choose(BackendChoice::Auto)?;
     check_rights()?;
     let _turn = alone::turn()?;
     let mut removed = false;
-    for backend in backends {
+    for backend in with_rules(first)? {
         let now = backend.installed(&instance)?;
         if now.is_empty() {
             continue;
@@ -198,6 +194,17 @@ fn uninstall(flags: &UninstallFlags) -> Result<(), InterceptError> {
         removed = true;
     }
     say(&format!("{}: {}", if removed { "removed" } else { "nothing to remove" }, instance.table()))
+}
+
+/// The backends that may have made rules. iptables is asked only where `nft` shows chains of ours in its tables: it fails
+/// over tables of the same names that it did not make.
+fn with_rules(first: Backend) -> Result<Vec<Backend>, InterceptError> {
+    let by_iptables = match &first {
+        Backend::Nft(nft) => conflicts::made_by_iptables(&nft.run(&["list", "chains"])?),
+        Backend::Iptables(_) => false,
+    };
+    let second = by_iptables.then(|| Backend::choose(BackendChoice::Iptables)).transpose()?;
+    Ok([first].into_iter().chain(second).collect())
 }
 
 fn print(wanted: &Wanted) -> Result<(), InterceptError> {
