@@ -8,7 +8,7 @@ use crate::http::{grpc, hop_by_hop};
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
 use crate::refusal::Refusal;
-use crate::telemetry::{AccessRecord, Exchange, LabelId};
+use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId};
 use crate::worker::AccessLog;
 use bytes::Bytes;
 use http::header::HeaderName;
@@ -24,10 +24,9 @@ pub(super) struct Accepted {
     pub(super) head: Parts,
     pub(super) body: Option<WireBody>,
     pub(super) upgrading: Option<Upgrading>,
-    started: Instant,
     style: Style,
     busy: Busy,
-    record: Option<Box<AccessRecord>>,
+    exchange: Exchange,
 }
 
 /// Which HTTP the request came in as at the other end of the hop.
@@ -57,8 +56,11 @@ impl Accepted {
                 path: head.uri.path().to_owned(),
             })
         });
-        let (started, busy) = (Instant::now(), downstream.activity.begin());
-        Self { head, body, upgrading, started, style, busy, record }
+        let worker = &downstream.worker;
+        let counted = downstream.port.counted(worker);
+        let mut exchange = Exchange::new(worker.clone(), Direction::Inbound, Instant::now(), record);
+        exchange.is_for(counted.series, counted.bytes);
+        Self { head, body, upgrading, style, busy: downstream.activity.begin(), exchange }
     }
 
     /// Vouches for the peer and takes out what only sidecars may say.
@@ -78,10 +80,7 @@ impl Accepted {
         downstream: &Downstream,
         outcome: Result<Exchanged, Refusal>,
     ) -> Response<DownBody> {
-        let worker = &downstream.worker;
-        let counted = downstream.port.counted(worker);
-        let mut exchange =
-            Exchange::new(worker.clone(), self.started, counted.series, counted.bytes, self.record);
+        let mut exchange = self.exchange;
         match outcome {
             Ok(exchanged) => {
                 let (mut head, body) = exchanged.response.into_parts();

@@ -92,7 +92,7 @@ async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, per
 async fn request(downstream: Rc<Downstream>, request: Request<WireBody>) -> Response<DownBody> {
     let mut accepted = Accepted::new(&downstream, request);
     let outcome = exchange(&downstream, &mut accepted).await;
-    accepted.finish(&downstream, outcome)
+    accepted.finish(outcome)
 }
 
 /// The steps of a request.

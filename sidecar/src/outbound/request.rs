@@ -13,7 +13,7 @@ use crate::listen::activity::Busy;
 use crate::pool::Lease;
 use crate::refusal::{Reason, Refusal};
 use crate::route::{Decision, RequestHead, Rule};
-use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId, RouteSeries, ServiceSeries};
+use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId};
 use crate::worker::{AccessLog, Worker};
 use bytes::Bytes;
 use http::request::Parts;
@@ -31,8 +31,7 @@ pub(super) struct Accepted {
     pub(super) version: Version,
     style: Style,
     busy: Busy,
-    series: Option<(Rc<RouteSeries>, Rc<ServiceSeries>)>,
-    record: Option<Box<AccessRecord>>,
+    exchange: Exchange,
 }
 
 /// A request with its way: a rule of the service's routes, or the service itself.
@@ -72,14 +71,14 @@ impl Accepted {
                 path: head.uri.path().to_owned(),
             })
         });
+        let started = Instant::now();
         Self {
             version: head.version,
-            started: Instant::now(),
+            started,
             busy: downstream.activity.begin(),
             upgrading,
             style,
-            series: None,
-            record,
+            exchange: Exchange::new(downstream.worker.clone(), Direction::Outbound, started, record),
             head,
             body,
         }
@@ -88,7 +87,7 @@ impl Accepted {
     /// The service is known: what is counted from here on is counted for it.
     pub(super) fn bound(&mut self, worker: &Worker, bound: &BoundPort) {
         bound.touch(worker.nanos(self.started).0 / 1_000_000_000);
-        self.series = Some((bound.itself.clone(), bound.bytes.clone()));
+        self.exchange.is_for(bound.itself.clone(), bound.bytes.clone());
     }
 
     /// Whether anybody downstream speaks HTTP/2.
@@ -97,22 +96,8 @@ impl Accepted {
     }
 
     /// The answer, whatever happened, counted when its last byte has passed.
-    pub(super) fn finish(
-        self,
-        downstream: &Downstream,
-        outcome: Result<Exchanged, Refusal>,
-    ) -> Response<DownBody> {
-        let worker = &downstream.worker;
-        let (series, bytes) = self.series.unwrap_or_else(|| {
-            // Nobody's requests: hosts that mean nothing are not made into labels.
-            let nobody = "".into();
-            let recorder = &worker.recorder;
-            (
-                recorder.route(Direction::Outbound, &nobody, &nobody),
-                recorder.service(Direction::Outbound, &nobody),
-            )
-        });
-        let mut exchange = Exchange::new(worker.clone(), self.started, series, bytes, self.record);
+    pub(super) fn finish(self, outcome: Result<Exchanged, Refusal>) -> Response<DownBody> {
+        let mut exchange = self.exchange;
         match outcome {
             Ok(exchanged) => {
                 let (mut head, body) = exchanged.response.into_parts();
@@ -192,7 +177,7 @@ pub(super) fn route(
     else {
         return Err(Reason::NoRoute.into());
     };
-    accepted.series = Some((ours.series.clone(), bound.bytes.clone()));
+    accepted.exchange.is_for(ours.series.clone(), bound.bytes.clone());
     let share = rule.split.pick(worker.random());
     let backend = share.and_then(|share| Some((rule.backends.get(share)?, ours.clusters.get(share)?)));
     let Some((backend, cluster)) = backend else {

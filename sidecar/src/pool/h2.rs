@@ -88,10 +88,11 @@ impl Pool {
     /// The connection for one more request, and whether another should be opened.
     fn choose(&self) -> (Choice, bool) {
         let mut open = self.open.borrow_mut();
-        open.retain(|connection| connection.is_open());
-        if let Some(first) = open.iter().find(|c| c.in_flight.get() < STREAMS_BUSY) {
+        // Most often it is the first, and no other is asked whether it still takes requests.
+        if let Some(first) = open.iter().find(|c| c.in_flight.get() < STREAMS_BUSY && c.is_open()) {
             return (Choice::Take(first.clone()), false);
         }
+        open.retain(|connection| connection.is_open());
         let more = open.len() < CONNECTIONS_MAX;
         match open.iter().min_by_key(|c| c.in_flight.get()) {
             Some(least) if least.in_flight.get() < STREAMS_MAX => (Choice::Take(least.clone()), more),
@@ -184,8 +185,8 @@ impl Connection {
     /// Whether it takes another request: not after its end, an error, or the other side's GOAWAY.
     fn is_open(&self) -> bool {
         // A sender that has sent nothing is ready at once, or never: nobody needs waking.
-        let ready = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        !self.ended.get() && matches!(ready, Poll::Ready(Ok(())))
+        let ready = || self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        !self.ended.get() && matches!(ready(), Poll::Ready(Ok(())))
     }
 }
 

@@ -210,3 +210,18 @@ async fn a_head_that_is_too_large_is_answered_with_its_reason_in_both_versions()
     }
     assert_eq!(pair.server.metric("outrigger_requests_total", &[]).await, 0.0);
 }
+
+#[tokio::test]
+async fn a_request_whose_client_goes_away_before_the_answer_is_counted_on_both_sides() {
+    let (address, mut requests) = application().await;
+    let pair = Pair::start(address, AppProtocol::H2c);
+    let mut sender = connect(pair.client.outbound).await;
+    let (response, _) = sender.send_request(post(), true).unwrap();
+    let mut seen = requests.recv().await.unwrap();
+    drop(response);
+    std::future::poll_fn(|cx| seen.respond.poll_reset(cx)).await.unwrap();
+    for (sidecar, service) in [(&pair.client, "shop/orders"), (&pair.server, "")] {
+        let labels = [("service", service), ("status", "499"), ("reason", "downstream_closed")];
+        assert_eq!(sidecar.metric("outrigger_requests_total", &labels).await, 1.0);
+    }
+}
