@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Enters: DNS questions over UDP and TCP from programs on this machine; the virtual addresses of services, by
-//! [`MeshNames`]; the system's resolvers, from `--dns-upstream` or `/etc/resolv.conf`. Leaves: answers, each within what
+//! [`MeshNames`](names::MeshNames); the system's resolvers, from `--dns-upstream` or `/etc/resolv.conf`. Leaves: answers, each within what
 //! the asker can take. Never here: a connection of the application, or anything on a worker's runtime; all of it runs on
 //! the control runtime, and while nobody asks it holds two idle sockets.
 //!
