@@ -135,7 +135,7 @@ fn address(addr: SocketAddr) -> Value {
 fn is_http(entry: Entry) -> bool {
     match entry {
         Entry::H1 | Entry::H2 | Entry::Grpc => true,
-        Entry::Tcp | Entry::Bulk => false,
+        Entry::Tcp | Entry::Greeting | Entry::Bulk => false,
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn start(
         }
     })?;
     let outbound = sidecar(&mesh, dir, "client", |command| {
-        for entry in [Entry::Tcp, Entry::Bulk] {
+        for entry in [Entry::Tcp, Entry::Greeting, Entry::Bulk] {
             command.arg("--upstream").arg(format!("{}=127.0.0.1:0", upstream(entry)));
         }
     })?;
@@ -57,7 +57,9 @@ pub(super) fn start(
     for entry in Entry::ALL {
         let addr = match entry {
             Entry::H1 | Entry::H2 | Entry::Grpc => outbound_addr,
-            Entry::Tcp | Entry::Bulk => outbound.ready(&format!("upstream.{}", upstream(entry)))?.parse()?,
+            Entry::Tcp | Entry::Greeting | Entry::Bulk => {
+                outbound.ready(&format!("upstream.{}", upstream(entry)))?.parse()?
+            }
         };
         doors.insert(entry, Door { addr, authority: format!("origin.{NAMESPACE}:{}", port(entry)) });
     }
@@ -82,6 +84,7 @@ fn port(entry: Entry) -> u16 {
         Entry::Grpc => 82,
         Entry::Tcp => 83,
         Entry::Bulk => 84,
+        Entry::Greeting => 85,
     }
 }
 
@@ -95,12 +98,12 @@ fn manifests() -> Result<String> {
          name: origin\n  namespace: {NAMESPACE}\nspec:\n  selector:\n    app: origin\n  ports:\n"
     );
     for entry in Entry::ALL {
-        let (name, protocol) = (entry.name(), entry.app_protocol());
-        writeln!(
-            yaml,
-            "    - {{name: {name}, port: {}, targetPort: {name}, appProtocol: {protocol}}}",
-            port(entry)
-        )?;
+        let name = entry.name();
+        let declared = match entry.app_protocol() {
+            "detect" => String::new(),
+            protocol => format!(", appProtocol: {protocol}"),
+        };
+        writeln!(yaml, "    - {{name: {name}, port: {}, targetPort: {name}{declared}}}", port(entry))?;
     }
     Ok(yaml)
 }

@@ -212,6 +212,8 @@ impl Bench {
                 | Workload::H2Get
                 | Workload::GrpcUnary
                 | Workload::TcpEcho1k => vec![Pressure::Rate(self.rate), Pressure::Full],
+                // A handshake each: what counts is when the first byte comes, not how many there can be.
+                Workload::TcpGreeting => vec![Pressure::Rate(self.rate / 10.0)],
             };
             for pressure in pressures {
                 for pair in &pairs {

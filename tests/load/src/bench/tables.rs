@@ -46,6 +46,11 @@ pub(super) fn render(results: &Results) -> String {
     );
     bulk(&mut out, results);
     footprints(&mut out, results);
+    if results.measurements.iter().any(|measured| measured.workload == Workload::TcpGreeting) {
+        out.push_str(
+            "\ntcp-greeting: a new connection each, until the server's first line; at a tenth of the rate.\n",
+        );
+    }
     if !results.pinned {
         out.push_str("\nOne CPU only: proxies shared it with load and origins.\n");
     }

@@ -21,6 +21,8 @@ pub enum Workload {
     #[value(name = "tcp-echo-1k")]
     #[serde(rename = "tcp-echo-1k")]
     TcpEcho1k,
+    /// TCP, a new connection each, on which the server speaks first and nothing is declared; a tenth of the rate
+    TcpGreeting,
     /// TCP, one connection, as fast as it goes
     TcpBulk,
 }
@@ -32,11 +34,12 @@ pub(super) enum Entry {
     H2,
     Grpc,
     Tcp,
+    Greeting,
     Bulk,
 }
 
 impl Entry {
-    pub(super) const ALL: [Self; 5] = [Self::H1, Self::H2, Self::Grpc, Self::Tcp, Self::Bulk];
+    pub(super) const ALL: [Self; 6] = [Self::H1, Self::H2, Self::Grpc, Self::Tcp, Self::Greeting, Self::Bulk];
 
     /// The name of its port.
     pub(super) fn name(self) -> &'static str {
@@ -45,16 +48,19 @@ impl Entry {
             Self::H2 => "web2",
             Self::Grpc => "grpc",
             Self::Tcp => "echo",
+            Self::Greeting => "greeter",
             Self::Bulk => "bulk",
         }
     }
 
-    /// The protocol its origin speaks, as a Service's appProtocol says it.
+    /// The protocol its origin speaks, as `--inbound` says it; a Service's appProtocol says the same, or nothing for
+    /// `detect`.
     pub(super) fn app_protocol(self) -> &'static str {
         match self {
             Self::H1 => "http",
             Self::H2 => "h2c",
             Self::Grpc => "grpc",
+            Self::Greeting => "detect",
             Self::Tcp | Self::Bulk => "tcp",
         }
     }
@@ -65,6 +71,7 @@ impl Entry {
             Self::H1 | Self::H2 => &["http"],
             Self::Grpc => &["grpc"],
             Self::Tcp => &["tcp", "--raw"],
+            Self::Greeting => &["tcp", "--greeting", "ready"],
             Self::Bulk => &["tcp", "--sink"],
         }
     }
@@ -72,8 +79,15 @@ impl Entry {
 
 impl Workload {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 6] =
-        [Self::H1Get, Self::H1Post10k, Self::H2Get, Self::GrpcUnary, Self::TcpEcho1k, Self::TcpBulk];
+    pub const ALL: [Self; 7] = [
+        Self::H1Get,
+        Self::H1Post10k,
+        Self::H2Get,
+        Self::GrpcUnary,
+        Self::TcpEcho1k,
+        Self::TcpGreeting,
+        Self::TcpBulk,
+    ];
 
     /// As it is called on the command line and in tables.
     pub fn name(self) -> &'static str {
@@ -83,6 +97,7 @@ impl Workload {
             Self::H2Get => "h2-get",
             Self::GrpcUnary => "grpc-unary",
             Self::TcpEcho1k => "tcp-echo-1k",
+            Self::TcpGreeting => "tcp-greeting",
             Self::TcpBulk => "tcp-bulk",
         }
     }
@@ -93,6 +108,7 @@ impl Workload {
             Self::H2Get => Entry::H2,
             Self::GrpcUnary => Entry::Grpc,
             Self::TcpEcho1k => Entry::Tcp,
+            Self::TcpGreeting => Entry::Greeting,
             Self::TcpBulk => Entry::Bulk,
         }
     }
@@ -105,6 +121,7 @@ impl Workload {
             Self::H2Get => &["http2", "--connections", "4", "--streams", "100", "--expect-bytes", "100"],
             Self::GrpcUnary => &["grpc", "--connections", "4", "--streams", "25"],
             Self::TcpEcho1k => &["tcp", "--connections", "32", "--payload-bytes", "1024"],
+            Self::TcpGreeting => &["tcp", "--connections", "32", "--greeting-only"],
             Self::TcpBulk => &["bulk"],
         }
     }

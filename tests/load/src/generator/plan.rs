@@ -66,6 +66,9 @@ pub struct Options {
     /// Expect a line first from the server on each TCP connection
     #[arg(long)]
     pub read_greeting: bool,
+    /// Each request is a new TCP connection, answered when the server's first line has come; nothing is sent
+    #[arg(long, conflicts_with = "read_greeting")]
+    pub greeting_only: bool,
     /// Bytes to send (bulk)
     #[arg(long, default_value_t = 1 << 30)]
     pub bytes: u64,

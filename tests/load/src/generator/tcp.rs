@@ -15,6 +15,10 @@ const NUMBER_BYTES: usize = 12;
 
 /// One connection's slot.
 pub(super) async fn slot(shared: Rc<Shared>) -> Option<TcpStream> {
+    if shared.plan.options.greeting_only {
+        greetings(&shared).await;
+        return None;
+    }
     let length = shared.plan.options.payload_bytes as usize;
     let mut payload = vec![b'.'; length];
     if let Some(last) = payload.last_mut() {
@@ -45,6 +49,21 @@ pub(super) async fn slot(shared: Rc<Shared>) -> Option<TcpStream> {
         }
     }
     open
+}
+
+/// Connections of which each is read until the server's first line has come, one after the other.
+async fn greetings(shared: &Shared) {
+    while let Some(due) = shared.arrivals.next().await {
+        let greeted = async {
+            let mut stream = connect(&shared.plan).await?;
+            read_greeting(&mut stream).await.map_err(|error| Failure::new(cause(&error), error))
+        };
+        match tokio::time::timeout(shared.plan.timeout, greeted).await {
+            Ok(Ok(())) => shared.recorder.ok(due, &Answered::default()),
+            Ok(Err(failure)) => shared.recorder.failed(due, &failure),
+            Err(_) => shared.recorder.failed(due, &Failure::new("timeout", "no greeting in time")),
+        }
+    }
 }
 
 async fn exchange(
