@@ -11,6 +11,7 @@
 mod dns;
 mod inbound;
 mod iptables;
+mod names;
 mod outbound;
 mod probes;
 mod reboot;

@@ -7,6 +7,7 @@
 //! | [`world`] | a mesh in a folder of its own, with helpers to add services and origins |
 //! | [`http1`] | HTTP/1.1 requests written and answers read byte by byte |
 //! | [`netns`] | machines that are network namespaces |
+//! | [`site`] | a mesh on several such machines |
 //! | [`pki`] | certificates, good and bad |
 //! | [`wait`] | waiting for something to become so, with a deadline and a story |
 
@@ -22,5 +23,6 @@
 pub mod http1;
 pub mod netns;
 pub mod pki;
+pub mod site;
 pub mod wait;
 pub mod world;

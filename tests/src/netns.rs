@@ -47,6 +47,11 @@ impl Host {
         Self { name, open }
     }
 
+    /// The namespace's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Two machines with a cable between them: the first is 10.77.N.1 and fd77:N::1, the second ends with 2.
     pub fn pair() -> (Self, Self) {
         let (one, other) = (Self::new(), Self::new());

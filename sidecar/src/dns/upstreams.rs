@@ -3,8 +3,9 @@
 //! asking ourselves would ask ourselves.
 
 use hickory_resolver::system_conf::parse_resolv_conf;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -52,8 +53,15 @@ struct State {
 impl Upstreams {
     pub(super) fn new(source: Source, own: Vec<SocketAddr>) -> Self {
         let upstreams = Self { source, own, state: Mutex::default() };
-        if let Source::Given(servers) = &upstreams.source {
-            upstreams.state().servers = upstreams.usable(servers.clone(), "--dns-upstream");
+        match &upstreams.source {
+            Source::Given(servers) => {
+                upstreams.state().servers = upstreams.usable(servers.clone(), "--dns-upstream");
+            }
+            // Once before anybody asks, so that questions that come together all have servers.
+            Source::System(path) => {
+                upstreams.state().read = Some(Instant::now());
+                upstreams.take(std::fs::read(path), path);
+            }
         }
         upstreams
     }
@@ -65,13 +73,7 @@ impl Upstreams {
         {
             // Whoever comes next meanwhile takes the list as it was.
             self.state().read = Some(Instant::now());
-            match tokio::fs::read(path).await {
-                Ok(text) => self.update(&text, &path.display().to_string()),
-                // Last good wins.
-                Err(error) => {
-                    tracing::debug!(path = %path.display(), %error, "cannot read the DNS configuration")
-                }
-            }
+            self.take(tokio::fs::read(path).await, path);
         }
         let state = self.state();
         let mut servers = state.servers.clone();
@@ -83,6 +85,16 @@ impl Upstreams {
     /// This server has answered.
     pub(super) fn answered(&self, server: SocketAddr) {
         self.state().answered = Some(server);
+    }
+
+    fn take(&self, text: io::Result<Vec<u8>>, path: &Path) {
+        match text {
+            Ok(text) => self.update(&text, &path.display().to_string()),
+            // Last good wins.
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "cannot read the DNS configuration")
+            }
+        }
     }
 
     fn update(&self, text: &[u8], path: &str) {
@@ -172,6 +184,15 @@ mod tests {
         assert_eq!(upstreams.list().await, [servers[1], servers[0], servers[2]]);
         upstreams.answered(at("192.0.2.9:53"));
         assert_eq!(upstreams.list().await, servers[..3], "one that is gone from the list stays gone");
+    }
+
+    #[tokio::test]
+    async fn questions_that_come_together_all_have_servers() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "nameserver 192.0.2.1\n").unwrap();
+        let upstreams = Upstreams::new(Source::System(file.path().to_owned()), Vec::new());
+        let (one, other) = tokio::join!(upstreams.list(), upstreams.list());
+        assert_eq!((one, other), (vec![at("192.0.2.1:53")], vec![at("192.0.2.1:53")]));
     }
 
     #[tokio::test(start_paused = true)]

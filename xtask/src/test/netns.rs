@@ -6,13 +6,21 @@ use super::tally::{Selection, Tally, build_binaries, run_tests};
 use anyhow::{Result, bail};
 
 /// What the tests start, and the package of Debian, and mostly of others, that has it.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 14] = [
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("iptables-nft-restore", "iptables"),
     ("ip6tables-nft-restore", "iptables"),
     ("bash", "bash"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("runuser", "util-linux"),
+    ("useradd", "passwd"),
+    ("curl", "curl"),
+    ("python3", "python3"),
+    ("psql", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
 ];
 
 /// Runs them.
