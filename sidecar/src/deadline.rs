@@ -9,6 +9,7 @@
 //! | [`HANDSHAKE`] | the first byte of TLS | its last | 10 s |
 //! | [`DISCOVERY`] | a service is asked for | the control plane has answered | 2 s |
 //! | [`PARTIAL`] | bytes that could be HTTP | more of them | 100 ms |
+//! | [`REFUSED`] | a connection is refused | its client's first bytes | 1 s |
 
 use crate::refusal::Reason;
 use std::time::Duration;
@@ -26,6 +27,11 @@ pub(crate) const DISCOVERY: Duration = Duration::from_secs(2);
 /// From bytes that could be the beginning of HTTP, on a port where anything may be spoken, to taking them for something
 /// else. A request line comes in one piece; a protocol that sends `PING` and waits is not kept waiting for long.
 pub(crate) const PARTIAL: Duration = Duration::from_millis(100);
+
+/// From the refusal of a connection to closing it, while its client says nothing: one that speaks HTTP does so at once and
+/// is told why, one that waits for the server to speak first must not wait for ever. A second is a round trip to a client
+/// that is far away and slow.
+pub(crate) const REFUSED: Duration = Duration::from_secs(1);
 
 /// When a request, and one attempt of it, must be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,11 +8,14 @@
     reason = "a test that can't go on should panic, with what it saw"
 )]
 
+mod called;
 mod dns;
 mod inbound;
 mod iptables;
 mod names;
 mod outbound;
+mod outside;
+mod plaintext;
 mod probes;
 mod reboot;
 mod rules;

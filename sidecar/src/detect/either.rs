@@ -8,8 +8,7 @@ use crate::listen::activity::Activity;
 use crate::pool::Wire;
 use crate::refusal::Refusal;
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Bytes read at once while nothing is known.
 pub(crate) const FIRST_READ: usize = 2048;
@@ -24,21 +23,21 @@ pub(crate) trait Speaks {
 }
 
 /// What is spoken on a connection.
-pub(crate) enum Spoken<T> {
+pub(crate) enum Spoken<IO, T> {
     /// HTTP of this version; the connection to the server was not needed.
-    Http(Wire, Prefixed<TcpStream>),
+    Http(Wire, Prefixed<IO>),
     /// Anything else, and the server, if it could be reached.
-    Opaque(Prefixed<TcpStream>, Result<T, Refusal>),
+    Opaque(Prefixed<IO>, Result<T, Refusal>),
     /// Nothing: the client is gone, or was silent for too long.
     Nothing,
 }
 
 /// Finds out what is spoken on `stream`, while `opening` connects to the server.
-pub(crate) async fn either<T: Speaks>(
+pub(crate) async fn either<IO: AsyncRead + Unpin, T: Speaks>(
     activity: &Activity,
-    mut stream: TcpStream,
+    mut stream: IO,
     opening: impl Future<Output = Result<T, Refusal>>,
-) -> Spoken<T> {
+) -> Spoken<IO, T> {
     let mut first = BytesMut::with_capacity(FIRST_READ);
     let mut opening = std::pin::pin!(opening);
     let mut server: Option<Result<T, Refusal>> = None;

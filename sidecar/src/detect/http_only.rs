@@ -6,8 +6,7 @@ use crate::listen::activity::Activity;
 use crate::pool::Wire;
 use bytes::BytesMut;
 use mesh_process::DrainSignal;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// More of a client's first bytes, or why there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +23,10 @@ pub(crate) enum More {
 }
 
 /// Reads more of a client's first bytes.
-pub(crate) async fn read_more(
+pub(crate) async fn read_more<IO: AsyncRead + Unpin>(
     activity: &Activity,
     drain: &DrainSignal,
-    stream: &mut TcpStream,
+    stream: &mut IO,
     first: &mut BytesMut,
 ) -> More {
     let begun = !first.is_empty();
@@ -44,11 +43,11 @@ pub(crate) async fn read_more(
 ///
 /// # Errors
 /// Why it never will be.
-pub(crate) async fn http_only(
+pub(crate) async fn http_only<IO: AsyncRead + Unpin>(
     activity: &Activity,
     drain: &DrainSignal,
-    mut stream: TcpStream,
-) -> Result<(Wire, Prefixed<TcpStream>), More> {
+    mut stream: IO,
+) -> Result<(Wire, Prefixed<IO>), More> {
     let mut first = BytesMut::with_capacity(FIRST_READ);
     loop {
         let wire = match judge_http(&first) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! accept ─> terminate ─> port ──h2, http/1.1──> normalise ─> vouch ─> forward ─> response
-//!           (mutual TLS)         └─outrigger-tcp──> tcp: connect ─> relay
+//!           (mutual TLS)         └─outrigger-tcp──> spoken: as above if it is HTTP, else tcp: connect ─> relay
 //! ```
 //! The handshake proves who the peer is; the server name says which of the application's ports it wants, the protocol
 //! agreed in the handshake says what flows. Everything after it is a few steps to a socket on this machine.
@@ -11,6 +11,7 @@ mod forward;
 pub(crate) mod plaintext;
 pub(crate) mod port;
 mod request;
+mod spoken;
 mod tcp;
 mod terminate;
 
@@ -72,7 +73,7 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, 
     match stream.alpn() {
         Alpn::H2 => terminate::serve_http2(&downstream, stream, Hop::Mesh).await,
         Alpn::Http1 => terminate::serve_http1(&downstream, stream).await,
-        Alpn::Tcp => tcp::carry(&downstream, stream).await,
+        Alpn::Tcp => spoken::carry(&downstream, stream).await,
     }
 }
 

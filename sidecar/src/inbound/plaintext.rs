@@ -7,25 +7,19 @@
 //!                        └─ permissive ─> counted by source ─> HTTP as from a peer, but nobody's; anything else relayed
 //! ```
 
-use super::terminate::{serve_http1, serve_http2};
-use super::{Downstream, tcp};
-use crate::connect::{self, Link, Place, Prefixed, Security, relay, tune};
-use crate::detect::{FIRST_READ, More, Speaks, Spoken, either, http_only};
-use crate::http::settings::Hop;
+use super::{Downstream, spoken};
+use crate::connect::{self, Place, Security, relay, tune};
 use crate::limit::Permit;
 use crate::listen::accept;
 use crate::listen::original_dst::OriginalDst;
-use crate::pool::Wire;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::Reason;
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, Side};
 use crate::worker::Worker;
-use bytes::BytesMut;
 use mesh_mtls::Alpn;
-use mesh_names::{AppProtocol, Port};
+use mesh_names::Port;
 use mesh_protocol::mtls::MtlsMode;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Takes captured connections until the drain.
@@ -60,7 +54,7 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, source: SocketAddr, p
         Some(MtlsMode::Strict) | None => {
             connections.plaintext(source.ip(), "refused");
             worker.recorder.refused(Direction::Inbound, Reason::Plaintext);
-            worker.complaints.say(|| {
+            worker.complaints.say(Reason::Plaintext, || {
                 tracing::warn!(
                     peer = %source, %port, reason = Reason::Plaintext.word(),
                     "connection refused: plain text where mutual TLS is required; let the caller go through a \
@@ -81,62 +75,7 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, source: SocketAddr, p
         port: known,
         worker,
     });
-    let app_protocol = downstream.port.app_protocol;
-    match app_protocol {
-        AppProtocol::Tcp => tcp::carry(&downstream, stream).await,
-        AppProtocol::Http | AppProtocol::H2c | AppProtocol::Grpc => {
-            let drain = &downstream.worker.shared.config.drain;
-            match http_only(&downstream.activity, drain, stream).await {
-                Ok((wire, stream)) => serve(&downstream, wire, stream).await,
-                Err(More::Late { begun: true }) => {
-                    downstream.worker.recorder.refused(Direction::Inbound, Reason::HeaderTimeout);
-                }
-                Err(More::Late { begun: false } | More::Gone | More::Read) => {}
-            }
-        }
-        AppProtocol::Detect => match either(&downstream.activity, stream, application(&downstream)).await {
-            Spoken::Http(wire, stream) => serve(&downstream, wire, stream).await,
-            Spoken::Opaque(stream, application) => opaque(&downstream, stream, application).await,
-            Spoken::Nothing => {}
-        },
-    }
-}
-
-async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefixed<TcpStream>) {
-    match wire {
-        Wire::Http1 => serve_http1(downstream, stream).await,
-        Wire::Http2 => serve_http2(downstream, stream, Hop::Local).await,
-    }
-}
-
-/// The application, and what it said of itself.
-struct Application {
-    link: Link,
-    first: BytesMut,
-}
-
-impl Speaks for Application {
-    async fn spoke(&mut self) -> bool {
-        if self.first.capacity() == 0 {
-            self.first.reserve(FIRST_READ);
-        }
-        matches!(self.link.read_buf(&mut self.first).await, Ok(amount) if amount > 0)
-    }
-}
-
-async fn application(downstream: &Downstream) -> Result<Application, Refusal> {
-    let link = connect::open(&downstream.worker, &downstream.port.origin.place, Alpn::Tcp).await?;
-    Ok(Application { link, first: BytesMut::new() })
-}
-
-/// Bytes both ways, once it is clear that they are no HTTP.
-async fn opaque(
-    downstream: &Rc<Downstream>,
-    stream: Prefixed<TcpStream>,
-    application: Result<Application, Refusal>,
-) {
-    let application = application.map(|it| Prefixed::new(it.first.freeze(), it.link));
-    tcp::relay(downstream, stream, application).await;
+    spoken::carry(&downstream, stream).await;
 }
 
 /// To a port that the workload has not announced: another program on this machine, that is captured too.

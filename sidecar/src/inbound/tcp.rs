@@ -32,7 +32,7 @@ where
         Err(refusal) => {
             worker.recorder.refused(Direction::Inbound, refusal.reason);
             let port = downstream.port.port;
-            worker.complaints.say(|| {
+            worker.complaints.say(refusal.reason, || {
                 tracing::warn!(%port, reason = refusal.reason.word(), "connection refused: {}", refusal.sentence);
             });
             // The caller reads an end, not a broken TLS connection; it may be gone already.

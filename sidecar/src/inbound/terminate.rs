@@ -44,7 +44,7 @@ pub(super) async fn terminate(worker: &Worker, stream: TcpStream, address: Socke
     if let Some(reason) = reason {
         worker.recorder.refused(Direction::Inbound, reason);
         let why = error.as_ref().map_or_else(String::new, ToString::to_string);
-        worker.complaints.say(|| {
+        worker.complaints.say(reason, || {
             tracing::warn!(peer = %address, reason = reason.word(), "connection refused: {why}");
         });
     }
@@ -82,7 +82,7 @@ pub(super) fn wanted_port(
     if found.is_none() {
         worker.recorder.refused(Direction::Inbound, Reason::UnknownInboundPort);
         let (sni, identity) = (stream.sni().unwrap_or("none"), stream.peer());
-        worker.complaints.say(|| {
+        worker.complaints.say(Reason::UnknownInboundPort, || {
             let reason = Reason::UnknownInboundPort.word();
             tracing::warn!(peer = %address, %identity, sni, reason, "connection refused: the workload has not \
                            announced this port; start the sidecar with --inbound PORT to serve it");

@@ -154,7 +154,7 @@ async fn direct(
         Ok(link) => link,
         Err(refusal) => {
             worker.recorder.refused(Direction::Outbound, refusal.reason);
-            worker.complaints.say(|| {
+            worker.complaints.say(refusal.reason, || {
                 tracing::info!(
                     service = &**service,
                     reason = refusal.reason.word(),

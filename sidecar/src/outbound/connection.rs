@@ -4,6 +4,7 @@ use super::Downstream;
 use super::destination::Destinations;
 use super::tcp::{self, Session};
 use crate::connect::Prefixed;
+use crate::deadline;
 use crate::detect::{FIRST_READ, More, Spoken, Verdict, either, http_only, judge, read_more};
 use crate::http::body::WireBody;
 use crate::http::explain::Explained;
@@ -21,6 +22,7 @@ use mesh_names::AppProtocol;
 use std::convert::Infallible;
 use std::rc::Rc;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// What a connection turned out to be.
 pub(super) enum Detected {
@@ -69,27 +71,36 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream) -> De
     }
 }
 
-/// Nothing is known of the service: HTTP is told why, anything else is closed.
+/// There is nowhere to go: HTTP is told why, anything else is closed, and so is a client that waits to be spoken to.
 async fn unknown(downstream: &Rc<Downstream>, stream: TcpStream, refusal: &Refusal) -> Detected {
     let mut first = BytesMut::with_capacity(FIRST_READ);
     let mut stream = stream;
+    let until = Instant::now() + deadline::REFUSED;
     loop {
         match judge(&first) {
             Verdict::Http1 => return Detected::Http(Wire::Http1, Prefixed::new(first.freeze(), stream)),
             Verdict::Http2 => return Detected::Http(Wire::Http2, Prefixed::new(first.freeze(), stream)),
-            Verdict::Opaque => {
-                downstream.worker.recorder.refused(Direction::Outbound, refusal.reason);
-                tracing::info!(reason = refusal.reason.word(), "connection refused: {}", refusal.sentence);
-                return Detected::Gone;
-            }
+            Verdict::Opaque => return refused(downstream, refusal),
             Verdict::More => {}
         }
         let drain = &downstream.worker.shared.config.drain;
-        match read_more(&downstream.activity, drain, &mut stream, &mut first).await {
-            More::Read => {}
-            none @ (More::Gone | More::Late { .. }) => return gone(downstream, none),
+        let more = read_more(&downstream.activity, drain, &mut stream, &mut first);
+        match tokio::time::timeout_at(until, more).await {
+            Ok(More::Read) => {}
+            Ok(none @ (More::Gone | More::Late { .. })) => return gone(downstream, none),
+            Err(_elapsed) => return refused(downstream, refusal),
         }
     }
+}
+
+/// Counts and says why a connection is closed that can't be told.
+fn refused(downstream: &Downstream, refusal: &Refusal) -> Detected {
+    let worker = &downstream.worker;
+    worker.recorder.refused(Direction::Outbound, refusal.reason);
+    worker.complaints.say(refusal.reason, || {
+        tracing::info!(reason = refusal.reason.word(), "connection refused: {}", refusal.sentence);
+    });
+    Detected::Gone
 }
 
 /// Where only HTTP is spoken: its version.

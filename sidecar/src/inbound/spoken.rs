@@ -1,0 +1,75 @@
+//! A connection of which only its bytes are known: captured plain text, or a peer's opaque one. What the application's port
+//! declares is spoken on it, or what its first bytes show: HTTP is served request by request like any other, so that
+//! nobody slips a request past the vouching for peers by not calling it one; anything else is relayed.
+
+use super::terminate::{serve_http1, serve_http2};
+use super::{Downstream, tcp};
+use crate::connect::{self, Link, Prefixed};
+use crate::detect::{FIRST_READ, More, Speaks, Spoken, either, http_only};
+use crate::http::settings::Hop;
+use crate::pool::Wire;
+use crate::refusal::{Reason, Refusal};
+use crate::telemetry::Direction;
+use bytes::BytesMut;
+use mesh_mtls::Alpn;
+use mesh_names::AppProtocol;
+use std::rc::Rc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+/// Carries the connection to its end.
+pub(super) async fn carry<IO>(downstream: &Rc<Downstream>, stream: IO)
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    match downstream.port.app_protocol {
+        AppProtocol::Tcp => tcp::carry(downstream, stream).await,
+        AppProtocol::Http | AppProtocol::H2c | AppProtocol::Grpc => {
+            let drain = &downstream.worker.shared.config.drain;
+            match http_only(&downstream.activity, drain, stream).await {
+                Ok((wire, stream)) => serve(downstream, wire, stream).await,
+                Err(More::Late { begun: true }) => {
+                    downstream.worker.recorder.refused(Direction::Inbound, Reason::HeaderTimeout);
+                }
+                Err(More::Late { begun: false } | More::Gone | More::Read) => {}
+            }
+        }
+        AppProtocol::Detect => match either(&downstream.activity, stream, application(downstream)).await {
+            Spoken::Http(wire, stream) => serve(downstream, wire, stream).await,
+            Spoken::Opaque(stream, application) => {
+                let application = application.map(|it| Prefixed::new(it.first.freeze(), it.link));
+                tcp::relay(downstream, stream, application).await;
+            }
+            Spoken::Nothing => {}
+        },
+    }
+}
+
+async fn serve<IO>(downstream: &Rc<Downstream>, wire: Wire, stream: Prefixed<IO>)
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    match wire {
+        Wire::Http1 => serve_http1(downstream, stream).await,
+        Wire::Http2 => serve_http2(downstream, stream, Hop::Local).await,
+    }
+}
+
+/// The application, and what it said of itself.
+struct Application {
+    link: Link,
+    first: BytesMut,
+}
+
+impl Speaks for Application {
+    async fn spoke(&mut self) -> bool {
+        if self.first.capacity() == 0 {
+            self.first.reserve(FIRST_READ);
+        }
+        matches!(self.link.read_buf(&mut self.first).await, Ok(amount) if amount > 0)
+    }
+}
+
+async fn application(downstream: &Downstream) -> Result<Application, Refusal> {
+    let link = connect::open(&downstream.worker, &downstream.port.origin.place, Alpn::Tcp).await?;
+    Ok(Application { link, first: BytesMut::new() })
+}
