@@ -55,10 +55,15 @@ impl Demand {
         self.wishes.try_send(Wish::Address(address.to_canonical())).is_ok()
     }
 
-    /// Whether the control plane is connected and can answer. While it is not, whoever can do without its answer does
+    /// Whether the control plane is connected and answers. While it is not, whoever can do without its answer does
     /// not wait for it.
     pub fn is_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// The control plane has left a question unanswered for as long as one waits: until its next word it counts as away.
+    pub(crate) fn is_silent(&self) {
+        self.heard.store(false, Ordering::Relaxed);
     }
 
     /// Asks for the ExternalService that a host belongs to. Returns at once; `false` if the channel is full or closed.

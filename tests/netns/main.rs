@@ -20,6 +20,7 @@ mod probes;
 mod reboot;
 mod rules;
 mod several;
+mod trouble;
 
 /// The service's user.
 const SERVICE: u32 = 1001;

@@ -71,6 +71,9 @@ impl MeshNames for Told {
         let owner = self.wait(
             |demand| demand.ask_address(address),
             |snapshot| {
+                if let Some(owner) = snapshot.owner(address) {
+                    return Some(Some(owner.clone()));
+                }
                 let view = snapshot.address(address)?;
                 view.last_used.touch(self.second());
                 Some(match &view.state {

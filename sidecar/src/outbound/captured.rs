@@ -68,15 +68,23 @@ async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
                 AddressState::Unknown => outside(&pinned, dialled),
             };
         }
-        let is_told = pinned.snapshot.received;
-        if is_told && !worker.shared.config.demand.is_heard() {
+        if let Some(service) = pinned.snapshot.owner(dialled.ip()) {
+            return Ok(Way::Service(worker.entries.captured(service, port)));
+        }
+        let (is_told, demand) = (pinned.snapshot.received, &worker.shared.config.demand);
+        demand.ask_address(dialled.ip());
+        if is_told && !demand.is_heard() {
             return outside(&pinned, dialled);
         }
-        worker.shared.config.demand.ask_address(dialled.ip());
         let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
         if tokio::time::timeout_at(until, changed).await.is_err() {
-            // It has other things to do. What it was asked is most likely a place outside.
-            return if is_told { outside(&pinned, dialled) } else { Err(cluster::not_told(&pinned)) };
+            if !is_told {
+                return Err(cluster::not_told(&pinned));
+            }
+            // It is cut off, or has other things to do. What it was asked is most likely a place outside, and whoever
+            // comes next need not find out again.
+            demand.is_silent();
+            return outside(&pinned, dialled);
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub services: HashMap<ServiceName, ServiceState>,
     /// What is at every address asked for.
     pub addresses: Arc<HashMap<IpAddr, AddressView>>,
+    /// Which of the services has a virtual address: whoever has a service's addresses from DNS need not ask what is there.
+    pub owners: Arc<HashMap<IpAddr, ServiceName>>,
     /// What every host asked for is.
     pub hosts: Arc<ExternalHosts>,
     /// What holds for every sidecar, the egress policy for one; nothing until the control plane has said it.
@@ -132,5 +134,11 @@ impl Snapshot {
     /// IPv6 is the IPv4 address. Whoever acts on the answer touches [`AddressView::last_used`], or it is let go in time.
     pub fn address(&self, address: IpAddr) -> Option<&AddressView> {
         self.addresses.get(&address.to_canonical())
+    }
+
+    /// The service, of those asked for, whose virtual address this is. An IPv4 address mapped into IPv6 is the IPv4
+    /// address.
+    pub fn owner(&self, address: IpAddr) -> Option<&ServiceName> {
+        self.owners.get(&address.to_canonical())
     }
 }

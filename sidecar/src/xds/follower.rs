@@ -258,7 +258,10 @@ impl Follower {
                 biased;
                 () = stop.cancelled() => return None,
                 response = responses.next() => match response {
-                    Ok(response) => self.on_response(response),
+                    Ok(response) => {
+                        self.parts.demands.heard(true);
+                        self.on_response(response);
+                    }
                     Err(error) => return Some(error),
                 },
                 local = self.local() => self.on_local(local),

@@ -23,12 +23,45 @@ pub(crate) fn next(previous: &Snapshot, held: &Held, changed: &Changed) -> Snaps
     }
     Snapshot {
         revision: held.revision.clone(),
+        owners: owners(previous, &services, changed),
         services,
         addresses: addresses(previous, held, changed),
         hosts: hosts(previous, held, changed),
         mesh: held.mesh.as_ref().map(|held| held.value.clone()),
         workload: held.workload.as_ref().map(|held| held.value.clone()),
         received: true,
+    }
+}
+
+/// Whose the virtual addresses of services are: the same map as long as nothing in it changes.
+fn owners(
+    previous: &Snapshot,
+    services: &HashMap<ServiceName, ServiceState>,
+    changed: &Changed,
+) -> Arc<HashMap<IpAddr, ServiceName>> {
+    let mut owners = previous.owners.clone();
+    for name in &changed.services {
+        let (before, after) =
+            (virtual_addresses(previous.services.get(name)), virtual_addresses(services.get(name)));
+        if before == after {
+            continue;
+        }
+        let owners = Arc::make_mut(&mut owners);
+        for address in before {
+            // Another one may have it by now.
+            if owners.get(address) == Some(name) {
+                owners.remove(address);
+            }
+        }
+        owners.extend(after.iter().map(|address| (address.to_canonical(), name.clone())));
+    }
+    owners
+}
+
+fn virtual_addresses(state: Option<&ServiceState>) -> &[IpAddr] {
+    match state {
+        Some(ServiceState::Known(view)) => &view.service.virtual_addresses,
+        Some(ServiceState::Missing(_)) | None => &[],
     }
 }
 
@@ -156,6 +189,31 @@ mod tests {
         put_endpoint(&mut held, "shop/orders", "b", &mut changed);
         let third = next(&second, &held, &changed);
         assert_eq!(known(&third, "shop/orders").endpoints.len(), 2);
+    }
+
+    #[test]
+    fn a_virtual_address_is_known_with_its_service() {
+        let owner =
+            |snapshot: &Snapshot| snapshot.owner("240.240.0.7".parse().unwrap()).map(ToString::to_string);
+        let put = |held: &mut Held, name: &str, addresses: &[&str], changed: &mut Changed| {
+            let virtual_addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            let service = Service { name: name.parse().unwrap(), ports: vec![], virtual_addresses };
+            let compiled = crate::snapshot::compile(&service).unwrap();
+            held.put("v", Checked::Service(service, compiled), changed);
+        };
+        let (mut held, mut changed) = (Held::default(), Changed::default());
+        put(&mut held, "shop/orders", &["240.240.0.7", "fd00::7"], &mut changed);
+        let first = next(&Snapshot::default(), &held, &changed);
+        assert_eq!(owner(&first).as_deref(), Some("shop/orders"));
+        let mut changed = Changed::default();
+        put_endpoint(&mut held, "shop/orders", "a", &mut changed);
+        let second = next(&first, &held, &changed);
+        assert!(Arc::ptr_eq(&first.owners, &second.owners), "addresses did not change");
+        let mut changed = Changed::default();
+        put(&mut held, "shop/cart", &["240.240.0.7"], &mut changed);
+        put(&mut held, "shop/orders", &[], &mut changed);
+        let third = next(&second, &held, &changed);
+        assert_eq!(owner(&third).as_deref(), Some("shop/cart"), "it has moved");
     }
 
     #[test]
