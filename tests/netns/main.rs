@@ -15,6 +15,7 @@ mod iptables;
 mod names;
 mod outbound;
 mod outside;
+mod places;
 mod plaintext;
 mod probes;
 mod reboot;

@@ -106,7 +106,7 @@ pub struct RunFlags {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15001", help_heading = "Addresses")]
     pub outbound_addr: SocketAddr,
 
-    /// Where other sidecars send theirs, by mutual TLS
+    /// Where other sidecars send theirs, by mutual TLS; 0.0.0.0 stands for every address of IPv6 too
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:15008", help_heading = "Addresses")]
     pub inbound_addr: SocketAddr,
 

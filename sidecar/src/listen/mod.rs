@@ -6,6 +6,7 @@ pub(crate) mod accept;
 pub(crate) mod activity;
 pub(crate) mod original_dst;
 mod socket;
+pub(crate) mod sockets;
 
 pub(crate) use socket::WorkerListeners;
 pub use socket::{Addresses, BindError, Capture, Listeners, Upstream, bind};

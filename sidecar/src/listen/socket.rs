@@ -92,6 +92,7 @@ pub struct Listeners {
 pub(crate) struct WorkerListeners {
     /// The outbound port; with capture also its twin in IPv6, since that is where the kernel redirects IPv6.
     pub(crate) outbound: Vec<TcpListener>,
+    /// The mutual-TLS port; also its twin in IPv6 where it is on every address.
     pub(crate) inbound: Vec<TcpListener>,
     pub(crate) plaintext: Vec<TcpListener>,
     /// In the order of [`Listeners::upstreams`].
@@ -119,22 +120,25 @@ pub fn bind(addresses: &Addresses, workers: NonZeroUsize) -> Result<Listeners, B
     let asked = Versions::AsAsked;
     let outbound = each(addresses.outbound.unwrap_or(any), "--outbound-addr", asked, |w| &mut w.outbound)?;
     let inbound = each(addresses.inbound.unwrap_or(any), "--inbound-addr", asked, |w| &mut w.inbound)?;
+    // Peers come by whichever address this workload is announced with.
+    let mut twins: Vec<(_, _, Place)> = Vec::new();
+    if inbound.ip().is_unspecified() {
+        twins.push((twin(inbound), "--inbound-addr", |w| &mut w.inbound));
+    }
     let mut plaintext = None;
     if let Some(address) = addresses.plaintext {
         let bound = each(address, "--plaintext-addr", asked, |w| &mut w.plaintext)?;
         plaintext = Some(bound);
-        let twins: [(_, _, Place); 2] = [
-            (twin(outbound), "--outbound-addr", |w| &mut w.outbound),
-            (twin(bound), "--plaintext-addr", |w| &mut w.plaintext),
-        ];
-        for (twin, flag, place) in twins {
-            match twin.map(|twin| each(twin, flag, Versions::Ipv6Only, place)) {
-                None | Some(Ok(_)) => {}
-                Some(Err(error)) if lacks_ipv6(&error.source) => {
-                    tracing::info!(flag, "this machine has no IPv6: only IPv4 is captured");
-                }
-                Some(Err(error)) => return Err(error),
+        twins.push((twin(outbound), "--outbound-addr", |w| &mut w.outbound));
+        twins.push((twin(bound), "--plaintext-addr", |w| &mut w.plaintext));
+    }
+    for (twin, flag, place) in twins {
+        match twin.map(|twin| each(twin, flag, Versions::Ipv6Only, place)) {
+            None | Some(Ok(_)) => {}
+            Some(Err(error)) if lacks_ipv6(&error.source) => {
+                tracing::info!(flag, "this machine has no IPv6: only IPv4 is listened on");
             }
+            Some(Err(error)) => return Err(error),
         }
     }
     let mut upstreams = Vec::with_capacity(addresses.upstreams.len());
@@ -245,6 +249,14 @@ mod tests {
             error.contains("--inbound-addr") && error.contains("another process has this port"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn where_peers_are_taken_on_every_address_it_is_of_both_versions_of_ip() {
+        let addresses = Addresses { inbound: Some("0.0.0.0:0".parse().unwrap()), ..Addresses::default() };
+        let listeners = bind(&addresses, NonZeroUsize::new(1).unwrap()).unwrap();
+        let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
+        assert_eq!(listeners.workers[0].inbound.len(), if has_ipv6 { 2 } else { 1 });
     }
 
     #[test]

@@ -32,6 +32,10 @@ use tokio::time::Instant;
 /// What opaque connections to places outside of the mesh are counted as; no service has a name without a namespace.
 const OUTSIDE: &str = "outside";
 
+/// What is wrong when a captured connection is our own.
+const CIRCLE: &str = "this sidecar opened the captured connection itself: run it as the user that `sidecar intercept \
+                      install --sidecar-uid` was given, or install the rules again for its user";
+
 /// Where a captured connection goes.
 enum Way {
     /// To a port of a service.
@@ -41,8 +45,18 @@ enum Way {
 }
 
 /// One captured connection.
-pub(super) async fn connection(worker: Rc<Worker>, original: OriginalDst, stream: TcpStream, permit: Permit) {
-    match way(&worker, original.addr()).await {
+pub(super) async fn connection(
+    worker: Rc<Worker>,
+    original: OriginalDst,
+    stream: TcpStream,
+    source: SocketAddr,
+    permit: Permit,
+) {
+    let way = match worker.circle.closes(source, original.addr()) {
+        true => Err(Refusal::because(Reason::LoopDetected, CIRCLE)),
+        false => way(&worker, original.addr()).await,
+    };
+    match way {
         Ok(Way::Service(entry)) => super::connection(worker, entry, stream, permit).await,
         Ok(Way::Direct { place, service, peer }) => {
             // Boxed, as its path is long and most connections go to services.

@@ -9,6 +9,7 @@
 
 mod attempt;
 mod captured;
+pub(crate) mod circle;
 mod connection;
 pub(crate) mod destination;
 pub(crate) mod entry;
@@ -59,16 +60,17 @@ pub(crate) async fn listen(
         // An error means that the worker is ending.
         inbound_done.wait_for(|done| *done).await.ok();
     };
-    accept::accept_until(listener, &worker.outbound, stop, |stream, _, permit| {
+    accept::accept_until(listener, &worker.outbound, stop, |stream, source, permit| {
         let original = match capture {
             Capture::On => OriginalDst::of(&stream),
             Capture::Off => None,
         };
         let worker_ = worker.clone();
         match original {
-            Some(original) => worker
-                .tasks
-                .spawn_local("captured-connection", captured::connection(worker_, original, stream, permit)),
+            Some(original) => worker.tasks.spawn_local(
+                "captured-connection",
+                captured::connection(worker_, original, stream, source, permit),
+            ),
             None => worker
                 .tasks
                 .spawn_local("outbound-connection", connection(worker_, entry.clone(), stream, permit)),

@@ -6,6 +6,7 @@ use crate::connect::relay::Buffers;
 use crate::inbound::port::InboundPorts;
 use crate::limit::{Complaints, Gate};
 use crate::listen::activity::Watch;
+use crate::outbound::circle::Circle;
 use crate::outbound::destination::Destinations;
 use crate::outbound::entry::Entries;
 use crate::pool::Origins;
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     /// Connections from the application.
     pub(crate) outbound: Gate,
     pub(crate) inbound_ports: InboundPorts,
+    /// Guards against rules that capture ourselves.
+    pub(crate) circle: Circle,
     pub(crate) watch: Watch,
     /// For log lines that peers can cause.
     pub(crate) complaints: Complaints,
@@ -63,6 +66,7 @@ impl Worker {
             inbound: Gate::new(CONNECTIONS_MAX),
             outbound: Gate::new(CONNECTIONS_MAX),
             inbound_ports: InboundPorts::default(),
+            circle: Circle::default(),
             watch: Watch::default(),
             complaints: Complaints::default(),
             rng: RefCell::new(SmallRng::seeded(seed)),

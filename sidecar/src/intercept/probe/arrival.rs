@@ -1,7 +1,7 @@
 //! Where probes arrive: a listener of our own where nobody listens, else whoever has the port, watched from outside.
 
-use super::sockets::{self, State};
 use crate::listen::original_dst::OriginalDst;
+use crate::listen::sockets::{self, State};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};

@@ -3,7 +3,7 @@
 use super::super::fate::Reach;
 use super::super::programs::Program;
 use super::choice::Target;
-use super::sockets::{self, State};
+use crate::listen::sockets::{self, State};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 /// Any port: a UDP socket that only connects sends nothing.

@@ -7,7 +7,6 @@ mod arrival;
 mod choice;
 mod machine;
 mod sender;
-mod sockets;
 mod stranger;
 
 pub(super) use sender::probe;
@@ -18,6 +17,7 @@ use super::fate::{Fate, Reach};
 use super::flags::ProbeKind;
 use super::programs::Program;
 use super::ruleset::{Families, Family, Protocol, Ruleset};
+use crate::listen::sockets;
 use arrival::{Arrival, Taking};
 use choice::{Target, Who};
 use machine::Machine;

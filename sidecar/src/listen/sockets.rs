@@ -1,5 +1,6 @@
 //! The kernel's list of TCP sockets in this network namespace: shows where a probe arrived when a running sidecar has the
-//! port, so that it need not be asked. Text of `/proc/net/tcp` enters, sockets leave.
+//! port, so that it need not be asked; and whether a captured connection is one that this process opened itself. Text of
+//! `/proc/net/tcp` enters, sockets leave.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,6 +16,8 @@ pub(crate) struct Socket {
     pub remote: SocketAddr,
     /// Whether it waits for connections.
     pub state: State,
+    /// What the kernel knows it by; 0 once no process holds it.
+    pub inode: u64,
 }
 
 /// What a socket does.
@@ -37,7 +40,20 @@ fn socket(line: &str) -> Option<Socket> {
     let mut words = line.split_whitespace().skip(1);
     let (local, remote) = (address(words.next()?)?, address(words.next()?)?);
     let state = if words.next()? == LISTEN { State::Listening } else { State::Connection };
-    Some(Socket { local, remote, state })
+    // Queues, timer, retransmissions, user and timeout are between.
+    let inode = words.nth(5)?.parse().ok()?;
+    Some(Socket { local, remote, state, inode })
+}
+
+/// Whether this process holds a connection from `local` to `remote`.
+pub(crate) fn is_ours(local: SocketAddr, remote: SocketAddr) -> bool {
+    let connection = |socket: &Socket| (socket.local, socket.remote) == (local, remote) && socket.inode != 0;
+    let Some(found) = all().into_iter().find(connection) else { return false };
+    let name = format!("socket:[{}]", found.inode);
+    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else { return false };
+    descriptors
+        .flatten()
+        .any(|it| std::fs::read_link(it.path()).is_ok_and(|link| link.as_os_str() == name.as_str()))
 }
 
 /// `0100007F:3A99`: 32-bit words in the machine's byte order, then the port as a number.
@@ -71,6 +87,18 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_ours_while_we_hold_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        assert!(is_ours(local, remote));
+        let elsewhere = SocketAddr::new(remote.ip(), remote.port().wrapping_add(1));
+        assert!(!is_ours(local, elsewhere));
+        drop(client);
+        assert!(!is_ours(local, remote));
+    }
+
+    #[test]
     fn a_connection_is_listed_with_both_ends() {
         for listen in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(listen).unwrap();
@@ -79,7 +107,10 @@ mod tests {
             let remote = client.local_addr().unwrap();
             let _accepted = listener.accept().unwrap();
             let sockets = all();
-            assert!(sockets.contains(&Socket { local, remote, state: State::Connection }), "{sockets:?}");
+            let accepted = |socket: &Socket| {
+                (socket.local, socket.remote, socket.state) == (local, remote, State::Connection)
+            };
+            assert!(sockets.iter().any(accepted), "{sockets:?}");
             assert!(sockets.iter().any(|socket| socket.local == local && socket.state == State::Listening));
         }
     }
