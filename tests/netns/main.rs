@@ -20,6 +20,7 @@ mod plaintext;
 mod probes;
 mod reboot;
 mod rules;
+mod server_first;
 mod several;
 mod trouble;
 
