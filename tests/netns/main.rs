@@ -23,6 +23,7 @@ mod rules;
 mod server_first;
 mod several;
 mod trouble;
+mod two_machines;
 
 /// The service's user.
 const SERVICE: u32 = 1001;
