@@ -5,9 +5,10 @@ use mesh_load::running::Running;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::site::{Machine, Site};
 use tests::wait::eventually;
+use tokio::time::Instant;
 
 fn world() -> (Site, Running, Machine) {
     let site = Site::new();
@@ -36,6 +37,10 @@ fn asks(caller: &Machine, program: &str, args: &[&str]) -> (Result<String, Strin
 const PYTHON: &str = "import socket, sys\nfor found in socket.getaddrinfo(sys.argv[1], 80, proto=socket.IPPROTO_TCP):\n    \
                       print(found[4][0])\n";
 
+/// By c-ares, which reads /etc/resolv.conf and speaks DNS itself.
+const NODE: &str = "require('dns').resolve4(process.argv[1], (error, found) => { if (error) { console.error(error.code); \
+                    process.exit(1); } console.log(found.join()); });";
+
 fn getent(caller: &Machine, name: &str) -> (Result<String, String>, Duration) {
     asks(caller, "getent", &["ahosts", name])
 }
@@ -59,6 +64,19 @@ fn libc_and_python_find_the_mesh_s_names_and_everybody_else_s() {
     }
     let first = getent(&caller, "orders").0.unwrap();
     assert_eq!(getent(&caller, "orders").0.unwrap(), first, "an address stays");
+}
+
+#[test]
+fn c_ares_finds_them_too() {
+    let (_site, _server, caller) = world();
+    let node = |name: &str| asks(&caller, "node", &["-e", NODE, name]).0;
+    for name in ["orders", "orders.shop", "orders.shop.svc.mesh.internal"] {
+        let said = eventually("the name is known", || node(name));
+        assert!(said.starts_with("240.240."), "{name}: {said}");
+    }
+    assert_eq!(node("www.example.test").unwrap(), "192.0.2.7\n");
+    let said = node("www.missing.test").unwrap_err();
+    assert!(said.contains("ENOTFOUND"), "{said}");
 }
 
 #[test]

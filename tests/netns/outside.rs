@@ -1,8 +1,9 @@
 //! Places the mesh does not know: left alone, or refused with a reason if the mesh says so.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::site::{Machine, Site, Versions};
 use tests::wait::{eventually, holds};
+use tokio::time::Instant;
 
 const REGISTERED_ONLY: &str = "apiVersion: outrigger.dev/v1alpha1\nkind: MeshConfig\nmetadata: {name: default}\nspec:\n  \
                                egress: {policy: RegisteredOnly}\n";

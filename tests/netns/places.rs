@@ -1,9 +1,10 @@
 //! Machines that are unlike most: with IPv6 alone, with small packets, with two services; and one that calls itself.
 
 use mesh_load::running::Running;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::netns::sidecar;
 use tests::site::{Machine, SIDECAR, Site, Versions};
+use tokio::time::Instant;
 
 fn orders(site: &Site) -> Machine {
     site.service("orders", "80>8080/http");

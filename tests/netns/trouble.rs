@@ -1,8 +1,9 @@
 //! What captured traffic does while something is broken: the control plane cut off, the sidecar dead, the rules gone.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::site::{Machine, Site, Versions};
 use tests::wait::{eventually, holds};
+use tokio::time::Instant;
 
 fn world() -> (Site, Machine, Machine) {
     let site = Site::new();

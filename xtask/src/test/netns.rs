@@ -6,7 +6,7 @@ use super::tally::{Selection, Tally, build_binaries, run_tests};
 use anyhow::{Result, bail};
 
 /// What the tests start, and the package of Debian, and mostly of others, that has it.
-const TOOLS: [(&str, &str); 14] = [
+const TOOLS: [(&str, &str); 15] = [
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("iptables-nft-restore", "iptables"),
@@ -18,6 +18,7 @@ const TOOLS: [(&str, &str); 14] = [
     ("useradd", "passwd"),
     ("curl", "curl"),
     ("python3", "python3"),
+    ("node", "nodejs"),
     ("psql", "postgresql"),
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
