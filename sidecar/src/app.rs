@@ -3,13 +3,19 @@
 //! ```text
 //! start   check and bind ─> operators' views ─> configuration from disk ─> certificate (disk or control plane)
 //!         ─> workers ─> follow the control plane, renew the certificate ─> ready line
+//!         [─> start the command]
 //! stop    not ready ─> leave the mesh ─> workers drain within the grace time ─> stop following ─> end
 //! ```
+//! From the ready line on it is [`life`] that decides what comes next.
 //!
 //! Everything but the workers runs on one single-threaded runtime, this thread's, so that it can never delay traffic.
 
+mod life;
+mod ready_line;
+
 use crate::admin::{self, Look};
 use crate::bootstrap::{self, DnsAddress, Settings};
+use crate::command::SpawnError;
 use crate::control_plane::Reach;
 use crate::demand::{self, Demand, Demands};
 use crate::dns;
@@ -19,16 +25,18 @@ use crate::preflight::{Preflight, PreflightErrors};
 use crate::register::{Registrar, RegistrarEnds, Registration, registrar};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics};
-use crate::worker::{self, Listeners, Mailboxes, StartError, WorkerConfig, Workers};
+use crate::worker::{self, Mailboxes, StartError, WorkerConfig};
 use crate::xds::follower::{Follower, Parts};
 use crate::xds::session::Own;
+use life::{Life, STOP_WAIT, late};
 use mesh_mtls::Identity;
 use mesh_names::{MeshDomain, Port, WorkloadName};
 use mesh_process::logging::LevelHandle;
-use mesh_process::{Condition, Drain, Readiness, Tasks, exposition, register_process_metrics, signals};
+use mesh_process::{Condition, Drain, Readiness, Stop, Tasks, exposition, register_process_metrics, signals};
 use mesh_protocol::workload::WorkloadPort;
 use prometheus::Registry;
-use std::io::{self, Write};
+use ready_line::{Addresses, Bound, Place};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -40,8 +48,6 @@ use tokio_util::sync::CancellationToken;
 /// From a configuration to the ready line: the control plane's word that the workload is registered is waited for this
 /// long, so that whoever waits for the line can send traffic to it. Serving has begun before.
 const REGISTERED_WAIT: Duration = Duration::from_secs(5);
-/// From the end of the workers, or of their grace time, to the end of everything else.
-const STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// Why the process ended otherwise than asked to.
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +67,47 @@ pub enum AppError {
     /// No certificate can be had.
     #[error("{0}")]
     Certificate(String),
+    /// The command can't be started.
+    #[error(transparent)]
+    Command(#[from] SpawnError),
+    /// Traffic could not flow in time, so that the command was not started.
+    #[error(
+        "the command {command} was not started: {} is still missing after {waited:?}; is the control plane at \
+         {control_plane} running and reachable? The log says what was tried; --ready-timeout says how long to wait",
+        missing.join(", ")
+    )]
+    NotReady {
+        /// The command.
+        command: String,
+        /// The conditions that don't hold.
+        missing: Vec<&'static str>,
+        /// How long they were waited for.
+        waited: Duration,
+        /// Who could make them hold.
+        control_plane: String,
+    },
 }
 
-/// Runs the sidecar until it is told to stop.
+impl AppError {
+    /// What the process should end with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Command(error) => error.exit_code(),
+            Self::Preflight(_)
+            | Self::System(_)
+            | Self::Metrics(_)
+            | Self::Worker(_)
+            | Self::Certificate(_)
+            | Self::NotReady { .. } => 1,
+        }
+    }
+}
+
+/// Runs the sidecar until it is told to stop, or its command has ended. Returns the exit code: 0, or the command's.
 ///
 /// # Errors
 /// [`AppError`]: the process should end with failure and this text.
-pub fn run(settings: Settings, level: LevelHandle) -> Result<(), AppError> {
+pub fn run(settings: Settings, level: LevelHandle) -> Result<u8, AppError> {
     let preflight = Preflight::check(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -90,6 +130,9 @@ struct App {
     /// What signals and `/drain` start; the workers' own drain comes after leaving.
     shutdown: Drain,
     workers_drain: Drain,
+    outbound_drain: Drain,
+    /// The signal that started the end.
+    asked: Arc<OnceLock<Stop>>,
     mailboxes: Arc<OnceLock<Mailboxes>>,
     registrar: Registrar,
     follower: FollowerParts,
@@ -136,6 +179,8 @@ impl App {
             readiness,
             shutdown: Drain::new(),
             workers_drain: Drain::new(),
+            outbound_drain: Drain::new(),
+            asked: Arc::default(),
             mailboxes: Arc::default(),
             registrar,
             follower,
@@ -146,20 +191,35 @@ impl App {
         })
     }
 
-    async fn run(self) -> Result<(), AppError> {
+    async fn run(mut self) -> Result<u8, AppError> {
         let signals = signals()?;
+        self.asked = signals.first();
         let shutdown = self.shutdown.clone();
         let govern = async {
             signals.govern(&shutdown).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = govern => Ok(()),
+            () = govern => Ok(0),
             result = self.serve() => result,
         }
     }
 
-    async fn serve(self) -> Result<(), AppError> {
+    async fn serve(self) -> Result<u8, AppError> {
+        let life = Life {
+            command: self.settings.command.clone(),
+            ready_timeout: self.settings.ready_timeout,
+            control_plane: self.settings.control_plane.to_string(),
+            grace: self.settings.grace,
+            asked: self.asked,
+            readiness: self.readiness.clone(),
+            serving: self.serving,
+            registrar: self.registrar,
+            shutdown: self.shutdown.clone(),
+            inbound_drain: self.workers_drain.clone(),
+            outbound_drain: self.outbound_drain.clone(),
+            started: Instant::now(),
+        };
         let admin = TcpListener::from_std(self.preflight.admin)?;
         let metrics = TcpListener::from_std(self.preflight.metrics)?;
         let addresses = Addresses {
@@ -247,7 +307,8 @@ impl App {
             Some(svid) => renewal.resume(svid),
             None => tokio::select! {
                 first = renewal.first() => first.map_err(|error| AppError::Certificate(words(&error)))?,
-                () = shutdown.draining() => return Ok(()),
+                () = shutdown.draining() => return Ok(life.exit_code(None)),
+                () = late(life.deadline()) => return Err(life.not_ready()),
             },
         }
         self.certified.set(true);
@@ -262,6 +323,7 @@ impl App {
             snapshots: self.snapshots.clone(),
             demand,
             drain: self.workers_drain.signal(),
+            outbound_drain: self.outbound_drain.signal(),
             families,
             access_log: match self.settings.access_log {
                 bootstrap::AccessLog::On => worker::AccessLog::On,
@@ -271,7 +333,7 @@ impl App {
         let workers = worker::spawn(config, self.preflight.listeners)?;
         // Set once, here.
         drop(self.mailboxes.set(workers.mailboxes()));
-        self.serving.set(true);
+        life.serving.set(true);
 
         let stop = self.stop.clone();
         self.tasks.spawn("renewal", async move {
@@ -286,26 +348,16 @@ impl App {
             self.tasks.spawn("dns", dns.run(self.stop.clone()));
         }
 
+        let place = if self.settings.command.is_some() { Place::Error } else { Place::Output };
         let ready = async {
-            self.readiness.ready().await;
+            life.readiness.ready().await;
             if !from_disk {
                 // Not being registered in time is no failure: callers have the lease's word, not ours.
-                tokio::time::timeout(REGISTERED_WAIT, self.registrar.registered()).await.ok();
+                tokio::time::timeout(REGISTERED_WAIT, life.registrar.registered()).await.ok();
             }
-            addresses.announce(&self.workload);
-            std::future::pending::<()>().await;
+            addresses.announce(&self.workload, place);
         };
-        tokio::select! {
-            () = ready => {}
-            () = shutdown.draining() => {}
-        }
-
-        self.serving.set(false);
-        tokio::select! {
-            left = self.registrar.leave() => tracing::info!(?left, "left the mesh; finishing what runs"),
-            () = shutdown.forced() => {}
-        }
-        end_workers(workers, &self.workers_drain, &self.shutdown, self.settings.grace).await;
+        let lived = life.live(ready, workers).await;
         self.stop.cancel();
         for view in views {
             view.abort();
@@ -315,35 +367,7 @@ impl App {
             tracing::warn!(?running, "ended while tasks were still running");
         }
         drop(self.preflight.state);
-        Ok(())
-    }
-}
-
-/// Lets the workers finish, at most for the grace time or until a second signal.
-async fn end_workers(workers: Workers, drain: &Drain, shutdown: &Drain, grace: Duration) {
-    drain.drain();
-    let ended = workers.join();
-    tokio::pin!(ended);
-    let forced = shutdown.signal();
-    let in_time = tokio::select! {
-        panicked = &mut ended => Some(panicked),
-        () = tokio::time::sleep(grace) => {
-            tracing::warn!(grace_s = grace.as_secs(), "the grace time is over; what still runs is cut off");
-            None
-        }
-        () = forced.forced() => None,
-    };
-    let panicked = match in_time {
-        Some(panicked) => Some(panicked),
-        None => {
-            drain.force();
-            tokio::time::timeout(STOP_WAIT, ended).await.ok()
-        }
-    };
-    match panicked {
-        Some(0) => {}
-        Some(panicked) => tracing::error!(panicked, "workers panicked"),
-        None => tracing::error!("workers did not end when forced to"),
+        lived.map(|end| life.exit_code(end))
     }
 }
 
@@ -371,57 +395,4 @@ fn words(error: &SignError) -> String {
         | SignError::Other { .. } => "",
     };
     format!("no certificate: {error}{mend}")
-}
-
-/// Where everything really listens.
-struct Addresses {
-    admin: std::net::SocketAddr,
-    metrics: std::net::SocketAddr,
-    dns: Option<std::net::SocketAddr>,
-    listeners: Bound,
-}
-
-struct Bound {
-    outbound: std::net::SocketAddr,
-    inbound: std::net::SocketAddr,
-    plaintext: Option<std::net::SocketAddr>,
-    upstreams: Vec<worker::Upstream>,
-}
-
-impl Bound {
-    fn of(listeners: &Listeners) -> Self {
-        Self {
-            outbound: listeners.outbound,
-            inbound: listeners.inbound,
-            plaintext: listeners.plaintext,
-            upstreams: listeners.upstreams.clone(),
-        }
-    }
-}
-
-impl Addresses {
-    /// The ready line: the one thing this program prints on standard output.
-    fn announce(&self, workload: &WorkloadName) {
-        let Bound { outbound, inbound, plaintext, upstreams } = &self.listeners;
-        let mut line = format!(
-            "sidecar ready: workload={workload} outbound={outbound} inbound={inbound} admin={} metrics={}",
-            self.admin, self.metrics
-        );
-        if let Some(plaintext) = plaintext {
-            line.push_str(&format!(" plaintext={plaintext}"));
-        }
-        if let Some(dns) = self.dns {
-            line.push_str(&format!(" dns={dns}"));
-        }
-        for upstream in upstreams {
-            let service = &upstream.service;
-            let (name, namespace, port) = (&service.name, &service.namespace, upstream.port);
-            line.push_str(&format!(" upstream.{name}.{namespace}:{port}={}", upstream.address));
-        }
-        line.push('\n');
-        let mut stdout = io::stdout().lock();
-        // Whoever started us may have closed it; traffic does not depend on it.
-        drop(stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()));
-        tracing::info!(%workload, "ready");
-    }
 }

@@ -5,6 +5,7 @@ pub mod app;
 mod backoff;
 pub mod bootstrap;
 mod cluster;
+pub mod command;
 mod connect;
 mod control_plane;
 mod deadline;

@@ -1,5 +1,5 @@
 //! The sidecar's entry: reads what is asked and the settings, starts logging, runs, and turns the outcome into an exit
-//! code: 0 done, 1 failed, 2 wrong usage.
+//! code: 0 done, 1 failed, 2 wrong usage, or that of the command it is the parent of.
 
 use sidecar::bootstrap::{self, Order, Surroundings};
 use std::io::Write;
@@ -25,8 +25,8 @@ fn main() -> ExitCode {
         Err(error) => return tell(&format!("--log-level: {error}"), 2),
     };
     match sidecar::app::run(settings, level) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => tell(&error.to_string(), 1),
+        Ok(code) => ExitCode::from(code),
+        Err(error) => tell(&error.to_string(), error.exit_code()),
     }
 }
 

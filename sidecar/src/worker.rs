@@ -66,8 +66,10 @@ pub struct WorkerConfig {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// How to ask it for more.
     pub demand: Demand,
-    /// When to stop.
+    /// When to stop taking connections from peers and finish theirs; forced: when to stop at once.
     pub drain: DrainSignal,
+    /// When the application is done calling others, so that its connections are finished too.
+    pub outbound_drain: DrainSignal,
     /// Where to count.
     pub families: DataFamilies,
     /// Whether to log requests.
@@ -90,6 +92,7 @@ pub struct StartError {
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     mailboxes: Mailboxes,
+    inbound_done: Vec<oneshot::Receiver<()>>,
     ended: Vec<oneshot::Receiver<()>>,
 }
 
@@ -113,14 +116,17 @@ pub fn spawn(config: WorkerConfig, listeners: Listeners) -> Result<Workers, Star
     let shared = Arc::new(run::Shared::new(config, own, listeners.upstreams));
     let mut threads = Vec::new();
     let mut mailboxes = Vec::new();
+    let mut inbound_done = Vec::new();
     let mut ended = Vec::new();
     for (worker, listeners) in listeners.workers.into_iter().enumerate() {
         let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
+        let (quiet, is_quiet) = oneshot::channel();
         let (end, has_ended) = oneshot::channel();
         let shared = shared.clone();
         let (started, has_started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
-            run::thread(&shared, worker, listeners, commands, &started);
+            let ends = run::Ends { commands, inbound_done: quiet };
+            run::thread(&shared, worker, listeners, ends, &started);
             drop(end);
         });
         threads.push(thread.map_err(|source| StartError { worker, source })?);
@@ -128,9 +134,10 @@ pub fn spawn(config: WorkerConfig, listeners: Listeners) -> Result<Workers, Star
             return Err(StartError { worker, source });
         }
         mailboxes.push(mailbox);
+        inbound_done.push(is_quiet);
         ended.push(has_ended);
     }
-    Ok(Workers { threads, mailboxes: Mailboxes(mailboxes.into()), ended })
+    Ok(Workers { threads, mailboxes: Mailboxes(mailboxes.into()), inbound_done, ended })
 }
 
 impl Mailboxes {
@@ -159,6 +166,18 @@ impl Workers {
     /// The workers' mailboxes, for the metrics endpoint.
     pub fn mailboxes(&self) -> Mailboxes {
         self.mailboxes.clone()
+    }
+
+    /// Waits until no worker has a connection from a peer any more, after the drain has begun.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn inbound_done(&mut self) {
+        while let Some(worker) = self.inbound_done.last_mut() {
+            // An error is a worker that ended, which has none.
+            worker.await.ok();
+            self.inbound_done.pop();
+        }
     }
 
     /// Waits until every worker has ended: after a drain, when its last connection is done, or when forced. Returns

@@ -7,5 +7,6 @@
     reason = "a test that can't go on should panic, with what it saw"
 )]
 
+mod command;
 mod flags;
 mod meshctl;

@@ -23,5 +23,5 @@ mod tasks;
 pub use drain::{Drain, DrainSignal, Phase};
 pub use process_metrics::register_process_metrics;
 pub use readiness::{Condition, Readiness};
-pub use signals::{Signals, signals};
+pub use signals::{Signals, Stop, signals};
 pub use tasks::Tasks;

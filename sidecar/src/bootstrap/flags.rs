@@ -3,12 +3,13 @@
 //! mean together is checked in [`mod@super::settings`].
 
 use crate::bootstrap::grammar::{
-    ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, Upstream, Zone,
+    ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, ReadyTimeout, Upstream, Zone,
 };
 use crate::intercept;
 use clap::{Args, Parser, Subcommand};
 use mesh_names::{Namespace, ServiceAccount, Subdomain, TrustDomain};
 use mesh_process::logging::{Format, checked_level};
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -30,12 +31,19 @@ pub(super) struct CommandLine {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Carries the traffic of the service beside it until it is told to stop.
+    /// Carries the traffic of the service beside it until it is told to stop, or until COMMAND has ended.
     ///
     /// Every flag can also stand in the environment (--trust-bundle is OUTRIGGER_TRUST_BUNDLE) and in the file given by
     /// --config (trustBundle). A flag beats the environment, the environment beats the file. SIGTERM or SIGINT drains:
     /// the workload leaves its Services first, then running requests finish within --grace. A second signal stops at
     /// once. Exit codes: 0 done, 1 failed, 2 wrong usage.
+    ///
+    /// With COMMAND this process is its parent: it starts it once traffic can flow, and ends with its exit code (128 and
+    /// the number if a signal ended it, 127 if there is no such program, 126 if it cannot be run). Standard streams are
+    /// the command's, so the ready line goes to standard error. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed to it at
+    /// once; SIGTERM and SIGINT when the workload has left its Services and its running requests are done, or a quarter
+    /// of --grace is over. Its own calls are carried until it ends; what is left when --grace is over is killed. Where
+    /// COMMAND starts processes, signals go to all of them.
     Run(Box<RunFlags>),
 
     /// Captures the traffic of the service beside it by rules in the kernel, so that it joins the mesh without knowing.
@@ -161,4 +169,12 @@ pub struct RunFlags {
     /// Logs one line for each request
     #[arg(long, help_heading = "Process")]
     pub access_log: bool,
+
+    /// How long to wait until traffic can flow, before COMMAND is given up and never started; as 30s, 500ms or 2m
+    #[arg(long, value_name = "DURATION", default_value_t, help_heading = "Command")]
+    pub ready_timeout: ReadyTimeout,
+
+    /// A job or service to start once traffic can flow, with its arguments
+    #[arg(last = true, value_name = "COMMAND", help_heading = "Command")]
+    pub command: Vec<OsString>,
 }

@@ -2,20 +2,19 @@
 //! be wrong leaves.
 
 mod dns;
+mod duration;
 
 pub use dns::{DnsAddress, DnsServer};
+pub(super) use duration::{Grace, ReadyTimeout};
 
 use http::uri::{Scheme, Uri};
 use mesh_names::{AppProtocol, Destination, MeshDomain, Namespace, Port, ServiceName};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::time::Duration;
 
 /// The control plane's discovery port when the URL names none.
 const DISCOVERY_PORT: u16 = 15012;
-/// Drains longer than this are a mistake in the unit: supervisors kill after minutes.
-const GRACE_MAX: Duration = Duration::from_secs(3600);
 /// As for Kubernetes labels.
 const LABEL_PART_MAX: usize = 63;
 
@@ -226,43 +225,6 @@ impl FromStr for Zone {
     }
 }
 
-/// How long running requests may take to finish once the drain has begun. 30 seconds by default, as Kubernetes gives a
-/// Pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grace(pub Duration);
-
-impl Default for Grace {
-    fn default() -> Self {
-        Self(Duration::from_secs(30))
-    }
-}
-
-impl FromStr for Grace {
-    type Err = GrammarError;
-    fn from_str(text: &str) -> Result<Self, GrammarError> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let number: Option<u64> = number.parse().ok();
-        let duration = match (number, unit) {
-            (Some(number), "ms") => Duration::from_millis(number),
-            (Some(number), "s") => Duration::from_secs(number),
-            (Some(number), "m") => Duration::from_secs(number.saturating_mul(60)),
-            _ => return wrong("it must be a whole number with a unit: 30s, 500ms or 2m"),
-        };
-        if duration > GRACE_MAX { wrong("it must be at most 60m") } else { Ok(Self(duration)) }
-    }
-}
-
-impl fmt::Display for Grace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.subsec_millis() == 0 {
-            write!(f, "{}s", self.0.as_secs())
-        } else {
-            write!(f, "{}ms", self.0.as_millis())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,16 +291,5 @@ mod tests {
         for text in ["app", "=x", "a b=c", "app=-x", "app=x y"] {
             says::<LabelPair>(text);
         }
-    }
-
-    #[test]
-    fn a_grace_time_has_a_unit() {
-        for (text, millis) in [("30s", 30_000), ("500ms", 500), ("2m", 120_000), ("0s", 0)] {
-            assert_eq!(text.parse::<Grace>().unwrap().0, Duration::from_millis(millis));
-        }
-        for text in ["30", "s", "-1s", "1h", "61m", "99999999999999999999s"] {
-            says::<Grace>(text);
-        }
-        assert_eq!(Grace::default().to_string(), "30s");
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::bootstrap::flags::RunFlags;
 use crate::bootstrap::grammar::{ControlPlane, DnsAddress, DnsServer, Inbound, Upstream};
+use crate::command::Command;
 use mesh_names::{Namespace, ServiceAccount, SpiffeId, Subdomain, TrustDomain};
 use mesh_process::logging::Format;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,10 @@ pub struct Settings {
     pub log_level: String,
     /// Whether each request is logged.
     pub access_log: AccessLog,
+    /// How long the command waits for traffic to flow.
+    pub ready_timeout: Duration,
+    /// The job or service to be the parent of.
+    pub command: Option<Command>,
 }
 
 /// Whether each request is logged.
@@ -170,6 +175,8 @@ impl Settings {
                 log_format: flags.log_format,
                 log_level: flags.log_level,
                 access_log: if flags.access_log { AccessLog::On } else { AccessLog::Off },
+                ready_timeout: flags.ready_timeout.0,
+                command: Command::of_words(flags.command),
             }),
             Some(_) | None => Err(Problems(problems)),
         }

@@ -83,7 +83,7 @@ async fn unknown(downstream: &Rc<Downstream>, stream: TcpStream, refusal: &Refus
             Verdict::Opaque => return refused(downstream, refusal),
             Verdict::More => {}
         }
-        let drain = &downstream.worker.shared.config.drain;
+        let drain = &downstream.worker.shared.config.outbound_drain;
         let more = read_more(&downstream.activity, drain, &mut stream, &mut first);
         match tokio::time::timeout_at(until, more).await {
             Ok(More::Read) => {}
@@ -105,7 +105,7 @@ fn refused(downstream: &Downstream, refusal: &Refusal) -> Detected {
 
 /// Where only HTTP is spoken: its version.
 async fn http_version(downstream: &Rc<Downstream>, stream: TcpStream) -> Detected {
-    let drain = &downstream.worker.shared.config.drain;
+    let drain = &downstream.worker.shared.config.outbound_drain;
     match http_only(&downstream.activity, drain, stream).await {
         Ok((wire, stream)) => Detected::Http(wire, stream),
         Err(none) => gone(downstream, none),
@@ -130,7 +130,7 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefi
         Wire::Http2 => ConnectionProtocol::Http2,
     };
     let _open = connections.open(Direction::Outbound, Side::Downstream, protocol);
-    let drain = &worker.shared.config.drain;
+    let drain = &worker.shared.config.outbound_drain;
     match wire {
         Wire::Http1 => serve_http1(downstream, stream).await,
         Wire::Http2 => {
@@ -162,7 +162,7 @@ async fn serve_http1(downstream: &Rc<Downstream>, stream: Prefixed<TcpStream>) {
             }
             return;
         }
-        () = worker.shared.config.drain.draining() => {
+        () = worker.shared.config.outbound_drain.draining() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! running ──drain──> inbound stops accepting, its connections are asked to finish
-//!                    └─ none left ──> outbound stops accepting, its connections are asked to finish
+//!                    └─ none left, and the outbound drain has begun ──> outbound stops accepting
 //!                                     └─ none left, or forced ──> the thread ends
+//! ──outbound drain──> outbound connections are asked to finish
 //! ```
 //! Outbound goes on while inbound requests are being served, because serving them is what the application may need it
-//! for.
+//! for, and as long as a command that this process has started runs.
 
 use super::{Command, Worker, WorkerConfig, housekeeping};
 use crate::listen::{Capture, Listeners, Upstream, WorkerListeners};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What workers share: set once, then only read.
 #[derive(Debug)]
@@ -60,12 +61,19 @@ impl OwnAddresses {
     }
 }
 
+/// A worker's ends of what joins it with the rest of the process.
+pub(super) struct Ends {
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// Told when, in the drain, the last connection of a peer has ended.
+    pub(super) inbound_done: oneshot::Sender<()>,
+}
+
 /// The thread's whole life.
 pub(super) fn thread(
     shared: &Arc<Shared>,
     number: usize,
     listeners: WorkerListeners,
-    commands: mpsc::Receiver<Command>,
+    ends: Ends,
     started: &SyncSender<io::Result<()>>,
 ) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
@@ -82,7 +90,7 @@ pub(super) fn thread(
         match open(listeners) {
             Ok(listeners) => {
                 started.send(Ok(())).ok();
-                serve(&worker, listeners, commands).await;
+                serve(&worker, listeners, ends).await;
             }
             Err(error) => {
                 started.send(Err(error)).ok();
@@ -110,7 +118,8 @@ fn open(listeners: WorkerListeners) -> io::Result<Open> {
     })
 }
 
-async fn serve(worker: &Rc<Worker>, listeners: Open, mut commands: mpsc::Receiver<Command>) {
+async fn serve(worker: &Rc<Worker>, listeners: Open, ends: Ends) {
+    let Ends { mut commands, inbound_done: tell_inbound_done } = ends;
     let (all_inbound_done, inbound_done) = watch::channel(false);
     let tasks = &worker.tasks;
     tasks.spawn_local("snapshots", follow_snapshots(worker.clone()));
@@ -136,6 +145,9 @@ async fn serve(worker: &Rc<Worker>, listeners: Open, mut commands: mpsc::Receive
     let finished = async {
         drain.draining().await;
         worker.inbound.empty().await;
+        // Nobody need listen.
+        tell_inbound_done.send(()).ok();
+        worker.shared.config.outbound_drain.draining().await;
         all_inbound_done.send_replace(true);
         worker.outbound.empty().await;
     };

@@ -125,6 +125,7 @@ impl<'a> Plan<'a> {
             snapshots: receiver,
             demand,
             drain: drain.signal(),
+            outbound_drain: drain.signal(),
             families: DataFamilies::register(&registry).unwrap(),
             access_log: AccessLog::Off,
         };
