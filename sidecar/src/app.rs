@@ -12,6 +12,7 @@
 
 mod life;
 mod ready_line;
+mod watchdog;
 
 use crate::admin::{self, Look};
 use crate::bootstrap::{self, DnsAddress, Settings};
@@ -32,7 +33,9 @@ use life::{Life, STOP_WAIT, late};
 use mesh_mtls::Identity;
 use mesh_names::{MeshDomain, Port, WorkloadName};
 use mesh_process::logging::LevelHandle;
-use mesh_process::{Condition, Drain, Readiness, Stop, Tasks, exposition, register_process_metrics, signals};
+use mesh_process::{
+    Condition, Drain, Readiness, ServiceManager, Stop, Tasks, exposition, register_process_metrics, signals,
+};
 use mesh_protocol::workload::WorkloadPort;
 use prometheus::Registry;
 use ready_line::{Addresses, Bound, Place};
@@ -107,7 +110,7 @@ impl AppError {
 ///
 /// # Errors
 /// [`AppError`]: the process should end with failure and this text.
-pub fn run(settings: Settings, level: LevelHandle) -> Result<u8, AppError> {
+pub fn run(settings: Settings, level: LevelHandle, manager: ServiceManager) -> Result<u8, AppError> {
     let preflight = Preflight::check(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -115,7 +118,7 @@ pub fn run(settings: Settings, level: LevelHandle) -> Result<u8, AppError> {
         .max_blocking_threads(2)
         .thread_keep_alive(Duration::from_secs(1))
         .build()?;
-    runtime.block_on(App::start(settings, level, preflight)?.run())
+    runtime.block_on(App::start(settings, level, preflight, manager)?.run())
 }
 
 struct App {
@@ -137,6 +140,7 @@ struct App {
     registrar: Registrar,
     follower: FollowerParts,
     level: LevelHandle,
+    manager: Arc<ServiceManager>,
     preflight: Preflight,
     tasks: Tasks,
     stop: CancellationToken,
@@ -153,7 +157,12 @@ struct FollowerParts {
 }
 
 impl App {
-    fn start(settings: Settings, level: LevelHandle, preflight: Preflight) -> Result<Self, AppError> {
+    fn start(
+        settings: Settings,
+        level: LevelHandle,
+        preflight: Preflight,
+        manager: ServiceManager,
+    ) -> Result<Self, AppError> {
         let registry = Registry::new();
         register_process_metrics(&registry, "sidecar", env!("CARGO_PKG_VERSION"))?;
         let readiness = Readiness::new();
@@ -185,6 +194,7 @@ impl App {
             registrar,
             follower,
             level,
+            manager: Arc::new(manager),
             preflight,
             tasks: Tasks::new(),
             stop: CancellationToken::new(),
@@ -218,6 +228,8 @@ impl App {
             shutdown: self.shutdown.clone(),
             inbound_drain: self.workers_drain.clone(),
             outbound_drain: self.outbound_drain.clone(),
+            manager: self.manager.clone(),
+            status: format!("serving as {}", self.workload),
             started: Instant::now(),
         };
         let admin = TcpListener::from_std(self.preflight.admin)?;
@@ -334,6 +346,10 @@ impl App {
         // Set once, here.
         drop(self.mailboxes.set(workers.mailboxes()));
         life.serving.set(true);
+        if let Some(silence) = self.manager.watchdog() {
+            let beats = watchdog::run(self.manager, silence, workers.mailboxes(), self.stop.clone());
+            self.tasks.spawn("watchdog", beats);
+        }
 
         let stop = self.stop.clone();
         self.tasks.spawn("renewal", async move {
@@ -357,7 +373,7 @@ impl App {
             }
             addresses.announce(&self.workload, place);
         };
-        let lived = life.live(ready, workers).await;
+        let lived = life.live(ready, workers, self.preflight.launcher).await;
         self.stop.cancel();
         for view in views {
             view.abort();

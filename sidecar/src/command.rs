@@ -6,13 +6,22 @@
 //! so a signal to our whole group, as a supervisor or a terminal sends it, reaches the command once and in our order.
 //! Only when standard input is a terminal does it stay in our group, since another could not read from there.
 //!
+//! One that is to run as another user is started and signalled by a [`launcher`] instead.
+//!
 //! Every child that has ended is taken in, not just the command: as process 1 of a container we are given orphans.
+
+mod launcher;
+
+pub(crate) use launcher::Launcher;
+pub use launcher::{Order, run as launch};
 
 use mesh_process::Stop;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process;
 use tokio::signal::unix::{self, SignalKind};
@@ -57,6 +66,7 @@ pub(crate) enum End {
 pub(crate) struct Child {
     pid: Pid,
     group: Group,
+    reach: Reach,
     /// Signals that are passed on as they come.
     passed: Vec<(unix::Signal, Signal)>,
     children: unix::Signal,
@@ -65,9 +75,25 @@ pub(crate) struct Child {
 
 /// Which process group the command is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Group {
+pub(crate) enum Group {
     Own,
     Ours,
+}
+
+/// How signals get to the command.
+#[derive(Debug)]
+enum Reach {
+    /// From us.
+    Direct,
+    /// By the launcher, which is our child in the command's place.
+    Launcher(UnixStream),
+}
+
+impl Group {
+    /// Where a command with this standard input belongs.
+    pub(crate) fn for_input(stdin: &impl IsTerminal) -> Self {
+        if stdin.is_terminal() { Self::Ours } else { Self::Own }
+    }
 }
 
 impl Command {
@@ -77,6 +103,31 @@ impl Command {
         let program = words.next()?;
         Some(Self { program, arguments: words.collect() })
     }
+
+    fn process(&self) -> process::Command {
+        let mut process = process::Command::new(&self.program);
+        process.args(&self.arguments);
+        for variable in OURS {
+            process.env_remove(variable);
+        }
+        process
+    }
+}
+
+/// The signals that are passed on as they come, caught.
+fn passed() -> io::Result<Vec<(unix::Signal, Signal)>> {
+    let passed = [
+        (SignalKind::hangup(), Signal::HUP),
+        (SignalKind::quit(), Signal::QUIT),
+        (SignalKind::user_defined1(), Signal::USR1),
+        (SignalKind::user_defined2(), Signal::USR2),
+    ];
+    passed.into_iter().map(|(kind, signal)| Ok((unix::signal(kind)?, signal))).collect()
+}
+
+fn number(process: &process::Child) -> io::Result<Pid> {
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::Error::other("it has no process number"))
 }
 
 impl fmt::Display for Command {
@@ -143,40 +194,46 @@ fn signal_of(stop: Stop) -> Signal {
 }
 
 impl Child {
-    /// Starts the command. From here on SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are its.
+    /// Starts the command, by the launcher if there is one. From here on SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are its.
+    ///
+    /// # Errors
+    /// [`SpawnError`], which names it. What the launcher can't start it says itself, and ends with the exit code.
+    pub(crate) fn start(command: &Command, launcher: Option<Launcher>) -> Result<Self, SpawnError> {
+        let started = match launcher {
+            Some(launcher) => Self::launched(launcher),
+            None => Self::spawned(command.process(), Group::for_input(&io::stdin())),
+        };
+        started.map_err(|source| SpawnError { command: command.clone(), source })
+    }
+
+    /// Starts the command as another user, with this standard input; as root only.
     ///
     /// # Errors
     /// [`SpawnError`], which names it.
-    pub(crate) fn start(command: &Command) -> Result<Self, SpawnError> {
-        Self::try_start(command).map_err(|source| SpawnError { command: command.clone(), source })
+    fn start_as(order: &Order, stdin: OwnedFd) -> Result<Self, SpawnError> {
+        let group = Group::for_input(&stdin);
+        let mut process = order.command.process();
+        // The standard library empties the supplementary groups before.
+        process.gid(order.gid).uid(order.uid).stdin(stdin);
+        Self::spawned(process, group).map_err(|source| SpawnError { command: order.command.clone(), source })
     }
 
-    fn try_start(command: &Command) -> io::Result<Self> {
+    fn spawned(mut process: process::Command, group: Group) -> io::Result<Self> {
         // Before it is started, so that no end is missed.
-        let children = unix::signal(SignalKind::child())?;
-        let passed = [
-            (SignalKind::hangup(), Signal::HUP),
-            (SignalKind::quit(), Signal::QUIT),
-            (SignalKind::user_defined1(), Signal::USR1),
-            (SignalKind::user_defined2(), Signal::USR2),
-        ];
-        let passed = passed
-            .into_iter()
-            .map(|(kind, signal)| Ok((unix::signal(kind)?, signal)))
-            .collect::<io::Result<_>>()?;
-        let group = if io::stdin().is_terminal() { Group::Ours } else { Group::Own };
-        let mut process = process::Command::new(&command.program);
-        process.args(&command.arguments);
-        for variable in OURS {
-            process.env_remove(variable);
-        }
+        let (children, passed) = (unix::signal(SignalKind::child())?, passed()?);
         if group == Group::Own {
             process.process_group(0);
         }
-        let pid = process.spawn()?.id();
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("it has no process number"))?;
-        Ok(Self { pid, group, passed, children, end: None })
+        let pid = number(&process.spawn()?)?;
+        Ok(Self { pid, group, reach: Reach::Direct, passed, children, end: None })
+    }
+
+    fn launched(launcher: Launcher) -> io::Result<Self> {
+        let (children, passed) = (unix::signal(SignalKind::child())?, passed()?);
+        launcher.go()?;
+        let pid = number(&launcher.process)?;
+        let group = Group::for_input(&io::stdin());
+        Ok(Self { pid, group, reach: Reach::Launcher(launcher.control), passed, children, end: None })
     }
 
     /// Its process number.
@@ -229,9 +286,13 @@ impl Child {
         if self.end.is_some() {
             return;
         }
-        let sent = match self.group {
-            Group::Own => kill_process_group(self.pid, signal),
-            Group::Ours => kill_process(self.pid, signal),
+        let sent = match (&self.reach, self.group) {
+            (Reach::Launcher(control), _) => {
+                // All that can be named are below 65.
+                (&*control).write_all(&[u8::try_from(signal.as_raw()).unwrap_or(0)])
+            }
+            (Reach::Direct, Group::Own) => kill_process_group(self.pid, signal).map_err(io::Error::from),
+            (Reach::Direct, Group::Ours) => kill_process(self.pid, signal).map_err(io::Error::from),
         };
         if let Err(error) = sent {
             tracing::warn!(?signal, %error, "the signal could not be passed to the command");

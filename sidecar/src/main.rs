@@ -1,6 +1,7 @@
 //! The sidecar's entry: reads what is asked and the settings, starts logging, runs, and turns the outcome into an exit
 //! code: 0 done, 1 failed, 2 wrong usage, or that of the command it is the parent of.
 
+use mesh_process::{Invitation, ServiceManager};
 use sidecar::bootstrap::{self, Order, Surroundings};
 use std::io::Write;
 use std::process::ExitCode;
@@ -18,13 +19,23 @@ fn main() -> ExitCode {
                 Err(error) => tell(&error.to_string(), 1),
             };
         }
+        Ok(Order::Launch(order)) => {
+            return match sidecar::command::launch(order) {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => tell(&error.to_string(), error.exit_code()),
+            };
+        }
         Err(error) => error.exit(),
     };
     let level = match mesh_process::logging::init(settings.log_format, &settings.log_level) {
         Ok(level) => level,
         Err(error) => return tell(&format!("--log-level: {error}"), 2),
     };
-    match sidecar::app::run(settings, level) {
+    let manager = ServiceManager::invited(&Invitation::look(), std::process::id()).unwrap_or_else(|error| {
+        tracing::warn!(%error, "$NOTIFY_SOCKET is not used");
+        ServiceManager::default()
+    });
+    match sidecar::app::run(settings, level, manager) {
         Ok(code) => ExitCode::from(code),
         Err(error) => tell(&error.to_string(), error.exit_code()),
     }

@@ -2,10 +2,12 @@
 //! directory in use, ports in use. Enters: settings. Leaves: what is needed to start, with every port bound; or one line
 //! for each problem, with the flag to mend it.
 
-use crate::bootstrap::{DnsAddress, Settings, State};
+use crate::bootstrap::{DnsAddress, Settings, State, User};
+use crate::command::{self, Launcher};
 use crate::dns;
 use crate::identity::authority::read_token;
 use crate::identity::stored::Store;
+use crate::privileges::{Later, Owner};
 use crate::worker::{self, Listeners, Upstream};
 use mesh_mtls::{Svid, TrustBundle, pem};
 use mesh_names::Subdomain;
@@ -35,6 +37,17 @@ pub(crate) struct Preflight {
     pub(crate) metrics: TcpListener,
     /// The DNS sockets; none if DNS is off.
     pub(crate) dns: Vec<dns::Sockets>,
+    /// Who starts the command as another user; none if there is nothing to be started so.
+    pub(crate) launcher: Option<Launcher>,
+}
+
+/// What only root may be able to get.
+#[derive(Default)]
+struct Sockets {
+    listeners: Option<Listeners>,
+    admin: Option<TcpListener>,
+    metrics: Option<TcpListener>,
+    dns: Option<Vec<dns::Sockets>>,
 }
 
 /// Everything that is wrong, one line each.
@@ -50,12 +63,18 @@ impl fmt::Display for PreflightErrors {
 impl std::error::Error for PreflightErrors {}
 
 impl Preflight {
-    /// Checks and binds.
+    /// Checks and binds. As root with `--uid`, root is given up in between: what is read after that is read as the user.
     ///
     /// # Errors
     /// [`PreflightErrors`] with every problem; nothing stays bound or locked.
     pub(crate) fn check(settings: &Settings) -> Result<Self, PreflightErrors> {
+        // Without knowing who to be, nothing else is done.
+        let users = Users::of_settings(settings).map_err(PreflightErrors)?;
+        let mut late = Vec::new();
+        let Sockets { listeners, admin, metrics, dns } = Sockets::bind(settings, &mut late);
         let mut problems = Vec::new();
+        let launcher = users.take_over(settings);
+        let launcher = noted(launcher, &mut problems).flatten();
         let bundle = pem::read_trust_bundle(&settings.trust_bundle);
         let trust_bundle = noted(bundle.map_err(|error| format!("--trust-bundle: {error}")), &mut problems);
         let state = noted(State::open(&settings.state_dir).map_err(|error| error.to_string()), &mut problems);
@@ -75,6 +94,26 @@ impl Preflight {
             let file = settings.token_file.display();
             noted(token.map_err(|error| format!("--token-file {file}: {error}")), &mut problems);
         }
+        problems.append(&mut late);
+        match (trust_bundle, owned, kept, listeners, admin, metrics, dns) {
+            (
+                Some(trust_bundle),
+                Some((state, name)),
+                Some((store, svid)),
+                Some(listeners),
+                Some(admin),
+                Some(metrics),
+                Some(dns),
+            ) if problems.is_empty() => {
+                Ok(Self { state, name, trust_bundle, store, svid, listeners, admin, metrics, dns, launcher })
+            }
+            _ => Err(PreflightErrors(problems)),
+        }
+    }
+}
+
+impl Sockets {
+    fn bind(settings: &Settings, problems: &mut Vec<String>) -> Self {
         let upstreams: Vec<_> = settings
             .upstreams
             .iter()
@@ -91,24 +130,54 @@ impl Preflight {
             upstreams,
         };
         let bound = worker::bind(&addresses, settings.workers);
-        let listeners = noted(bound.map_err(|error| error.to_string()), &mut problems);
-        let admin = noted(bind("--admin-addr", settings.admin_addr), &mut problems);
-        let metrics = noted(bind("--metrics-addr", settings.metrics_addr), &mut problems);
-        let dns = noted(dns_sockets(settings.dns_addr), &mut problems);
-        match (trust_bundle, owned, kept, listeners, admin, metrics, dns) {
-            (
-                Some(trust_bundle),
-                Some((state, name)),
-                Some((store, svid)),
-                Some(listeners),
-                Some(admin),
-                Some(metrics),
-                Some(dns),
-            ) if problems.is_empty() => {
-                Ok(Self { state, name, trust_bundle, store, svid, listeners, admin, metrics, dns })
-            }
-            _ => Err(PreflightErrors(problems)),
+        Self {
+            listeners: noted(bound.map_err(|error| error.to_string()), problems),
+            admin: noted(bind("--admin-addr", settings.admin_addr), problems),
+            metrics: noted(bind("--metrics-addr", settings.metrics_addr), problems),
+            dns: noted(dns_sockets(settings.dns_addr), problems),
         }
+    }
+}
+
+/// Who this process and its command are to be.
+struct Users {
+    own: Option<Owner>,
+    command: Option<Owner>,
+}
+
+impl Users {
+    fn of_settings(settings: &Settings) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let mut owner = |flag, user: &Option<User>| {
+            let user = user.as_ref()?;
+            noted(Owner::of_flag(flag, user), &mut problems)
+        };
+        let users = Self {
+            own: owner("--uid", &settings.uid),
+            command: owner("--command-uid", &settings.command_uid),
+        };
+        if problems.is_empty() { Ok(users) } else { Err(problems) }
+    }
+
+    /// Starts the launcher and becomes the user.
+    fn take_over(&self, settings: &Settings) -> Result<Option<Launcher>, String> {
+        let launcher = match (self.command, &settings.command) {
+            (Some(Owner { uid, gid }), Some(command)) => {
+                let order = command::Order { uid, gid, command: command.clone() };
+                let launcher = Launcher::start(&order);
+                Some(launcher.map_err(|error| format!("cannot start the launcher of {command}: {error}"))?)
+            }
+            (None, _) | (_, None) => None,
+        };
+        if let Some(own) = self.own {
+            own.take_directory(&settings.state_dir).map_err(|error| format!("--state-dir: {error}"))?;
+            let later = match (&settings.command, &launcher) {
+                (Some(_), None) => Later::Other,
+                (None, _) | (_, Some(_)) => Later::NoOther,
+            };
+            own.become_for_good(later).map_err(|error| format!("--uid: cannot become {own}: {error}"))?;
+        }
+        Ok(launcher)
     }
 }
 

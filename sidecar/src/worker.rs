@@ -141,8 +141,8 @@ pub fn spawn(config: WorkerConfig, listeners: Listeners) -> Result<Workers, Star
 }
 
 impl Mailboxes {
-    /// Has every worker add its sums to the metric families; returns when all have, or after a second.
-    pub async fn flush(&self) {
+    /// Has every worker add its sums to the metric families; returns when all have, or after a second, and then `false`.
+    pub async fn flush(&self) -> bool {
         let mut answers = Vec::with_capacity(self.0.len());
         for mailbox in self.0.iter() {
             let (answer, answered) = oneshot::channel();
@@ -156,9 +156,11 @@ impl Mailboxes {
                 answered.await.ok();
             }
         };
-        if tokio::time::timeout(FLUSH_WAIT, all).await.is_err() {
+        let in_time = tokio::time::timeout(FLUSH_WAIT, all).await.is_ok();
+        if !in_time {
             tracing::warn!("a worker did not hand over its metrics in time; the scrape may lag");
         }
+        in_time
     }
 }
 

@@ -1,77 +1,16 @@
 //! `sidecar run … -- COMMAND`: the sidecar as parent of a job or service.
 
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+use crate::started::{Started, sidecar};
+use rustix::process::Signal;
+use std::process::Output;
 use tests::wait::{eventually, holds};
-use tests::world::{NAMESPACE, World, bin_dir};
-
-/// `sidecar run` with all it needs, for the account and Service `name`, before the `--`.
-fn sidecar(world: &World, name: &str) -> Command {
-    let dir = world.dir().join(name);
-    std::fs::create_dir_all(&dir).unwrap();
-    let token = dir.join("token");
-    std::fs::write(&token, world.mesh.token(NAMESPACE, name).unwrap()).unwrap();
-    let mut command = world.mesh.program("sidecar");
-    command.args(["run", "--control-plane", &world.mesh.discovery().unwrap()]);
-    command.arg("--trust-bundle").arg(world.mesh.trust_bundle()).arg("--token-file").arg(token);
-    command.arg("--state-dir").arg(dir.join("state"));
-    command.args(["--namespace", NAMESPACE, "--service-account", name, "--name", name]);
-    command.args(["--label", &format!("app={name}"), "--address", "127.0.0.1", "--workers", "1"]);
-    for listener in ["inbound", "admin", "metrics"] {
-        command.args([&format!("--{listener}-addr"), "127.0.0.1:0"]);
-    }
-    command.stdin(Stdio::null());
-    command
-}
+use tests::world::{World, bin_dir};
 
 /// Runs `sidecar run … -- sh -c SCRIPT` to its end.
 fn job(world: &World, name: &str, script: &str) -> Output {
     let mut command = sidecar(world, name);
     command.args(["--outbound-addr", "127.0.0.1:0", "--", "sh", "-c", script]);
     command.output().unwrap()
-}
-
-/// One that runs, with what it prints line by line.
-struct Started {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Started {
-    fn script(world: &World, name: &str, outbound: &str, script: &str) -> Self {
-        let mut command = sidecar(world, name);
-        command.args(["--grace", "10s", "--outbound-addr", outbound, "--", "sh", "-c", script]);
-        Self::command(command)
-    }
-
-    fn command(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    fn says(&mut self, expected: &str) {
-        let line = self.lines.next().map(Result::unwrap);
-        assert_eq!(line.as_deref(), Some(expected));
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    fn code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        // Ended before, usually.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
 }
 
 fn free_address() -> String {

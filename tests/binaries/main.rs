@@ -10,3 +10,5 @@
 mod command;
 mod flags;
 mod meshctl;
+mod service_manager;
+mod started;

@@ -24,6 +24,7 @@ mod server_first;
 mod several;
 mod trouble;
 mod two_machines;
+mod users;
 
 /// The service's user.
 const SERVICE: u32 = 1001;

@@ -14,10 +14,10 @@
 //! carried until it has ended.
 
 use super::AppError;
-use crate::command::{Child, Command, End};
+use crate::command::{Child, Command, End, Launcher};
 use crate::register::Registrar;
 use crate::worker::Workers;
-use mesh_process::{Condition, Drain, Readiness, Stop};
+use mesh_process::{Condition, Drain, Readiness, ServiceManager, Stop, Word};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -39,6 +39,9 @@ pub(super) struct Life {
     pub(super) shutdown: Drain,
     pub(super) inbound_drain: Drain,
     pub(super) outbound_drain: Drain,
+    pub(super) manager: Arc<ServiceManager>,
+    /// What the service manager shows of us.
+    pub(super) status: String,
     pub(super) started: Instant,
 }
 
@@ -88,8 +91,9 @@ impl Life {
         &self,
         ready: impl Future<Output = ()>,
         workers: Workers,
+        launcher: Option<Launcher>,
     ) -> Result<Option<End>, AppError> {
-        let started = self.start(ready).await;
+        let started = self.start(ready, launcher).await;
         let shutdown = self.shutdown.signal();
         let (child, failure) = match started {
             Ok(Some(mut child)) => {
@@ -110,7 +114,11 @@ impl Life {
     }
 
     /// Waits until traffic can flow and starts the command, unless asked to end before.
-    async fn start(&self, ready: impl Future<Output = ()>) -> Result<Option<Child>, AppError> {
+    async fn start(
+        &self,
+        ready: impl Future<Output = ()>,
+        launcher: Option<Launcher>,
+    ) -> Result<Option<Child>, AppError> {
         let shutdown = self.shutdown.signal();
         tokio::select! {
             () = ready => {}
@@ -122,14 +130,21 @@ impl Life {
             }
             () = shutdown.draining() => return Ok(None),
         }
-        let Some(command) = &self.command else { return Ok(None) };
-        let child = Child::start(command)?;
-        tracing::info!(%command, pid = child.pid(), "started the command");
-        Ok(Some(child))
+        let child = match &self.command {
+            Some(command) => {
+                let child = Child::start(command, launcher)?;
+                tracing::info!(%command, pid = child.pid(), "started the command");
+                Some(child)
+            }
+            None => None,
+        };
+        self.manager.tell(Word::Ready(&self.status));
+        Ok(child)
     }
 
     async fn end(&self, mut workers: Workers, child: Option<Child>) -> Option<End> {
         self.serving.set(false);
+        self.manager.tell(Word::Stopping);
         let shutdown = self.shutdown.signal();
         tokio::select! {
             left = self.registrar.leave() => tracing::info!(?left, "left the mesh; finishing what runs"),

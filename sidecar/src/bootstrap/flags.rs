@@ -3,7 +3,7 @@
 //! mean together is checked in [`mod@super::settings`].
 
 use crate::bootstrap::grammar::{
-    ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, ReadyTimeout, Upstream, Zone,
+    ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, ReadyTimeout, Upstream, User, Zone,
 };
 use crate::intercept;
 use clap::{Args, Parser, Subcommand};
@@ -52,6 +52,26 @@ pub(super) enum Verb {
     /// by --config (outboundPort); --name and --config are OUTRIGGER_INTERCEPT_NAME and OUTRIGGER_INTERCEPT_CONFIG.
     #[command(subcommand)]
     Intercept(intercept::Verb),
+
+    /// Waits for the word to start a command as another user; what `run --command-uid` starts
+    #[command(hide = true)]
+    Launch(LaunchFlags),
+}
+
+/// The flags of `sidecar launch`.
+#[derive(Debug, Args)]
+pub(super) struct LaunchFlags {
+    /// The user to become
+    #[arg(long)]
+    pub(super) user_id: u32,
+
+    /// Its group
+    #[arg(long)]
+    pub(super) group_id: u32,
+
+    /// What to start
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
 }
 
 /// The flags of `sidecar run`.
@@ -158,6 +178,11 @@ pub struct RunFlags {
     #[arg(long, value_name = "DURATION", default_value_t, help_heading = "Process")]
     pub grace: Grace,
 
+    /// The user to be, by name or number, once ports are bound and the state directory is this user's; only for root,
+    /// which is given up for good, with all other groups. The token and the trust bundle are read as this user
+    #[arg(long, value_name = "USER[:GROUP]", help_heading = "Process")]
+    pub uid: Option<User>,
+
     /// How log lines on standard error look: text or json
     #[arg(long, value_name = "FORMAT", default_value_t, help_heading = "Process")]
     pub log_format: Format,
@@ -173,6 +198,10 @@ pub struct RunFlags {
     /// How long to wait until traffic can flow, before COMMAND is given up and never started; as 30s, 500ms or 2m
     #[arg(long, value_name = "DURATION", default_value_t, help_heading = "Command")]
     pub ready_timeout: ReadyTimeout,
+
+    /// The user that COMMAND runs as, when started as root: another than --uid where traffic is captured by user
+    #[arg(long, value_name = "USER[:GROUP]", help_heading = "Command")]
+    pub command_uid: Option<User>,
 
     /// A job or service to start once traffic can flow, with its arguments
     #[arg(last = true, value_name = "COMMAND", help_heading = "Command")]

@@ -3,9 +3,11 @@
 
 mod dns;
 mod duration;
+mod user;
 
 pub use dns::{DnsAddress, DnsServer};
 pub(super) use duration::{Grace, ReadyTimeout};
+pub use user::User;
 
 use http::uri::{Scheme, Uri};
 use mesh_names::{AppProtocol, Destination, MeshDomain, Namespace, Port, ServiceName};

@@ -7,13 +7,14 @@ mod grammar;
 mod settings;
 mod state;
 
-pub use grammar::{ControlPlane, DnsAddress, DnsServer, GrammarError, Host, Inbound, Upstream};
+pub use grammar::{ControlPlane, DnsAddress, DnsServer, GrammarError, Host, Inbound, Upstream, User};
 pub use settings::{AccessLog, Problems, Settings, Surroundings};
 pub(crate) use state::narrow;
 pub use state::{State, StateError};
 
+use crate::command::{self, Command};
 use crate::intercept;
-use flags::{CommandLine, Verb};
+use flags::{CommandLine, LaunchFlags, Verb};
 use mesh_process::settings::SettingsError;
 use std::ffi::OsString;
 use std::fmt;
@@ -63,6 +64,8 @@ pub enum Order {
     Run(Box<Settings>),
     /// `sidecar intercept`.
     Intercept(intercept::Request),
+    /// `sidecar launch`.
+    Launch(command::Order),
 }
 
 /// Reads what is asked for, with its settings.
@@ -79,6 +82,9 @@ pub fn order(
         Verb::Intercept(verb) => {
             intercept::Request::of_verb(verb).map(Order::Intercept).map_err(Problems::new)
         }
+        Verb::Launch(LaunchFlags { user_id: uid, group_id: gid, command }) => Command::of_words(command)
+            .map(|command| Order::Launch(command::Order { uid, gid, command }))
+            .ok_or_else(|| Problems::new(vec!["no COMMAND to start".to_owned()])),
     }
     .map_err(UsageError::Problems)
 }

@@ -2,7 +2,7 @@
 //! the process is looked at here but where the home directory is.
 
 use crate::bootstrap::flags::RunFlags;
-use crate::bootstrap::grammar::{ControlPlane, DnsAddress, DnsServer, Inbound, Upstream};
+use crate::bootstrap::grammar::{ControlPlane, DnsAddress, DnsServer, Inbound, Upstream, User};
 use crate::command::Command;
 use mesh_names::{Namespace, ServiceAccount, SpiffeId, Subdomain, TrustDomain};
 use mesh_process::logging::Format;
@@ -69,10 +69,14 @@ pub struct Settings {
     pub log_level: String,
     /// Whether each request is logged.
     pub access_log: AccessLog,
+    /// The user to be once ports are bound.
+    pub uid: Option<User>,
     /// How long the command waits for traffic to flow.
     pub ready_timeout: Duration,
     /// The job or service to be the parent of.
     pub command: Option<Command>,
+    /// The user it runs as; none: the same as this process.
+    pub command_uid: Option<User>,
 }
 
 /// Whether each request is logged.
@@ -143,6 +147,9 @@ impl Settings {
                 "--address {address}: other sidecars cannot reach it; give this machine's address"
             ));
         }
+        if let Some(user) = flags.command_uid.as_ref().filter(|_| flags.command.is_empty()) {
+            problems.push(format!("--command-uid {user}: there is no COMMAND; give one after `--`"));
+        }
         let account = format!("{}.{}", flags.namespace, flags.service_account);
         let state_dir = flags.state_dir.or_else(|| default_state_dir(&account, around));
         if state_dir.is_none() {
@@ -175,8 +182,10 @@ impl Settings {
                 log_format: flags.log_format,
                 log_level: flags.log_level,
                 access_log: if flags.access_log { AccessLog::On } else { AccessLog::Off },
+                uid: flags.uid,
                 ready_timeout: flags.ready_timeout.0,
                 command: Command::of_words(flags.command),
+                command_uid: flags.command_uid,
             }),
             Some(_) | None => Err(Problems(problems)),
         }

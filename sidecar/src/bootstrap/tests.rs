@@ -31,7 +31,7 @@ fn settings(
 ) -> Result<Settings, UsageError> {
     match order(arguments, around)? {
         Order::Run(settings) => Ok(*settings),
-        Order::Intercept(request) => panic!("{request:?}"),
+        order @ (Order::Intercept(_) | Order::Launch(_)) => panic!("{order:?}"),
     }
 }
 

@@ -46,6 +46,35 @@ impl Accounts for Machine {
     }
 }
 
+/// A user's number and that of its first group; the latter is not known of a number that is no user's.
+pub(crate) fn user(account: &Account) -> Option<(u32, Option<u32>)> {
+    let id = Machine.id(Registry::Users, account)?;
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let found = first_group(&passwd, account).or_else(|| {
+        let asked = Command::new("getent").args(["passwd", &account.to_string()]).output().ok()?;
+        first_group(&String::from_utf8_lossy(&asked.stdout), account)
+    });
+    Some((id, found))
+}
+
+/// A group's number.
+pub(crate) fn group(account: &Account) -> Option<u32> {
+    Machine.id(Registry::Groups, account)
+}
+
+/// The group in the user's line of `name:password:number:group:…`.
+fn first_group(lines: &str, account: &Account) -> Option<u32> {
+    lines.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let (name, number) = (fields.first()?, fields.get(2)?);
+        let is_it = match account {
+            Account::Id(id) => number.parse() == Ok(*id),
+            Account::Name(wanted) => wanted == name,
+        };
+        is_it.then(|| fields.get(3)?.parse().ok())?
+    })
+}
+
 /// The number of `name` in lines of `name:password:number:…`.
 fn listed(lines: &str, name: &str) -> Option<u32> {
     lines.lines().find_map(|line| {
@@ -65,5 +94,9 @@ mod tests {
         assert_eq!(listed(lines, "we"), None);
         assert_eq!(Machine.id(Registry::Users, &Account::Name("root".to_owned())), Some(0));
         assert_eq!(Machine.id(Registry::Groups, &Account::Id(7)), Some(7));
+        let lines = "root:x:0:0:root:/:/bin/sh\nweb:x:1001:33::/:\n";
+        assert_eq!(first_group(lines, &Account::Name("web".to_owned())), Some(33));
+        assert_eq!(first_group(lines, &Account::Id(1001)), Some(33));
+        assert_eq!(first_group(lines, &Account::Id(7)), None);
     }
 }

@@ -31,8 +31,10 @@ mod route;
 mod ruleset;
 mod wanted;
 
+pub(crate) use accounts::{group, user};
 pub use failure::InterceptError;
 pub use flags::{CaptureFlags, InstallFlags, ProbeFlags, UninstallFlags, Verb};
+pub use grammar::Account;
 pub use install::run;
 pub use wanted::Wanted;
 
