@@ -9,6 +9,7 @@
 )]
 
 mod called;
+mod demo;
 mod dns;
 mod inbound;
 mod iptables;

@@ -17,6 +17,7 @@
 pub mod bench;
 pub mod demo;
 pub mod generator;
+pub mod machines;
 pub mod mesh;
 pub mod origin;
 pub mod running;

@@ -1,6 +1,8 @@
 //! A mesh of child processes: one control plane, and members that are an application with a sidecar beside it. The
-//! demo, the benchmark and the end-to-end tests all start it this way: on loopback, on ports the system chooses.
+//! demo, the benchmark and the end-to-end tests all start it this way: on loopback, on ports the system chooses; or each
+//! member on a machine of its own, where its sidecar captures what it sends.
 
+use crate::machines::{Group, Machines, SWITCH};
 use crate::running::Running;
 use crate::scrape::{Samples, scrape};
 use anyhow::{Context, Result, bail};
@@ -16,6 +18,8 @@ pub struct Mesh {
     dir: PathBuf,
     control_plane: Running,
     members: Vec<Member>,
+    // After all that runs on them.
+    machines: Option<Machines>,
 }
 
 /// An application and the sidecar beside it.
@@ -50,7 +54,38 @@ impl Mesh {
     /// It can't be started, with the end of its log.
     pub fn start(bin_dir: &Path, dir: &Path) -> Result<Self> {
         let control_plane = control_plane(bin_dir, dir, [ANY_PORT; 3])?;
-        Ok(Self { bin_dir: bin_dir.to_owned(), dir: dir.to_owned(), control_plane, members: Vec::new() })
+        let (bin_dir, dir) = (bin_dir.to_owned(), dir.to_owned());
+        Ok(Self { bin_dir, dir, control_plane, members: Vec::new(), machines: None })
+    }
+
+    /// Starts the control plane in `dir`, on the switch in whose namespace this process is; each member will have a
+    /// machine on it.
+    ///
+    /// # Errors
+    /// It can't be started, with the end of its log.
+    pub fn start_on(switch: &str, bin_dir: &Path, dir: &Path) -> Result<Self> {
+        let discovery = format!("{SWITCH}:15012");
+        let control_plane = control_plane(bin_dir, dir, [ANY_PORT, &discovery, ANY_PORT])?;
+        let machines = Some(Machines::new(switch, dir));
+        let (bin_dir, dir) = (bin_dir.to_owned(), dir.to_owned());
+        Ok(Self { bin_dir, dir, control_plane, members: Vec::new(), machines })
+    }
+
+    /// Whether members have machines of their own.
+    pub fn is_transparent(&self) -> bool {
+        self.machines.is_some()
+    }
+
+    /// An application of this build, where the member with this name runs.
+    ///
+    /// # Errors
+    /// The member's machine can't be made.
+    pub fn application(&mut self, member: &str, name: &str) -> Result<Command> {
+        let program = self.bin_dir.join(name);
+        match &mut self.machines {
+            Some(machines) => machines.command(member, &program, Group::Application),
+            None => Ok(Command::new(program)),
+        }
     }
 
     /// Kills the control plane at once (SIGKILL).
@@ -186,7 +221,10 @@ impl Mesh {
         for upstream in beside.upstreams {
             push("--upstream", upstream.as_ref());
         }
-        let sidecar = sidecar(self.program("sidecar"), name, &arguments, ANY_PORT, &self.logs())?;
+        let sidecar = match &mut self.machines {
+            Some(machines) => captured(machines, &self.bin_dir.join("sidecar"), name, &arguments, &self.dir)?,
+            None => sidecar(self.program("sidecar"), name, &arguments, ANY_PORT, &self.logs())?,
+        };
         self.members.push(Member { name: name.to_owned(), application, sidecar, arguments });
         Ok(())
     }
@@ -303,6 +341,23 @@ fn sidecar(
         command.arg(format!("--{listener}-addr")).arg(ANY_PORT);
     }
     Running::start(&format!("{name}-sidecar"), command, logs)
+}
+
+/// A sidecar on a machine of its own that captures what the machine sends and receives.
+fn captured(
+    machines: &mut Machines,
+    program: &Path,
+    name: &str,
+    arguments: &[OsString],
+    dir: &Path,
+) -> Result<Running> {
+    let address = machines.address(name)?;
+    let mut command = machines.command(name, program, Group::Sidecar)?;
+    command.arg("run").args(arguments).args(["--capture", "--workers", "1", "--address", &address]);
+    command.args(["--metrics-addr", &format!("{address}:15020")]);
+    let running = Running::start(&format!("{name}-sidecar"), command, &dir.join("logs"))?;
+    machines.capture(name, program)?;
+    Ok(running)
 }
 
 /// A port that was free a moment ago, for a program that must be told its port before it starts.

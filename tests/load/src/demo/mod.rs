@@ -12,7 +12,8 @@ pub mod observe;
 pub mod report;
 mod script;
 
-use anyhow::Result;
+use crate::machines;
+use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -27,6 +28,13 @@ pub struct Options {
     /// Print a machine-readable report on stdout and everything else on stderr
     #[arg(long)]
     pub json: bool,
+    /// Give each application a machine of its own, a network namespace, and let its sidecar capture what it sends: no
+    /// application knows of the mesh. Needs root and nftables
+    #[arg(long)]
+    pub transparent: bool,
+    /// The namespace this process was started in to make the others from
+    #[arg(long, hide = true, requires = "transparent")]
+    pub switch: Option<String>,
     /// Where control-plane, meshctl, sidecar, origin and load are
     #[arg(long, value_name = "DIR")]
     pub bin_dir: PathBuf,
@@ -43,6 +51,11 @@ pub struct Options {
 /// # Errors
 /// The mesh could not be started; what ran but did not hold is in the report.
 pub fn main(options: &Options) -> Result<bool> {
+    if options.transparent && options.switch.is_none() {
+        machines::check()?;
+        let program = std::env::current_exe().context("finding this program")?;
+        return machines::run_in_a_switch(&program, &std::env::args().skip(1).collect::<Vec<_>>());
+    }
     let report = run(options)?;
     report.print(options.json)?;
     Ok(report.held())

@@ -37,20 +37,28 @@ pub fn run(options: &Options) -> Result<Report> {
         "Starting a control plane and seven applications, each with its own sidecar, in {}",
         dir.display()
     );
-    let mut mesh = Mesh::start(&options.bin_dir, &dir)?;
+    let mut mesh = match &options.switch {
+        Some(switch) => {
+            eprintln!(
+                "Each on a machine of its own, a network namespace, and no application knows of the mesh"
+            );
+            Mesh::start_on(switch, &options.bin_dir, &dir)?
+        }
+        None => Mesh::start(&options.bin_dir, &dir)?,
+    };
     for example in ["hello", "tcp-echo", "canary/services.yaml", "canary/route-90-10.yaml"] {
         mesh.apply(&options.manifests.join(example))?;
     }
     start_members(&mut mesh)?;
     let front_door = mesh.member("visitor")?.sidecar_addr("outbound")?.to_owned();
-    first_answer(&mesh, &front_door)?;
-    tell_where_to_look(&mesh)?;
+    first_answer(&mut mesh, &front_door)?;
+    tell_where_to_look(&mesh, options.switch.as_deref())?;
 
     let shift_at = options.seconds * 2 / 5;
     let kill_at = options.seconds * 7 / 10;
-    let mut echo = start_load(&mesh, &front_door, "/echo?line=ahoy", ECHOES_PER_SECOND, options.seconds)?;
+    let mut echo = start_load(&mut mesh, &front_door, "/echo?line=ahoy", ECHOES_PER_SECOND, options.seconds)?;
     let mut greet =
-        start_load(&mesh, &front_door, "/hello?name=demo", GREETINGS_PER_SECOND, options.seconds)?;
+        start_load(&mut mesh, &front_door, "/hello?name=demo", GREETINGS_PER_SECOND, options.seconds)?;
     let mut seen = Seen::default();
     let stdout = greet.stdout.take().context("load has no stdout")?;
     for line in BufReader::new(stdout).lines() {
@@ -163,12 +171,17 @@ fn start_members(mesh: &mut Mesh) -> Result<()> {
         service_account: "front",
         labels: &[("app", "front")],
         inbound: Some(format!("http={port}/http")),
-        upstreams: &["echo.demo:7000=127.0.0.1:0"],
+        upstreams: if mesh.is_transparent() { &[] } else { &["echo.demo:7000=127.0.0.1:0"] },
     };
     mesh.join("front-a", &beside, None)?;
+    let is_transparent = mesh.is_transparent();
     let front = mesh.member("front-a")?;
-    let greeter_via = front.sidecar_addr("outbound")?.to_owned();
-    let echo_via = front.sidecar_addr("upstream.echo.demo:7000")?.to_owned();
+    let (greeter_via, echo_via) = if is_transparent {
+        ("greeter.demo:50051".to_owned(), "echo.demo:7000".to_owned())
+    } else {
+        let echo = front.sidecar_addr("upstream.echo.demo:7000")?;
+        (front.sidecar_addr("outbound")?.to_owned(), echo.to_owned())
+    };
     let listen = format!("127.0.0.1:{port}");
     let args = [
         "front",
@@ -186,8 +199,8 @@ fn start_members(mesh: &mut Mesh) -> Result<()> {
     Ok(())
 }
 
-fn origin(mesh: &Mesh, name: &str, args: &[&str]) -> Result<Running> {
-    let mut command = mesh.program("origin");
+fn origin(mesh: &mut Mesh, name: &str, args: &[&str]) -> Result<Running> {
+    let mut command = mesh.application(name, "origin")?;
     let (mode, rest) = args.split_first().context("an origin needs a mode")?;
     command.arg(mode).args(["--name", name]).args(rest);
     Running::start(name, command, &mesh.logs())
@@ -200,7 +213,7 @@ fn inbound(protocol: &str, application: &Running) -> Result<Option<String>> {
 }
 
 /// Asks the way a user would until the whole chain answers: names, endpoints and certificates spread within seconds.
-fn first_answer(mesh: &Mesh, front_door: &str) -> Result<()> {
+fn first_answer(mesh: &mut Mesh, front_door: &str) -> Result<()> {
     let tries = FIRST_ANSWER_WITHIN.as_secs() * 4;
     let mut answer = String::new();
     for _ in 0..tries {
@@ -213,26 +226,19 @@ fn first_answer(mesh: &Mesh, front_door: &str) -> Result<()> {
     bail!("the mesh carried no request within {} s; the last answer: {answer}", FIRST_ANSWER_WITHIN.as_secs())
 }
 
-fn load(mesh: &Mesh, front_door: &str, path: &str, rate: u32, seconds: f64) -> Result<Command> {
-    let mut command = mesh.program("load");
-    command.args([
-        "http1",
-        "--target",
-        "front.demo:8080",
-        "--via",
-        front_door,
-        "--path",
-        path,
-        "--connections",
-        "8",
-    ]);
+fn load(mesh: &mut Mesh, front_door: &str, path: &str, rate: u32, seconds: f64) -> Result<Command> {
+    let mut command = mesh.application("visitor", "load")?;
+    command.args(["http1", "--target", "front.demo:8080", "--path", path, "--connections", "8"]);
+    if !mesh.is_transparent() {
+        command.args(["--via", front_door]);
+    }
     command.args(["--rate", &rate.to_string(), "--duration", &seconds.to_string(), "--timeout", "5"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     Ok(command)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a number of seconds")]
-fn start_load(mesh: &Mesh, front_door: &str, path: &str, rate: u32, seconds: u64) -> Result<Child> {
+fn start_load(mesh: &mut Mesh, front_door: &str, path: &str, rate: u32, seconds: u64) -> Result<Child> {
     let mut command = load(mesh, front_door, path, rate, seconds as f64)?;
     command.args(["--interval", "1"]).spawn().context("starting load")
 }
@@ -248,14 +254,19 @@ fn last_report(load: &mut Child) -> Result<LoadReport> {
 }
 
 #[expect(clippy::print_stderr, reason = "the demo talks to the person who started it")]
-fn tell_where_to_look(mesh: &Mesh) -> Result<()> {
+fn tell_where_to_look(mesh: &Mesh, switch: Option<&str>) -> Result<()> {
+    // Another terminal gets there by the switch's namespace.
+    let within = switch.map(|switch| format!("ip netns exec {switch} env ")).unwrap_or_default();
     let kubeconfig = mesh.kubeconfig();
     eprintln!("\nWhile it runs, try:");
-    eprintln!("  KUBECONFIG={} kubectl get services,httproutes,workloads -n demo", display(&kubeconfig));
+    eprintln!(
+        "  {within}KUBECONFIG={} kubectl get services,httproutes,workloads -n demo",
+        display(&kubeconfig)
+    );
     for member in mesh.members() {
-        eprintln!("  curl -s http://{}/metrics   # {}", member.sidecar_addr("metrics")?, member.name);
+        eprintln!("  {within}curl -s http://{}/metrics   # {}", member.sidecar_addr("metrics")?, member.name);
     }
-    eprintln!("  curl -s http://{}/metrics   # control plane\n", mesh.control_plane_metrics()?);
+    eprintln!("  {within}curl -s http://{}/metrics   # control plane\n", mesh.control_plane_metrics()?);
     Ok(())
 }
 

@@ -13,7 +13,6 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -32,21 +31,21 @@ const LINE_LIMIT_BYTES: u64 = 64 * 1024;
 pub struct Options {
     #[command(flatten)]
     listen: Listen,
-    /// Address to connect to for the greeter: a proxy's, or the greeter's own
+    /// HOST:PORT to connect to for the greeter: a proxy's, or the greeter's own
     #[arg(long)]
-    greeter_via: Option<SocketAddr>,
+    greeter_via: Option<String>,
     /// Authority of the greeter
     #[arg(long, default_value = "greeter.demo:50051")]
     greeter: String,
-    /// Address to connect to for the TCP echo: a proxy's, or the echo's own
+    /// HOST:PORT to connect to for the TCP echo: a proxy's, or the echo's own
     #[arg(long)]
-    echo_via: Option<SocketAddr>,
+    echo_via: Option<String>,
 }
 
 struct Front {
     name: HeaderValue,
     greeter: Option<GreeterClient<Channel>>,
-    echo: Option<SocketAddr>,
+    echo: Option<String>,
 }
 
 /// Serves until a signal.
@@ -57,18 +56,18 @@ pub fn run(options: Options) -> Result<()> {
     let listening = options.listen.clone();
     listen::serve(&listening, listen::Accept::Concurrently, move || {
         let name = HeaderValue::from_str(&options.listen.name)?;
-        let channel = options.greeter_via.map(|via| channel(via, &options.greeter)).transpose()?;
+        let channel = options.greeter_via.as_ref().map(|via| channel(via, &options.greeter)).transpose()?;
         let front = Rc::new(std::cell::OnceCell::new());
-        let echo = options.echo_via;
+        let echo = options.echo_via.clone();
         Ok(move |stream, drain| {
-            let (front, name, channel) = (front.clone(), name.clone(), channel.clone());
+            let (front, name, channel, echo) = (front.clone(), name.clone(), channel.clone(), echo.clone());
             let service = hyper::service::service_fn(move |request| {
                 // Made on the first request: a channel can only be made inside the runtime.
                 let front: Rc<Front> = front
                     .get_or_init(|| {
                         let greeter =
                             channel.as_ref().map(|endpoint| GreeterClient::new(endpoint.connect_lazy()));
-                        Rc::new(Front { name: name.clone(), greeter, echo })
+                        Rc::new(Front { name: name.clone(), greeter, echo: echo.clone() })
                     })
                     .clone();
                 async move { Ok::<_, Infallible>(answer(&front, request).await) }
@@ -78,7 +77,7 @@ pub fn run(options: Options) -> Result<()> {
     })
 }
 
-fn channel(via: SocketAddr, authority: &str) -> Result<Endpoint> {
+fn channel(via: &str, authority: &str) -> Result<Endpoint> {
     let origin = format!("http://{authority}").parse().with_context(|| {
         format!("--greeter `{authority}` is not an authority: give HOST:PORT, such as greeter.demo:50051")
     })?;
@@ -130,7 +129,7 @@ async fn hello(front: &Front, name: &str) -> Response<AnswerBody> {
 }
 
 async fn echo(front: &Front, line: &str) -> Response<AnswerBody> {
-    let Some(addr) = front.echo else {
+    let Some(addr) = &front.echo else {
         return text(StatusCode::NOT_IMPLEMENTED, "no echo: start with --echo-via\n".to_owned());
     };
     match tokio::time::timeout(CALL_TIMEOUT, exchange_line(addr, line)).await {
@@ -140,7 +139,7 @@ async fn echo(front: &Front, line: &str) -> Response<AnswerBody> {
     }
 }
 
-async fn exchange_line(addr: SocketAddr, line: &str) -> io::Result<String> {
+async fn exchange_line(addr: &str, line: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     stream.write_all(format!("{line}\n").as_bytes()).await?;
