@@ -1,11 +1,13 @@
 //! One port of one service as one worker sees it: its endpoints with their load, the choice among them, and its retry
 //! budget. What enters is the snapshot's view, taken over when it changed; what leaves is a [`Picked`] endpoint. State
 //! is carried over by the endpoint's place, so that a change touches no request in flight. Who is ejected is
-//! `mesh_balance`'s business.
+//! `mesh_balance`'s business. A place outside of the mesh is a cluster too: its endpoints are its addresses.
 
 mod load;
+mod outside;
 
 pub(crate) use load::Load;
+pub(crate) use outside::{At, Outside};
 
 use crate::connect::{Place, Security};
 use crate::deadline;
@@ -26,15 +28,21 @@ use tokio::time::Instant;
 
 /// All clusters of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Clusters(RefCell<HashMap<(ServiceName, Port), Rc<Cluster>>>);
+pub(crate) struct Clusters {
+    services: RefCell<HashMap<(ServiceName, Port), Rc<Cluster>>>,
+    outside: RefCell<HashMap<Rc<Outside>, Rc<Cluster>>>,
+}
 
-/// One port of one service.
+/// One port of one service, or of a place outside of the mesh.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    pub(crate) service: ServiceName,
-    pub(crate) port: Port,
-    /// `namespace/name`, for metrics.
+    source: Source,
+    /// `namespace/name`, for people.
+    pub(crate) name: Arc<str>,
+    /// The same, for metrics.
     pub(crate) label: LabelId,
+    /// Rounds of housekeeping since anybody held it; only of places outside.
+    unused: Cell<u32>,
     /// The generation of the snapshot that was taken over last; 0 for none.
     generation: Cell<u64>,
     endpoints: RefCell<Option<Arc<[Arc<Endpoint>]>>>,
@@ -43,6 +51,15 @@ pub(crate) struct Cluster {
     /// Beside the balancer's slots.
     members: RefCell<Vec<Option<Member>>>,
     budget: RefCell<RetryBudget>,
+}
+
+/// Where a cluster's endpoints come from.
+#[derive(Debug)]
+enum Source {
+    /// The control plane.
+    Service(ServiceName, Port),
+    /// A place outside of the mesh: written down, or DNS.
+    Outside(Rc<Outside>),
 }
 
 #[derive(Debug, Clone)]
@@ -74,32 +91,55 @@ enum View {
 impl Clusters {
     /// The cluster of a service's port, made when it is first needed.
     pub(crate) fn of(&self, worker: &Worker, service: &ServiceName, port: Port) -> Rc<Cluster> {
-        let mut clusters = self.0.borrow_mut();
+        let mut clusters = self.services.borrow_mut();
         let cluster = clusters.entry((service.clone(), port)).or_insert_with(|| {
-            Rc::new(Cluster {
-                service: service.clone(),
-                port,
-                label: worker.recorder.label(&service.to_string()),
-                generation: Cell::new(0),
-                endpoints: RefCell::default(),
-                last_used: RefCell::default(),
-                balancer: RefCell::new(Balancer::new()),
-                members: RefCell::default(),
-                budget: RefCell::new(RetryBudget::standard()),
-            })
+            Cluster::new(worker, Source::Service(service.clone(), port), service.to_string().into())
         });
         cluster.clone()
     }
 
-    /// Forgets clusters of services that the snapshot no longer has and no request holds.
+    /// The cluster of a place outside of the mesh, made when it is first needed.
+    pub(crate) fn outside(&self, worker: &Worker, outside: Outside) -> Rc<Cluster> {
+        let mut clusters = self.outside.borrow_mut();
+        if let Some(cluster) = clusters.get(&outside) {
+            return cluster.clone();
+        }
+        let (name, outside) = (outside.name.clone(), Rc::new(outside));
+        let cluster = Cluster::new(worker, Source::Outside(outside.clone()), name);
+        clusters.insert(outside, cluster.clone());
+        cluster
+    }
+
+    /// Forgets clusters that no request holds: of services that the snapshot no longer has, and of places outside that
+    /// were not used for a while.
     pub(crate) fn sweep(&self, pinned: &Pinned) {
-        self.0.borrow_mut().retain(|(service, _), cluster| {
+        self.services.borrow_mut().retain(|(service, _), cluster| {
             Rc::strong_count(cluster) > 1 || pinned.snapshot.service(service).is_some()
+        });
+        self.outside.borrow_mut().retain(|_, cluster| {
+            let unused = if Rc::strong_count(cluster) > 1 { 0 } else { cluster.unused.get() + 1 };
+            cluster.unused.set(unused);
+            unused < outside::UNUSED_ROUNDS
         });
     }
 }
 
 impl Cluster {
+    fn new(worker: &Worker, source: Source, name: Arc<str>) -> Rc<Self> {
+        Rc::new(Self {
+            source,
+            label: worker.recorder.label(&name),
+            name,
+            unused: Cell::new(0),
+            generation: Cell::new(0),
+            endpoints: RefCell::default(),
+            last_used: RefCell::default(),
+            balancer: RefCell::new(Balancer::new()),
+            members: RefCell::default(),
+            budget: RefCell::new(RetryBudget::standard()),
+        })
+    }
+
     /// Waits until the endpoints are known, at most [`deadline::DISCOVERY`].
     ///
     /// # Errors
@@ -116,7 +156,10 @@ impl Cluster {
                 }
                 View::Asked => {}
             }
-            worker.shared.config.demand.ask(&self.service);
+            match &self.source {
+                Source::Service(service, _) => drop(worker.shared.config.demand.ask(service)),
+                Source::Outside(_) => {}
+            }
             let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
             if tokio::time::timeout_at(until, changed).await.is_err() {
                 return Err(not_told(&pinned));
@@ -129,7 +172,11 @@ impl Cluster {
         if self.generation.get() == pinned.generation {
             return View::Ready;
         }
-        let view = match pinned.snapshot.service(&self.service) {
+        let (service, port) = match &self.source {
+            Source::Service(service, port) => (service, *port),
+            Source::Outside(outside) => return self.take_over_outside(worker, pinned, outside),
+        };
+        let view = match pinned.snapshot.service(service) {
             None => return View::Asked,
             Some(ServiceState::Missing(sentence)) => return View::Missing(sentence.clone()),
             Some(ServiceState::Known(view)) if !view.endpoints_known => return View::Asked,
@@ -138,17 +185,16 @@ impl Cluster {
         self.generation.set(pinned.generation);
         let mut endpoints = self.endpoints.borrow_mut();
         if endpoints.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &view.endpoints)) {
-            self.rebuild(worker, &view.endpoints);
+            let places = view.endpoints.iter().filter_map(|e| Some((place(e, port)?, health(e.health))));
+            self.rebuild(worker, places.collect());
             *endpoints = Some(view.endpoints.clone());
         }
         *self.last_used.borrow_mut() = Some(view.last_used.clone());
         View::Ready
     }
 
-    fn rebuild(&self, worker: &Worker, endpoints: &[Arc<Endpoint>]) {
+    fn rebuild(&self, worker: &Worker, places: Vec<(Place, Health)>) {
         let now = worker.nanos(Instant::now());
-        let places: Vec<(Place, Health)> =
-            endpoints.iter().filter_map(|e| Some((place(e, self.port)?, health(e.health)))).collect();
         let mut balancer = self.balancer.borrow_mut();
         let mut members = self.members.borrow_mut();
         for slot in balancer.update(places.iter().cloned(), now) {
@@ -188,18 +234,24 @@ impl Cluster {
         let pick = self.balancer.borrow_mut().pick(&mut *worker.rng(), nanos, tried);
         let member = pick.and_then(|pick| self.members.borrow().get(pick.slot.index()).cloned().flatten());
         let (Some(pick), Some(member)) = (pick, member) else {
-            let name = &self.service;
-            return Err(if self.balancer.borrow().is_empty() {
-                Refusal::because(
-                    Reason::NoEndpoints,
-                    format!("the service {name} has no endpoints on port {}", self.port),
-                )
-            } else {
-                Refusal::because(
+            let name = &self.name;
+            let (is_empty, service) = (self.balancer.borrow().is_empty(), &self.source);
+            let (reason, sentence) = match (is_empty, service) {
+                (true, Source::Service(_, port)) => {
+                    (Reason::NoEndpoints, format!("the service {name} has no endpoints on port {port}"))
+                }
+                (false, Source::Service(..)) => {
+                    (Reason::NoHealthyEndpoint, format!("no endpoint of the service {name} takes traffic"))
+                }
+                (true, Source::Outside(_)) => {
+                    (Reason::NoEndpoints, format!("the ExternalService {name} has no address"))
+                }
+                (false, Source::Outside(_)) => (
                     Reason::NoHealthyEndpoint,
-                    format!("no endpoint of the service {name} takes traffic"),
-                )
-            });
+                    format!("no address of the ExternalService {name} takes traffic"),
+                ),
+            };
+            return Err(Refusal::because(reason, sentence));
         };
         let load = Load::start(worker.clone(), self.clone(), pick.slot, nanos);
         Ok(Picked { origin: member.origin, peer: member.peer, slot: pick.slot, load })

@@ -3,34 +3,30 @@
 //! endpoint's own address is that endpoint and no other; what the mesh does not know is left alone, if egress allows it.
 //!
 //! ```text
-//! original destination ─> what is there? ─┬─ a service ───> as if it came by an upstream: detect, route, pick …
-//!  (asked once, then held)                ├─ an endpoint ─> mutual TLS with its sidecar, bytes both ways
-//!                                         ├─ outside ─────> a plain connection there, bytes both ways
-//!                                         └─ refused ─────> HTTP is told why, anything else is closed
+//! original destination ─> what is there? ─┬─ a service ────> as if it came by an upstream: detect, route, pick …
+//!  (asked once, then held)                ├─ an endpoint ──> mutual TLS with its sidecar, bytes both ways
+//!                                         ├─ registered ───> what its ExternalService says is spoken there
+//!                                         └─ not known ────> the host decides (`leaving`)
 //! ```
 
 use super::entry::Entry;
+use super::external;
 use crate::cluster;
 use crate::connect::{self, Place, Security, relay};
 use crate::deadline;
 use crate::limit::Permit;
 use crate::listen::original_dst::OriginalDst;
 use crate::refusal::{Reason, Refusal};
-use crate::snapshot::{AddressState, Pinned, Registered};
+use crate::snapshot::{AddressState, LastUsed, Registered};
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, Side};
 use crate::worker::Worker;
 use mesh_mtls::Alpn;
 use mesh_names::Port;
-use mesh_protocol::external::Resolution;
-use mesh_protocol::mesh::EgressPolicy;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-
-/// What opaque connections to places outside of the mesh are counted as; no service has a name without a namespace.
-const OUTSIDE: &str = "outside";
 
 /// What is wrong when a captured connection is our own.
 const CIRCLE: &str = "this sidecar opened the captured connection itself: run it as the user that `sidecar intercept \
@@ -38,8 +34,8 @@ const CIRCLE: &str = "this sidecar opened the captured connection itself: run it
 
 /// Where a captured connection goes.
 enum Way {
-    /// To a port of a service.
-    Service(Rc<Entry>),
+    /// As if it had come in here.
+    Entry(Rc<Entry>),
     /// To this place and no other, counted as `service`.
     Direct { place: Box<Place>, service: Arc<str>, peer: LabelId },
 }
@@ -57,7 +53,7 @@ pub(super) async fn connection(
         false => way(&worker, original.addr()).await,
     };
     match way {
-        Ok(Way::Service(entry)) => super::connection(worker, entry, stream, permit).await,
+        Ok(Way::Entry(entry)) => super::connection(worker, entry, stream, permit).await,
         Ok(Way::Direct { place, service, peer }) => {
             // Boxed, as its path is long and most connections go to services.
             Box::pin(direct(&worker, stream, &place, &service, peer, permit)).await;
@@ -77,18 +73,20 @@ async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
         if let Some(view) = pinned.snapshot.address(dialled.ip()) {
             view.last_used.touch(worker.nanos(Instant::now()).0 / 1_000_000_000);
             return match &view.state {
-                AddressState::Service(service) => Ok(Way::Service(worker.entries.captured(service, port))),
-                AddressState::Registered(registered) => known(worker, &pinned, registered, dialled, port),
-                AddressState::Unknown => outside(&pinned, dialled),
+                AddressState::Service(service) => Ok(Way::Entry(worker.entries.captured(service, port))),
+                AddressState::Registered(registered) => {
+                    known(worker, registered, &view.last_used, dialled, port)
+                }
+                AddressState::Unknown => Ok(Way::Entry(Entry::dialled(dialled))),
             };
         }
         if let Some(service) = pinned.snapshot.owner(dialled.ip()) {
-            return Ok(Way::Service(worker.entries.captured(service, port)));
+            return Ok(Way::Entry(worker.entries.captured(service, port)));
         }
         let (is_told, demand) = (pinned.snapshot.received, &worker.shared.config.demand);
         demand.ask_address(dialled.ip());
         if is_told && !demand.is_heard() {
-            return outside(&pinned, dialled);
+            return Ok(Way::Entry(Entry::dialled(dialled)));
         }
         let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
         if tokio::time::timeout_at(until, changed).await.is_err() {
@@ -98,7 +96,7 @@ async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
             // It is cut off, or has other things to do. What it was asked is most likely a place outside, and whoever
             // comes next need not find out again.
             demand.is_silent();
-            return outside(&pinned, dialled);
+            return Ok(Way::Entry(Entry::dialled(dialled)));
         }
     }
 }
@@ -106,8 +104,8 @@ async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
 /// To an address at which the mesh knows something.
 fn known(
     worker: &Worker,
-    pinned: &Pinned,
     registered: &Registered,
+    last_used: &Arc<LastUsed>,
     dialled: SocketAddr,
     port: Port,
 ) -> Result<Way, Refusal> {
@@ -121,45 +119,14 @@ fn known(
         };
         return Ok(Way::Direct { place: Box::new(place), service, peer });
     }
-    let Some(external) = registered.external(port, &worker.shared.config.namespace) else {
-        return outside(pinned, dialled);
-    };
-    let Some(there) = external.port(port) else { return outside(pinned, dialled) };
-    if let Some(sentence) = &there.invalid {
-        return Err(Refusal::because(Reason::InvalidBackend, sentence.clone()));
-    }
-    if there.originate.is_some() {
-        let sentence = format!(
-            "the ExternalService {} asks for TLS to be added, which this version does not do",
-            external.name
-        );
-        return Err(Refusal::because(Reason::InvalidBackend, sentence));
-    }
-    let address = match &external.resolution {
-        Resolution::Addresses(_) => SocketAddr::new(dialled.ip(), there.target_port.number()),
-        Resolution::Name(_) | Resolution::Host => dialled,
-    };
-    Ok(plainly(address, external.name.to_string().into()))
-}
-
-/// To a place the mesh does not know.
-fn outside(pinned: &Pinned, dialled: SocketAddr) -> Result<Way, Refusal> {
-    match pinned.snapshot.mesh.as_ref().map(|mesh| mesh.egress) {
-        // A control plane that says nothing of egress knows no other policy.
-        Some(EgressPolicy::Allow) | None => Ok(plainly(dialled, OUTSIDE.into())),
-        Some(EgressPolicy::RegisteredOnly) => {
-            let sentence = format!(
-                "{dialled} is no place the mesh knows, and only registered ones may be called: register it with an \
-                 ExternalService, or set `egress.policy: Allow` in the MeshConfig `default`"
-            );
-            Err(Refusal::because(Reason::EgressRefused, sentence))
+    let external = registered.external(port, &worker.shared.config.namespace);
+    match external.and_then(|external| Some((external, external.port(port)?))) {
+        Some((external, there)) => {
+            let bound = external::of_address(worker, dialled, external, there, last_used)?;
+            Ok(Way::Entry(Entry::place(bound)))
         }
+        None => Ok(Way::Entry(Entry::dialled(dialled))),
     }
-}
-
-fn plainly(address: SocketAddr, service: Arc<str>) -> Way {
-    let place = Place { address, security: Security::Plaintext, direction: Direction::Outbound };
-    Way::Direct { place: Box::new(place), service, peer: LabelId::NONE }
 }
 
 /// Connects to the one place, and relays until both sides have ended.

@@ -2,6 +2,7 @@
 
 use super::Downstream;
 use super::destination::Destinations;
+use super::leaving;
 use super::tcp::{self, Session};
 use crate::connect::Prefixed;
 use crate::deadline;
@@ -39,6 +40,9 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream) -> De
     let worker = &downstream.worker;
     if downstream.entry.is_proxy() {
         return http_version(downstream, stream).await;
+    }
+    if let Some(dialled) = downstream.entry.address() {
+        return Box::pin(leaving::detect(downstream, stream, dialled)).await;
     }
     let bound = match Destinations::of(worker, &downstream.entry, None) {
         Ok(destination) => destination.bind(worker).await,

@@ -1,18 +1,20 @@
-//! From what a client wrote as host to the port of a service, and from there to everything a request needs: routes,
-//! clusters, series. Both steps are remembered, so that a request for a known host costs one look-up and no allocation.
+//! From what a client wrote as host to the port of a service, or of a place outside of the mesh, and from there to
+//! everything a request needs: routes, clusters, series. Both steps are remembered, so that a request for a known host
+//! costs one look-up and no allocation.
 
+use super::bound::BoundPort;
 use super::entry::{Entry, Target};
-use crate::cluster::{self, Cluster};
+use super::external;
+use super::foreign::{Foreign, Found, Otherwise};
+use crate::cluster;
 use crate::deadline;
 use crate::http::authority;
 use crate::refusal::{Reason, Refusal};
-use crate::snapshot::{CompiledPort, CompiledService, LastUsed, ServiceState, ServiceView};
-use crate::telemetry::{Direction, RouteSeries, ServiceSeries};
+use crate::snapshot::{CompiledService, ServiceState, ServiceView};
 use crate::worker::Worker;
 use http::HeaderValue;
 use http::uri::Authority;
-use mesh_names::Destination as Meaning;
-use mesh_names::{AppProtocol, Port, ServiceName};
+use mesh_names::{Port, ServiceName};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -41,8 +43,8 @@ type Ports = HashMap<(ServiceName, Option<Port>), Rc<BoundPort>>;
 /// What a host means.
 #[derive(Debug)]
 pub(crate) struct Destination {
-    pub(crate) service: ServiceName,
-    pub(crate) port: Option<Port>,
+    means: Means,
+    port: Option<Port>,
     /// As HTTP/2 carries it.
     pub(crate) authority: Authority,
     /// As HTTP/1 carries it.
@@ -50,29 +52,15 @@ pub(crate) struct Destination {
     bound: RefCell<Option<(u64, Rc<BoundPort>)>>,
 }
 
-/// A service's port with what requests to it need from this worker.
+/// What it stands for.
 #[derive(Debug)]
-pub(crate) struct BoundPort {
-    service: Arc<CompiledService>,
-    place: usize,
-    /// `namespace/name`, for metrics.
-    pub(crate) label: Arc<str>,
-    last_used: Arc<LastUsed>,
-    pub(crate) bytes: Rc<ServiceSeries>,
-    /// For requests that fall under no rule.
-    pub(crate) itself: Rc<RouteSeries>,
-    /// The service's own endpoints.
-    pub(crate) cluster: Rc<Cluster>,
-    /// Beside the table's rules.
-    pub(crate) rules: Vec<BoundRule>,
-}
-
-/// A rule with this worker's part of it.
-#[derive(Debug)]
-pub(crate) struct BoundRule {
-    pub(crate) series: Rc<RouteSeries>,
-    /// Beside the rule's backends.
-    pub(crate) clusters: Vec<Rc<Cluster>>,
+enum Means {
+    /// This service and nothing else.
+    Service(ServiceName),
+    /// A service if there is one of this name, else a place outside if there is one.
+    Host(Foreign),
+    /// This one place, whatever the host says.
+    Place(Rc<BoundPort>),
 }
 
 impl Destinations {
@@ -105,92 +93,112 @@ impl Destinations {
 }
 
 fn meaning(worker: &Worker, entry: &Entry, authority: Option<&HeaderValue>) -> Result<Destination, Refusal> {
-    let shared = &worker.shared;
     let parsed = authority.and_then(|value| authority::parse(value.as_bytes()).ok());
-    let (service, port) = match &entry.target {
-        Target::Service(service, port) => (service.clone(), Some(*port)),
+    let (means, port) = match &entry.target {
+        Target::Service(service, port) => (Means::Service(service.clone()), Some(*port)),
         Target::Nowhere(refusal) => return Err(refusal.clone()),
+        Target::Place(bound) => (Means::Place(bound.clone()), None),
+        Target::Dialled(dialled) => {
+            let host = parsed.map(|parts| parts.host).unwrap_or_default();
+            let foreign = Foreign::of_host(worker, host, Otherwise::Dialled(*dialled));
+            (Means::Host(foreign), Port::new(dialled.port()))
+        }
         Target::Host => {
             let Some(parts) = parsed else {
                 let sentence = "the request has no Host field, so it is unknown where to send it";
                 return Err(Refusal::because(Reason::BadRequest, sentence));
             };
-            let config = &shared.config;
-            match Meaning::of_host(parts.host, &config.namespace, &config.mesh_domain) {
-                Meaning::Service(service) => (service, parts.port.and_then(Port::new)),
-                Meaning::Address(address) => {
-                    let sentence =
-                        format!("{address} is an address: call services by name, as in `orders.shop`");
-                    return Err(Refusal::because(Reason::UnknownHost, sentence));
-                }
-                Meaning::Foreign => {
-                    let domain = &config.mesh_domain;
-                    let host = parts.host;
-                    return Err(Refusal::because(
-                        Reason::UnknownHost,
-                        format!(
-                            "`{host}` is no name of this mesh: services are `name.namespace.svc.{domain}`, \
-                                 `name.namespace` or `name`"
-                        ),
-                    ));
-                }
-            }
+            let foreign = Foreign::of_host(worker, parts.host, Otherwise::Unknown);
+            (foreign.surely().map_or(Means::Host(foreign), Means::Service), parts.port.and_then(Port::new))
         }
     };
-    let host = match authority {
-        Some(authority) => authority.clone(),
-        None => HeaderValue::try_from(format!("{}.{}", service.name, service.namespace))
-            .map_err(|error| Refusal::new(Reason::BadRequest).caused_by(error))?,
+    let host = match (authority, &means) {
+        (Some(authority), _) => authority.clone(),
+        (None, Means::Service(service)) => header(format!("{}.{}", service.name, service.namespace))?,
+        (None, Means::Place(bound)) => header(bound.host().to_owned())?,
+        (None, Means::Host(foreign)) => header(foreign.to_string())?,
     };
     let authority = Authority::try_from(host.as_bytes())
         .map_err(|error| Refusal::new(Reason::BadRequest).caused_by(error))?;
-    Ok(Destination { service, port, authority, host, bound: RefCell::new(None) })
+    Ok(Destination { means, port, authority, host, bound: RefCell::new(None) })
+}
+
+fn header(text: String) -> Result<HeaderValue, Refusal> {
+    HeaderValue::try_from(text).map_err(|error| Refusal::new(Reason::BadRequest).caused_by(error))
 }
 
 impl Destination {
-    /// The service's port as it is now. Waits for the control plane where the service was never used before.
+    /// The port as it is now. Waits for the control plane where the host was never used before.
     ///
     /// # Errors
-    /// `unknown_host`, `unknown_port`, `discovery_timeout`, `not_ready`.
+    /// `unknown_host`, `unknown_port`, `invalid_backend`, `egress_refused`, `discovery_timeout`, `not_ready`.
     pub(crate) async fn bind(&self, worker: &Rc<Worker>) -> Result<Rc<BoundPort>, Refusal> {
         if let Some((generation, bound)) = &*self.bound.borrow()
             && *generation == worker.current.pin().generation
         {
             return Ok(bound.clone());
         }
-        let (generation, view) = self.view(worker).await?;
-        let (place, port) = choose_port(&view.service, self.port)?;
-        let mut ports = worker.destinations.ports.borrow_mut();
-        let known = ports.get(&(self.service.clone(), self.port));
-        let bound = match known.filter(|bound| Arc::ptr_eq(&bound.service, &view.service)) {
-            Some(bound) => bound.clone(),
-            None => {
-                let bound = Rc::new(BoundPort::new(worker, &view, place, port));
-                ports.insert((self.service.clone(), self.port), bound.clone());
-                bound
-            }
-        };
+        // Boxed, as it happens once after each change of the configuration.
+        let (generation, bound) = Box::pin(self.bind_anew(worker)).await?;
         *self.bound.borrow_mut() = Some((generation, bound.clone()));
         Ok(bound)
     }
 
-    async fn view(&self, worker: &Worker) -> Result<(u64, Arc<ServiceView>), Refusal> {
-        let mut patience = None;
-        loop {
-            let changed = worker.current.changed();
-            let pinned = worker.current.pin();
-            match pinned.snapshot.service(&self.service) {
-                Some(ServiceState::Known(view)) => return Ok((pinned.generation, view.clone())),
-                Some(ServiceState::Missing(sentence)) => {
-                    return Err(Refusal::because(Reason::UnknownHost, sentence.to_string()));
+    async fn bind_anew(&self, worker: &Rc<Worker>) -> Result<(u64, Rc<BoundPort>), Refusal> {
+        let foreign = match &self.means {
+            Means::Place(bound) => return Ok((worker.current.pin().generation, bound.clone())),
+            Means::Service(service) => {
+                let (generation, view) = view(worker, service).await?;
+                return Ok((generation, self.of_service(worker, &view)?));
+            }
+            Means::Host(foreign) => foreign,
+        };
+        let (pinned, found) = foreign.find(worker).await?;
+        let bound = match found {
+            Found::Service(view) => self.of_service(worker, &view)?,
+            Found::External(service, last_used) => {
+                let known = self.bound.borrow();
+                match known.as_ref().filter(|(_, bound)| bound.is_of(&service)) {
+                    Some((_, bound)) => bound.clone(),
+                    None => external::of_host(worker, &pinned, foreign, self.port, &service, &last_used)?,
                 }
-                None => {}
             }
-            worker.shared.config.demand.ask(&self.service);
-            let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
-            if tokio::time::timeout_at(until, changed).await.is_err() {
-                return Err(cluster::not_told(&pinned));
+            Found::Nothing(sentence) => foreign.otherwise(worker, &pinned, sentence)?,
+        };
+        Ok((pinned.generation, bound))
+    }
+
+    fn of_service(&self, worker: &Worker, view: &ServiceView) -> Result<Rc<BoundPort>, Refusal> {
+        let (place, port) = choose_port(&view.service, self.port)?;
+        let mut ports = worker.destinations.ports.borrow_mut();
+        let key = (view.service.name.clone(), self.port);
+        let known = ports.get(&key);
+        if let Some(bound) = known.filter(|bound| bound.is_service(&view.service)) {
+            return Ok(bound.clone());
+        }
+        let bound = Rc::new(BoundPort::of_service(worker, view, place, port));
+        ports.insert(key, bound.clone());
+        Ok(bound)
+    }
+}
+
+/// The service as it is now. Waits for the control plane where it was never used before.
+async fn view(worker: &Worker, service: &ServiceName) -> Result<(u64, Arc<ServiceView>), Refusal> {
+    let mut patience = None;
+    loop {
+        let changed = worker.current.changed();
+        let pinned = worker.current.pin();
+        match pinned.snapshot.service(service) {
+            Some(ServiceState::Known(view)) => return Ok((pinned.generation, view.clone())),
+            Some(ServiceState::Missing(sentence)) => {
+                return Err(Refusal::because(Reason::UnknownHost, sentence.to_string()));
             }
+            None => {}
+        }
+        worker.shared.config.demand.ask(service);
+        let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
+        if tokio::time::timeout_at(until, changed).await.is_err() {
+            return Err(cluster::not_told(&pinned));
         }
     }
 }
@@ -211,43 +219,4 @@ fn choose_port(service: &CompiledService, port: Option<Port>) -> Result<(usize, 
         None => format!("the service {name} has no port 80: give one of its ports, {ports}"),
     };
     Err(Refusal::because(Reason::UnknownPort, sentence))
-}
-
-impl BoundPort {
-    fn new(worker: &Worker, view: &ServiceView, place: usize, port: Port) -> Self {
-        let service = view.service.clone();
-        let label: Arc<str> = service.name.to_string().into();
-        let recorder = &worker.recorder;
-        let rules = service.ports.get(place).map(|p| p.routes.rules()).unwrap_or_default();
-        let rules = rules.iter().map(|rule| BoundRule {
-            series: recorder.route(Direction::Outbound, &label, &rule.route),
-            clusters: rule.backends.iter().map(|b| worker.clusters.of(worker, &b.service, b.port)).collect(),
-        });
-        let rules = rules.collect();
-        Self {
-            bytes: recorder.service(Direction::Outbound, &label),
-            itself: recorder.route(Direction::Outbound, &label, &"".into()),
-            cluster: worker.clusters.of(worker, &service.name, port),
-            last_used: view.last_used.clone(),
-            label,
-            rules,
-            place,
-            service,
-        }
-    }
-
-    /// The port.
-    pub(crate) fn port(&self) -> Option<&CompiledPort> {
-        self.service.ports.get(self.place)
-    }
-
-    /// What is spoken there.
-    pub(crate) fn app_protocol(&self) -> AppProtocol {
-        self.port().map(|port| port.app_protocol).unwrap_or_default()
-    }
-
-    /// Notes that it is used.
-    pub(crate) fn touch(&self, second: u64) {
-        self.last_used.touch(second);
-    }
 }

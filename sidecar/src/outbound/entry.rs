@@ -1,12 +1,14 @@
 //! By which way requests come in, and what that says of where they go: at the proxy port the host decides, at an
 //! upstream's port and for a captured connection it is one port of one service, whatever the host says.
 
+use super::bound::BoundPort;
 use super::destination::Hosts;
 use crate::listen::Upstream;
 use crate::refusal::Refusal;
 use mesh_names::{Port, ServiceName};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// One way in, and the hosts that were asked for there.
@@ -25,6 +27,10 @@ pub(super) enum Target {
     Service(ServiceName, Port),
     /// Nowhere: whatever is asked is refused like this.
     Nowhere(Refusal),
+    /// To this place outside of the mesh, whatever the host says.
+    Place(Rc<BoundPort>),
+    /// The host decides; if nobody knows it, where the application dialled.
+    Dialled(SocketAddr),
 }
 
 /// All ways in of a worker.
@@ -44,6 +50,24 @@ impl Entry {
     /// Whether this is the proxy port.
     pub(super) fn is_proxy(&self) -> bool {
         matches!(self.target, Target::Host)
+    }
+
+    /// The address the application dialled, where nobody knows it.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self.target {
+            Target::Dialled(dialled) => Some(dialled),
+            Target::Host | Target::Service(..) | Target::Nowhere(_) | Target::Place(_) => None,
+        }
+    }
+
+    /// For a captured connection to a place outside of the mesh that is known by its address.
+    pub(super) fn place(bound: Rc<BoundPort>) -> Rc<Self> {
+        Self::to(Target::Place(bound))
+    }
+
+    /// For a captured connection to an address that nobody knows.
+    pub(super) fn dialled(address: SocketAddr) -> Rc<Self> {
+        Self::to(Target::Dialled(address))
     }
 
     /// For a connection that is refused: if it speaks HTTP, it is told why.

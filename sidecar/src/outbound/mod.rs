@@ -8,11 +8,15 @@
 //! anywhere is a `Refusal`; it becomes an answer in one place, `Accepted::finish`.
 
 mod attempt;
+mod bound;
 mod captured;
 pub(crate) mod circle;
 mod connection;
 pub(crate) mod destination;
 pub(crate) mod entry;
+mod external;
+mod foreign;
+mod leaving;
 mod request;
 mod tcp;
 mod tries;

@@ -2,7 +2,8 @@
 //! response, counted and held until its last byte.
 
 use super::Downstream;
-use super::destination::{BoundPort, Destination};
+use super::bound::BoundPort;
+use super::destination::Destination;
 use crate::cluster::{Cluster, Load};
 use crate::deadline::{Deadline, Deadlines};
 use crate::http::body::{DownBody, Held, WireBody};

@@ -2,7 +2,7 @@
 //! nothing was sent; after that the connection lives and dies with its endpoint.
 
 use super::Downstream;
-use super::destination::BoundPort;
+use super::bound::BoundPort;
 use crate::cluster::{Load, Picked};
 use crate::connect::{self, Link, Prefixed, relay};
 use crate::detect::Speaks;

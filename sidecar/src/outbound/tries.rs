@@ -119,13 +119,12 @@ impl Tries {
         }
         let families = &worker.shared.config.families.requests;
         if !routed.cluster.withdraw(worker.nanos(now)) {
-            let service = routed.cluster.service.to_string();
-            families.retry_budget_exhausted.with_label_values(&[&service]).inc();
+            families.retry_budget_exhausted.with_label_values(&[&*routed.cluster.name]).inc();
             return None;
         }
         self.made += 1;
-        let service = routed.cluster.service.to_string();
-        families.retries.with_label_values(&[service.as_str(), cause.as_str()]).inc();
+        let service = &*routed.cluster.name;
+        families.retries.with_label_values(&[service, cause.as_str()]).inc();
         tracing::debug!(service, cause = cause.as_str(), attempt = self.made + 1, "trying again");
         Some(pause)
     }

@@ -1,7 +1,7 @@
 //! Requests that end in bytes: CONNECT, which opens a tunnel to a service's port for clients that know only proxies, and
 //! upgrades, WebSocket first of all. Each has a connection of its own up to the endpoint.
 
-use super::destination::BoundPort;
+use super::bound::BoundPort;
 use super::request::{Accepted, Exchanged, Routed, has_body, head_copy};
 use super::{Downstream, not_supported, tcp};
 use crate::http::body::UpBody;

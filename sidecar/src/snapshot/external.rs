@@ -22,7 +22,7 @@ pub struct ExternalAnswer<'a> {
     /// The ExternalService it belongs to; nothing: it belongs to none.
     pub service: Option<&'a Arc<ExternalService>>,
     /// When a worker last used the answer.
-    pub last_used: &'a LastUsed,
+    pub last_used: &'a Arc<LastUsed>,
 }
 
 impl ExternalHosts {

@@ -14,3 +14,4 @@ mod http2;
 mod mesh;
 mod opaque;
 mod origin;
+mod outside;

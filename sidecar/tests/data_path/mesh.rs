@@ -168,7 +168,10 @@ impl Sidecar {
     }
 
     pub(crate) fn publish_states(&self, services: HashMap<ServiceName, ServiceState>) {
-        let snapshot = Snapshot { services, received: true, ..Snapshot::default() };
+        self.publish_snapshot(Snapshot { services, received: true, ..Snapshot::default() });
+    }
+
+    pub(crate) fn publish_snapshot(&self, snapshot: Snapshot) {
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 

@@ -1,0 +1,180 @@
+//! Places outside of the mesh, by the host a request at the proxy port names.
+
+use crate::mesh::{Ca, Plan, Sidecar, port, routed};
+use crate::origin::{ask, eventually, full, get, http_echo, listen};
+use http::{Request, Version};
+use mesh_names::AppProtocol;
+use mesh_protocol::external::{ExternalHost, ExternalPort, ExternalProtocol, ExternalService, Resolution};
+use sidecar::demand::Wish;
+use sidecar::snapshot::{ExternalHosts, ServiceState, ServiceView, Snapshot, compile};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// An ExternalService with port 80, which is `target` at 127.0.0.1.
+fn external(name: &str, protocol: ExternalProtocol, target: SocketAddr) -> ExternalService {
+    let port = ExternalPort {
+        port: port(80),
+        protocol,
+        target_port: port(target.port()),
+        originate: None,
+        invalid: None,
+    };
+    let resolution = Resolution::Addresses(vec![target.ip()]);
+    ExternalService { name: name.parse().unwrap(), ports: vec![port], resolution }
+}
+
+/// A snapshot that knows these hosts, and that nothing else is at any of `asked`.
+fn knowing(known: &[(&str, &ExternalService)], asked: &[&str]) -> Snapshot {
+    let mut hosts = ExternalHosts::default();
+    for pattern in asked.iter().flat_map(|host| mesh_names::HostPattern::candidates(host)) {
+        hosts.set(&pattern, None);
+    }
+    for (host, service) in known {
+        let host = host.parse().unwrap();
+        hosts.set(&host, Some(&ExternalHost { host: host.clone(), services: vec![(*service).clone()] }));
+    }
+    Snapshot { hosts: Arc::new(hosts), received: true, ..Snapshot::default() }
+}
+
+fn client() -> Sidecar {
+    Plan::new("web").start(&Ca::new())
+}
+
+#[tokio::test]
+async fn a_registered_host_is_asked_for_and_reached_and_counted_by_its_name() {
+    let mut client = client();
+    client.demands.heard(true);
+    let outbound = client.outbound;
+    let asked = tokio::spawn(async move { get(outbound, "API.example.com", "/x").await });
+    assert_eq!(client.demands.next().await, Some(Wish::Host("api.example.com".into())));
+    let service = external("shop/api", ExternalProtocol::Http, http_echo("outside").await);
+    client.publish_snapshot(knowing(&[("api.example.com", &service)], &["api.example.com"]));
+    let got = asked.await.unwrap();
+    assert_eq!(got.status, 200, "{got:?}");
+    assert!(got.text.starts_with("outside GET /x HTTP/1.1 host=API.example.com"), "{got:?}");
+    let labels = [("direction", "outbound"), ("service", "shop/api"), ("status", "200")];
+    assert_eq!(client.metric("outrigger_requests_total", &labels).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_host_nobody_names_is_refused_as_unknown_and_nobody_waits_for_a_control_plane_that_is_away() {
+    let client = client();
+    let got = get(client.outbound, "www.example.com", "/").await;
+    assert_eq!((got.status, got.reason()), (502, "unknown_host"), "{got:?}");
+    client.demands.heard(true);
+    client.publish_snapshot(knowing(&[], &["www.example.com"]));
+    let got = eventually(client.outbound, "www.example.com", |got| got.reason() == "unknown_host").await;
+    assert!(got.text.contains("`www.example.com` is no name of this mesh"), "{got:?}");
+    let nonsense = get(client.outbound, "under_score.example.com", "/").await;
+    assert_eq!(nonsense.reason(), "unknown_host", "what can be no host is not asked for");
+}
+
+#[tokio::test]
+async fn a_service_of_the_mesh_wins_over_a_place_outside() {
+    let client = client();
+    client.demands.heard(true);
+    let service = external("shop/example", ExternalProtocol::Http, http_echo("outside").await);
+    let name: mesh_names::ServiceName = "com/example".parse().unwrap();
+    let mut snapshot = knowing(&[("example.com", &service)], &["example.com"]);
+    snapshot.services.insert(name.clone(), ServiceState::Missing("no such service".into()));
+    client.publish_snapshot(snapshot.clone());
+    let got = eventually(client.outbound, "example.com", |got| got.status == 200).await;
+    assert!(got.text.starts_with("outside "), "{got:?}");
+    let inside = http_echo("inside").await;
+    let view = ServiceView {
+        service: Arc::new(compile(&routed("com/example", 80, AppProtocol::Http, vec![], vec![])).unwrap()),
+        endpoints: Arc::new([Arc::new(crate::mesh::endpoint(
+            "com/example",
+            80,
+            inside,
+            mesh_protocol::endpoint::Transport::Plaintext,
+        ))]),
+        endpoints_known: true,
+        last_used: Arc::default(),
+    };
+    snapshot.services.insert(name, ServiceState::Known(Arc::new(view)));
+    client.publish_snapshot(snapshot);
+    let got = eventually(client.outbound, "example.com", |got| got.text.starts_with("inside ")).await;
+    assert_eq!(got.status, 200);
+}
+
+#[tokio::test]
+async fn hosts_below_a_domain_share_its_addresses_and_a_dead_one_is_passed_over() {
+    let client = client();
+    let origin = http_echo("outside").await;
+    let mut service = external("shop/all", ExternalProtocol::Detect, origin);
+    // Nobody listens at the first.
+    service.resolution = Resolution::Addresses(vec!["127.0.0.77".parse().unwrap(), origin.ip()]);
+    client.publish_snapshot(knowing(&[("*.example.com", &service)], &["a.example.com", "b.c.example.com"]));
+    eventually(client.outbound, "a.example.com", |got| got.status == 200).await;
+    for host in ["a.example.com", "b.c.example.com"] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            for _ in 0..10 {
+                let request = Request::post(format!("http://{host}/x")).body(full("body")).unwrap();
+                let got = ask(client.outbound, version, request).await;
+                assert_eq!(got.status, 200, "{got:?}");
+                assert!(got.text.contains(&format!("{version:?} host={host}")), "{got:?}");
+            }
+        }
+    }
+    let retries = client.metric("outrigger_retries_total", &[("service", "shop/all")]).await;
+    assert!(retries >= 1.0, "the dead address was tried");
+}
+
+#[tokio::test]
+async fn what_a_place_has_not_got_is_said() {
+    let client = client();
+    let mut service = external("shop/api", ExternalProtocol::Http, http_echo("outside").await);
+    let mut broken = service.clone();
+    broken.ports[0].invalid = Some("the ConfigMap `ca` is not there".into());
+    service.ports[0].port = port(8080);
+    let known = [("api.example.com", &service), ("broken.example.com", &broken)];
+    client.publish_snapshot(knowing(&known, &["api.example.com", "broken.example.com"]));
+    let only = eventually(client.outbound, "api.example.com", |got| got.status == 200).await;
+    assert!(only.text.starts_with("outside "), "its only port: {only:?}");
+    let got = get(client.outbound, "api.example.com:81", "/").await;
+    assert_eq!((got.status, got.reason()), (502, "unknown_port"));
+    assert_eq!(got.text.trim_end(), "the ExternalService shop/api has no port 81; it has 8080");
+    let got = get(client.outbound, "broken.example.com", "/").await;
+    assert_eq!((got.status, got.reason()), (500, "invalid_backend"));
+    assert_eq!(got.text.trim_end(), "the ConfigMap `ca` is not there");
+}
+
+#[tokio::test]
+async fn connect_opens_a_tunnel_to_a_registered_host() {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).await.unwrap();
+        stream.write_all(&word).await.unwrap();
+    });
+    let client = client();
+    let service = external("shop/db", ExternalProtocol::Tls, address);
+    client.publish_snapshot(knowing(&[("db.example.com", &service)], &["db.example.com"]));
+    let mut answer = String::new();
+    let mut stream;
+    loop {
+        stream = TcpStream::connect(client.outbound).await.unwrap();
+        stream
+            .write_all(b"CONNECT db.example.com:80 HTTP/1.1\r\nHost: db.example.com:80\r\n\r\n")
+            .await
+            .unwrap();
+        answer.clear();
+        while !answer.ends_with("\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap().into());
+        }
+        if !answer.contains("unknown_host") {
+            break;
+        }
+    }
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    stream.write_all(b"PING").await.unwrap();
+    let mut back = [0; 4];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"PING");
+    let labels = [("direction", "outbound"), ("service", "shop/db")];
+    assert_eq!(client.metric("outrigger_tcp_connections_total", &labels).await, 1.0);
+}
