@@ -24,8 +24,9 @@ use crate::identity::authority::{Authority, SignError};
 use crate::identity::renewal::Renewal;
 use crate::preflight::{Preflight, PreflightErrors};
 use crate::register::{Registrar, RegistrarEnds, Registration, registrar};
+use crate::resolve::{self, SystemDns};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics};
+use crate::telemetry::{DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics};
 use crate::worker::{self, Mailboxes, StartError, WorkerConfig};
 use crate::xds::follower::{Follower, Parts};
 use crate::xds::session::Own;
@@ -304,6 +305,9 @@ impl App {
             stop: self.stop.clone(),
         });
         let from_disk = self.snapshots.borrow().received;
+        let look_up = SystemDns::new(&self.settings.dns_upstreams);
+        let (names, resolver) =
+            resolve::resolver(look_up, ResolveMetrics::register(&self.registry)?, started);
 
         let authority =
             Authority::new(reach(), self.settings.token_file.clone(), self.settings.identity.clone());
@@ -334,6 +338,7 @@ impl App {
             identity: self.identity.clone(),
             snapshots: self.snapshots.clone(),
             demand,
+            names,
             drain: self.workers_drain.signal(),
             outbound_drain: self.outbound_drain.signal(),
             families,
@@ -359,6 +364,7 @@ impl App {
             }
         });
         self.tasks.spawn("follower", follower.run());
+        self.tasks.spawn("names", resolver.run(self.stop.clone()));
         if let Some(dns) = dns {
             // Not the drain's: an application that drains still looks up names.
             self.tasks.spawn("dns", dns.run(self.stop.clone()));

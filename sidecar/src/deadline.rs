@@ -8,6 +8,7 @@
 //! | [`CONNECT`] | SYN | the connection is open | 5 s |
 //! | [`HANDSHAKE`] | the first byte of TLS | its last | 10 s |
 //! | [`DISCOVERY`] | a service is asked for | the control plane has answered | 2 s |
+//! | [`LOOK_UP`] | a name outside is asked for | DNS has answered | 5 s |
 //! | [`PARTIAL`] | bytes that could be HTTP | more of them | 100 ms |
 //! | [`REFUSED`] | a connection is refused | its client's first bytes | 1 s |
 
@@ -23,6 +24,9 @@ pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// From asking for a service to the control plane's answer; a round trip, and a reconnect if need be.
 pub(crate) const DISCOVERY: Duration = Duration::from_secs(2);
+
+/// From asking for the address of a place outside of the mesh to the answer of DNS: as long as resolvers try.
+pub(crate) const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// From bytes that could be the beginning of HTTP, on a port where anything may be spoken, to taking them for something
 /// else. A request line comes in one piece; a protocol that sends `PING` and waits is not kept waiting for long.

@@ -1,6 +1,7 @@
-//! Workers ask for what they have not got: services by name, what is at an address, what a host outside of the mesh is. The control thread subscribes to
-//! it. What enters is a wish, from any worker; what leaves, on the control thread, is the stream of wishes. Asking never
-//! waits: a worker asks again when it still misses the answer, so a full channel loses nothing but time.
+//! Workers ask for what they have not got: services by name, what is at an address, what a host outside of the mesh is.
+//! The control thread subscribes to it. What enters is a wish, from any worker; what leaves, on the control thread, is the
+//! stream of wishes. Asking never waits: a worker asks again when it still misses the answer, so a full channel loses
+//! nothing but time.
 
 use mesh_names::ServiceName;
 use std::net::IpAddr;

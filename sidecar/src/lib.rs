@@ -25,6 +25,7 @@ mod preflight;
 mod privileges;
 pub mod refusal;
 mod register;
+pub mod resolve;
 mod retry;
 pub mod route;
 pub mod snapshot;

@@ -92,6 +92,10 @@ pub enum Reason {
     DownstreamClosed,
     /// The mesh does not know the place, and only registered ones may be called.
     EgressRefused,
+    /// DNS knows no address of the place outside of the mesh, or can't be asked.
+    NameNotResolved,
+    /// The certificate of the place outside of the mesh does not fit.
+    UpstreamCertificate,
 }
 
 /// Who has to act.
@@ -159,7 +163,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in the order of the enum; [`Reason::index`] is the place in it.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::UnknownHost,
         Self::UnknownPort,
         Self::NoRoute,
@@ -200,6 +204,8 @@ impl Reason {
         Self::AppClosed,
         Self::DownstreamClosed,
         Self::EgressRefused,
+        Self::NameNotResolved,
+        Self::UpstreamCertificate,
     ];
 
     /// Its place in [`Reason::ALL`].

@@ -15,6 +15,7 @@ mod state;
 pub(crate) use state::Worker;
 
 use crate::demand::Demand;
+use crate::resolve::Names;
 use crate::snapshot::Snapshot;
 use crate::telemetry::DataFamilies;
 use mesh_mtls::Identity;
@@ -66,6 +67,8 @@ pub struct WorkerConfig {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// How to ask it for more.
     pub demand: Demand,
+    /// Where places outside of the mesh are.
+    pub names: Names,
     /// When to stop taking connections from peers and finish theirs; forced: when to stop at once.
     pub drain: DrainSignal,
     /// When the application is done calling others, so that its connections are finished too.

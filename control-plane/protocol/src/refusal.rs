@@ -227,6 +227,16 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "A captured connection went to a place the mesh does not know, and MeshConfig allows only registered ones.",
         "Register the place with an ExternalService, or set `egress.policy: Allow` in the MeshConfig `default`.",
     ),
+    row(
+        "name_not_resolved",
+        "The place outside of the mesh is looked up by DNS, which knows no address of it or does not answer.",
+        "Look the name up on the sidecar's machine (`getent ahosts NAME`); correct the ExternalService's `dnsName` or `hosts`, or give its `addresses`.",
+    ),
+    row(
+        "upstream_certificate",
+        "The sidecar adds TLS for a place outside of the mesh, whose certificate does not fit: untrusted, expired, or for another name.",
+        "The answer says what does not fit; correct `tls.originate.sni` or `tls.originate.caBundle` of the ExternalService's port, or the certificate there.",
+    ),
 ];
 
 #[cfg(test)]

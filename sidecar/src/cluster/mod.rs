@@ -21,7 +21,7 @@ use mesh_names::{Port, ServiceName};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -46,6 +46,8 @@ pub(crate) struct Cluster {
     /// The generation of the snapshot that was taken over last; 0 for none.
     generation: Cell<u64>,
     endpoints: RefCell<Option<Arc<[Arc<Endpoint>]>>>,
+    /// The addresses taken over last, of a place outside.
+    addresses: RefCell<Option<Arc<[IpAddr]>>>,
     last_used: RefCell<Option<Arc<LastUsed>>>,
     balancer: RefCell<Balancer<Place>>,
     /// Beside the balancer's slots.
@@ -85,7 +87,7 @@ pub(crate) struct Picked {
 enum View {
     Ready,
     Asked,
-    Missing(Arc<str>),
+    Refused(Box<Refusal>),
 }
 
 impl Clusters {
@@ -133,6 +135,7 @@ impl Cluster {
             unused: Cell::new(0),
             generation: Cell::new(0),
             endpoints: RefCell::default(),
+            addresses: RefCell::default(),
             last_used: RefCell::default(),
             balancer: RefCell::new(Balancer::new()),
             members: RefCell::default(),
@@ -140,10 +143,10 @@ impl Cluster {
         })
     }
 
-    /// Waits until the endpoints are known, at most [`deadline::DISCOVERY`].
+    /// Waits until the endpoints are known, at most [`deadline::DISCOVERY`], or [`deadline::LOOK_UP`] for DNS.
     ///
     /// # Errors
-    /// `unknown_host` in the control plane's words, `discovery_timeout`, or `not_ready`.
+    /// `unknown_host` in the control plane's words, `discovery_timeout`, `not_ready`, or `name_not_resolved`.
     pub(crate) async fn ready(&self, worker: &Worker) -> Result<(), Refusal> {
         let mut patience = None;
         loop {
@@ -151,18 +154,25 @@ impl Cluster {
             let pinned = worker.current.pin();
             match self.take_over(worker, &pinned) {
                 View::Ready => return Ok(()),
-                View::Missing(sentence) => {
-                    return Err(Refusal::because(Reason::UnknownHost, sentence.to_string()));
-                }
+                View::Refused(refusal) => return Err(*refusal),
                 View::Asked => {}
             }
-            match &self.source {
-                Source::Service(service, _) => drop(worker.shared.config.demand.ask(service)),
-                Source::Outside(_) => {}
-            }
-            let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
+            let patient = match &self.source {
+                Source::Service(service, _) => {
+                    worker.shared.config.demand.ask(service);
+                    deadline::DISCOVERY
+                }
+                Source::Outside(outside) => {
+                    outside.ask(worker);
+                    deadline::LOOK_UP
+                }
+            };
+            let until = *patience.get_or_insert_with(|| Instant::now() + patient);
             if tokio::time::timeout_at(until, changed).await.is_err() {
-                return Err(not_told(&pinned));
+                return Err(match &self.source {
+                    Source::Service(..) => not_told(&pinned),
+                    Source::Outside(_) => Reason::NameNotResolved.into(),
+                });
             }
         }
     }
@@ -178,7 +188,10 @@ impl Cluster {
         };
         let view = match pinned.snapshot.service(service) {
             None => return View::Asked,
-            Some(ServiceState::Missing(sentence)) => return View::Missing(sentence.clone()),
+            Some(ServiceState::Missing(sentence)) => {
+                let refusal = Refusal::because(Reason::UnknownHost, sentence.to_string());
+                return View::Refused(Box::new(refusal));
+            }
             Some(ServiceState::Known(view)) if !view.endpoints_known => return View::Asked,
             Some(ServiceState::Known(view)) => view,
         };

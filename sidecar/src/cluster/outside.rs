@@ -1,7 +1,10 @@
-//! A place outside of the mesh as a cluster: its endpoints are the addresses that are written down.
+//! A place outside of the mesh as a cluster: its endpoints are the addresses that are written down, or those DNS
+//! has for its name.
 
 use super::{Cluster, View};
 use crate::connect::{Place, Security};
+use crate::refusal::{Reason, Refusal};
+use crate::resolve::NameState;
 use crate::snapshot::Pinned;
 use crate::telemetry::Direction;
 use crate::worker::Worker;
@@ -33,18 +36,33 @@ pub(crate) struct Outside {
 pub(crate) enum At {
     /// At these addresses.
     Addresses(Arc<[IpAddr]>),
+    /// Where DNS says that this name is.
+    Name(Arc<str>),
 }
 
 impl Cluster {
     /// Takes over what is known of a place outside.
     pub(super) fn take_over_outside(&self, worker: &Worker, pinned: &Pinned, outside: &Rc<Outside>) -> View {
-        match &outside.at {
-            At::Addresses(addresses) => {
-                // Another list is another cluster.
-                if self.generation.get() == 0 {
-                    self.rebuild(worker, outside.places(addresses));
+        let addresses = match &outside.at {
+            At::Addresses(addresses) => addresses,
+            At::Name(name) => match pinned.resolved.name(name) {
+                None => return View::Asked,
+                Some(view) => {
+                    *self.last_used.borrow_mut() = Some(view.last_used.clone());
+                    match &view.state {
+                        NameState::Addresses(addresses) => addresses,
+                        NameState::Refused(sentence) => {
+                            let refusal = Refusal::because(Reason::NameNotResolved, sentence.to_string());
+                            return View::Refused(Box::new(refusal));
+                        }
+                    }
                 }
-            }
+            },
+        };
+        let mut known = self.addresses.borrow_mut();
+        if known.as_ref() != Some(addresses) {
+            self.rebuild(worker, outside.places(addresses));
+            *known = Some(addresses.clone());
         }
         self.generation.set(pinned.generation);
         View::Ready
@@ -52,6 +70,14 @@ impl Cluster {
 }
 
 impl Outside {
+    /// Asks for what is not known.
+    pub(super) fn ask(&self, worker: &Worker) {
+        match &self.at {
+            At::Addresses(_) => {}
+            At::Name(name) => worker.shared.config.names.ask(name),
+        }
+    }
+
     fn places(&self, addresses: &[IpAddr]) -> Vec<(Place, Health)> {
         let place = |address: &IpAddr| {
             let address = SocketAddr::new(*address, self.port.number());

@@ -51,11 +51,8 @@ pub(super) fn of_host(
     let host = foreign.host().cloned().unwrap_or_else(|| "".into());
     let at = match &service.resolution {
         Resolution::Addresses(addresses) => At::Addresses(addresses.as_slice().into()),
-        Resolution::Name(_) | Resolution::Host => {
-            let sentence =
-                format!("the ExternalService {name} is looked up by DNS, which this version does not do");
-            return Err(Refusal::because(Reason::InvalidBackend, sentence));
-        }
+        Resolution::Name(name) => At::Name(name.to_string().into()),
+        Resolution::Host => At::Name(host.clone()),
     };
     bound(worker, service, there, at, &host, last_used)
 }

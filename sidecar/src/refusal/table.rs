@@ -301,6 +301,22 @@ impl Reason {
                 Never,
                 "the mesh does not know this place, and only registered places may be called",
             ),
+            Self::NameNotResolved => row(
+                "name_not_resolved",
+                502,
+                Unavailable,
+                Upstream,
+                Never,
+                "the place's name could not be looked up by DNS",
+            ),
+            Self::UpstreamCertificate => row(
+                "upstream_certificate",
+                502,
+                Unavailable,
+                Upstream,
+                Unprocessed,
+                "the place outside of the mesh could not prove who it is",
+            ),
         }
     }
 }

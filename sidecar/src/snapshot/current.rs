@@ -1,7 +1,8 @@
-//! A worker's view of the snapshot: one writer (the task that follows the channel), pinned once per request by cloning
+//! A worker's view of the snapshot: one writer a source (the tasks that follow the channels), pinned once per request by cloning
 //! an `Rc`, so that workers don't share a reference count.
 
 use super::Snapshot;
+use crate::resolve::Resolved;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use tokio::sync::futures::Notified;
 pub(crate) struct Pinned {
     /// What the control plane has said.
     pub(crate) snapshot: Arc<Snapshot>,
-    /// Grows by one with each snapshot this worker sees.
+    /// Where places outside of the mesh are.
+    pub(crate) resolved: Arc<Resolved>,
+    /// Grows by one with each change of either.
     pub(crate) generation: u64,
 }
 
@@ -26,7 +29,7 @@ pub(crate) struct Current {
 
 impl Current {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        let pinned = Rc::new(Pinned { snapshot, generation: 1 });
+        let pinned = Rc::new(Pinned { snapshot, resolved: Arc::default(), generation: 1 });
         Self { pinned: RefCell::new(pinned), changed: Notify::new() }
     }
 
@@ -35,10 +38,21 @@ impl Current {
         self.pinned.borrow().clone()
     }
 
-    /// Replaces it.
+    /// Replaces what the control plane has said.
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
+        let resolved = self.pinned.borrow().resolved.clone();
+        self.replace(snapshot, resolved);
+    }
+
+    /// Replaces what DNS has said.
+    pub(crate) fn resolved(&self, resolved: Arc<Resolved>) {
+        let snapshot = self.pinned.borrow().snapshot.clone();
+        self.replace(snapshot, resolved);
+    }
+
+    fn replace(&self, snapshot: Arc<Snapshot>, resolved: Arc<Resolved>) {
         let generation = self.pinned.borrow().generation + 1;
-        *self.pinned.borrow_mut() = Rc::new(Pinned { snapshot, generation });
+        *self.pinned.borrow_mut() = Rc::new(Pinned { snapshot, resolved, generation });
         self.changed.notify_waiters();
     }
 

@@ -10,6 +10,7 @@ mod dns;
 mod exchange;
 mod recorder;
 mod requests;
+mod resolve;
 
 pub(crate) use access_log::AccessRecord;
 pub(crate) use connections::OpenConnection;
@@ -19,6 +20,7 @@ pub(crate) use dns::{DnsBound, DnsCacheResult, DnsFailure, DnsKind, DnsMetrics};
 pub(crate) use exchange::Exchange;
 pub(crate) use recorder::{LabelId, Recorder, RouteSeries, ServiceSeries, TcpSeries};
 pub use requests::RequestFamilies;
+pub use resolve::ResolveMetrics;
 
 /// Which way traffic goes, as seen from the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -123,6 +123,7 @@ async fn serve(worker: &Rc<Worker>, listeners: Open, ends: Ends) {
     let (all_inbound_done, inbound_done) = watch::channel(false);
     let tasks = &worker.tasks;
     tasks.spawn_local("snapshots", follow_snapshots(worker.clone()));
+    tasks.spawn_local("names", follow_names(worker.clone()));
     tasks.spawn_local("housekeeping", housekeeping::run(worker.clone()));
     for listener in listeners.inbound {
         tasks.spawn_local("inbound", inbound::listen(worker.clone(), listener));
@@ -177,5 +178,14 @@ async fn follow_snapshots(worker: Rc<Worker>) {
     while snapshots.changed().await.is_ok() {
         let snapshot = snapshots.borrow_and_update().clone();
         worker.current.publish(snapshot);
+    }
+}
+
+async fn follow_names(worker: Rc<Worker>) {
+    let mut names = worker.shared.config.names.resolved();
+    names.mark_changed();
+    while names.changed().await.is_ok() {
+        let resolved = names.borrow_and_update().clone();
+        worker.current.resolved(resolved);
     }
 }

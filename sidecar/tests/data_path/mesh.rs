@@ -8,14 +8,16 @@ use mesh_protocol::service::{RouteMatch, RouteRule, Service, ServicePort};
 use mesh_protocol::workload::WorkloadPort;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use sidecar::demand;
+use sidecar::resolve::{Answer, LookUp, resolver};
 use sidecar::snapshot::{ServiceState, ServiceView, Snapshot, compile};
-use sidecar::telemetry::DataFamilies;
+use sidecar::telemetry::{DataFamilies, ResolveMetrics};
 use sidecar::worker::{AccessLog, Addresses, Mailboxes, Upstream, WorkerConfig, Workers, bind, spawn};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -69,6 +71,7 @@ pub(crate) struct Sidecar {
     mailboxes: Mailboxes,
     workers: Option<Workers>,
     account: String,
+    _stop: DropGuard,
 }
 
 /// How to start one.
@@ -77,11 +80,22 @@ pub(crate) struct Plan<'a> {
     pub(crate) ports: Vec<(SocketAddr, AppProtocol)>,
     pub(crate) upstreams: Vec<(&'a str, u16)>,
     pub(crate) workers: usize,
+    pub(crate) dns: HashMap<&'static str, Answer>,
+}
+
+/// DNS as it is written down; a name that is not is one that does not exist.
+#[derive(Clone)]
+struct Dns(HashMap<&'static str, Answer>);
+
+impl LookUp for Dns {
+    async fn look_up(&self, name: Arc<str>) -> Answer {
+        self.0.get(&*name).cloned().unwrap_or(Answer::None(None))
+    }
 }
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(account: &'a str) -> Self {
-        Self { account, ports: vec![], upstreams: vec![], workers: 1 }
+        Self { account, ports: vec![], upstreams: vec![], workers: 1, dns: HashMap::new() }
     }
 
     pub(crate) fn serving(mut self, application: SocketAddr, protocol: AppProtocol) -> Self {
@@ -91,6 +105,11 @@ impl<'a> Plan<'a> {
 
     pub(crate) fn upstream(mut self, service: &'a str, port: u16) -> Self {
         self.upstreams.push((service, port));
+        self
+    }
+
+    pub(crate) fn knowing(mut self, name: &'static str, answer: Answer) -> Self {
+        self.dns.insert(name, answer);
         self
     }
 
@@ -109,6 +128,10 @@ impl<'a> Plan<'a> {
         let (demand, demands) = demand::channel();
         let registry = prometheus::Registry::new();
         let drain = Drain::new();
+        let metrics = ResolveMetrics::register(&registry).unwrap();
+        let (names, resolver) = resolver(Dns(self.dns), metrics, tokio::time::Instant::now());
+        let stop = CancellationToken::new();
+        tokio::spawn(resolver.run(stop.clone()));
         let ports = self.ports.iter().map(|(address, app_protocol)| WorkloadPort {
             port: port(address.port()),
             name: String::new(),
@@ -124,6 +147,7 @@ impl<'a> Plan<'a> {
             identity: ca.identity(self.account),
             snapshots: receiver,
             demand,
+            names,
             drain: drain.signal(),
             outbound_drain: drain.signal(),
             families: DataFamilies::register(&registry).unwrap(),
@@ -141,6 +165,7 @@ impl<'a> Plan<'a> {
             mailboxes: workers.mailboxes(),
             workers: Some(workers),
             account: self.account.to_owned(),
+            _stop: stop.drop_guard(),
         }
     }
 }

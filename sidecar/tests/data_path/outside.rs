@@ -6,9 +6,11 @@ use http::{Request, Version};
 use mesh_names::AppProtocol;
 use mesh_protocol::external::{ExternalHost, ExternalPort, ExternalProtocol, ExternalService, Resolution};
 use sidecar::demand::Wish;
+use sidecar::resolve::Answer;
 use sidecar::snapshot::{ExternalHosts, ServiceState, ServiceView, Snapshot, compile};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -177,4 +179,35 @@ async fn connect_opens_a_tunnel_to_a_registered_host() {
     assert_eq!(&back, b"PING");
     let labels = [("direction", "outbound"), ("service", "shop/db")];
     assert_eq!(client.metric("outrigger_tcp_connections_total", &labels).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_place_without_addresses_is_where_dns_says_or_its_name_is_said_to_be_unknown() {
+    let origin = http_echo("outside").await;
+    let addresses = || Answer::Addresses(vec![origin.ip()], Duration::from_secs(60));
+    let plan =
+        Plan::new("web").knowing("api.example.com", addresses()).knowing("lb.example.net", addresses());
+    let plan = plan.knowing("silent.example.com", Answer::Failed("no server answers".into()));
+    let client = plan.start(&Ca::new());
+    let mut all = external("shop/all", ExternalProtocol::Http, origin);
+    all.resolution = Resolution::Host;
+    let mut one = external("shop/one", ExternalProtocol::Http, origin);
+    one.resolution = Resolution::Name("lb.example.net".parse().unwrap());
+    let asked = ["api.example.com", "none.example.com", "silent.example.com", "one.example.org"];
+    client.publish_snapshot(knowing(&[("*.example.com", &all), ("one.example.org", &one)], &asked));
+    for host in ["one.example.org", "api.example.com"] {
+        let got = eventually(client.outbound, host, |got| got.status == 200).await;
+        assert!(got.text.contains(&format!("host={host}")), "{got:?}");
+    }
+    let got = get(client.outbound, "none.example.com", "/").await;
+    assert_eq!((got.status, got.reason()), (502, "name_not_resolved"));
+    assert_eq!(got.text.trim_end(), "DNS knows no address of `none.example.com`");
+    let got = get(client.outbound, "silent.example.com", "/").await;
+    assert_eq!(
+        got.text.trim_end(),
+        "the address of `silent.example.com` cannot be looked up: no server answers"
+    );
+    let lookups = |result| client.metric("outrigger_external_name_lookups_total", result);
+    assert_eq!(lookups(&[("result", "ok")]).await, 2.0);
+    assert!(lookups(&[("result", "failed")]).await >= 1.0);
 }

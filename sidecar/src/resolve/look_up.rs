@@ -1,0 +1,98 @@
+//! One look-up: `/etc/hosts`, then the DNS servers of the system or of `--dns-upstream`. The system's configuration is read
+//! anew each time, since a laptop or a DHCP client changes it while we run.
+
+use super::{Answer, LookUp};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// From the question to its answer, all servers and retries included.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The system's way of looking names up.
+#[derive(Debug, Clone)]
+pub struct SystemDns {
+    servers: Arc<[SocketAddr]>,
+}
+
+impl SystemDns {
+    /// Asks these servers, or if there are none those of the system.
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        Self { servers: servers.into() }
+    }
+
+    fn resolver(&self) -> Result<TokioResolver, NetError> {
+        let mut builder = match self.servers.is_empty() {
+            true => TokioResolver::builder_tokio()?,
+            false => {
+                let servers = self.servers.iter().map(|server| {
+                    let at = |mut connection: ConnectionConfig| {
+                        connection.port = server.port();
+                        connection
+                    };
+                    let connections = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
+                    NameServerConfig::new(server.ip(), true, connections)
+                });
+                let config = ResolverConfig::from_name_servers(servers.collect());
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            }
+        };
+        let options = builder.options_mut();
+        options.use_hosts_file = ResolveHosts::Always;
+        // Answers are kept by the schedule, which wants to know how long they hold.
+        options.cache_size = 0;
+        builder.build()
+    }
+}
+
+impl LookUp for SystemDns {
+    async fn look_up(&self, name: Arc<str>) -> Answer {
+        let resolver = match self.resolver() {
+            Ok(resolver) => resolver,
+            Err(error) => {
+                return Answer::Failed(
+                    format!("the system's DNS configuration cannot be used: {error}").into(),
+                );
+            }
+        };
+        // A name with a dot is whole: no search domain is put behind it.
+        let whole = if name.contains('.') { format!("{name}.") } else { name.to_string() };
+        match tokio::time::timeout(DEADLINE, resolver.lookup_ip(whole)).await {
+            Err(_elapsed) => Answer::Failed(format!("no answer within {} s", DEADLINE.as_secs()).into()),
+            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(none)))) => {
+                Answer::None(none.negative_ttl.map(|seconds| Duration::from_secs(seconds.into())))
+            }
+            Ok(Err(error)) => Answer::Failed(error.to_string().into()),
+            Ok(Ok(answer)) => {
+                let ttl = answer.valid_until().saturating_duration_since(Instant::now().into_std());
+                let addresses: Vec<IpAddr> = answer.iter().collect();
+                if addresses.is_empty() { Answer::None(None) } else { Answer::Addresses(addresses, ttl) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn localhost_is_in_the_hosts_file() {
+        let Answer::Addresses(addresses, _) = SystemDns::new(&[]).look_up("localhost".into()).await else {
+            panic!("localhost has an address");
+        };
+        assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_a_failure_and_no_answer() {
+        let server = SocketAddr::from(([127, 0, 0, 1], 9));
+        let answer = SystemDns::new(&[server]).look_up("db.example.com".into()).await;
+        assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+    }
+}
