@@ -188,6 +188,7 @@ impl HandshakeFailure {
             CertificateError::NotValidForNameContext { expected, .. } => {
                 Self::WrongName { expected: expected.to_str().into_owned() }
             }
+            CertificateError::NotValidForName => Self::WrongName { expected: String::new() },
             CertificateError::Other(other) => {
                 other.0.downcast_ref::<Self>().cloned().unwrap_or(Self::UntrustedCertificate)
             }

@@ -11,12 +11,13 @@
 //!                                     (hot swap)   ├─> Acceptor  ─ accept ──> ServerStream   peer -> sidecar
 //!                                                  └─> ApiAcceptor ─ accept ─> ApiStream     anyone -> control plane
 //! TrustBundle (+ client certificate) ─> ApiConnector ─ connect ─> ApiClientStream            people -> control plane
+//! Anchors (system, file, given) ─> OutwardConnector ─ connect ─> OutwardStream               sidecar -> outside
 //! ```
 //!
 //! Every configuration reads [`Identity`] at each handshake, so a renewed certificate or a rotated root needs no
 //! restart: running connections go on, new ones use the new material, and sessions made under the old are forgotten.
 //!
-//! TLS 1.3 only (RFC 8446), no 0-RTT. X25519MLKEM768 first, so that traffic recorded today stays secret from a quantum
+//! TLS 1.3 only (RFC 8446), no 0-RTT; to places outside of the mesh TLS 1.2 too. X25519MLKEM768 first, so that traffic recorded today stays secret from a quantum
 //! computer; AES-128-GCM first, the cheapest cipher where the processor has AES instructions.
 
 mod acceptor;
@@ -28,6 +29,7 @@ mod connector;
 mod failure;
 mod identity;
 mod key;
+mod outward;
 pub mod pem;
 mod provider;
 mod server_name;
@@ -46,6 +48,7 @@ pub use connector::Connector;
 pub use failure::{BadIdentity, HandshakeError, HandshakeFailure};
 pub use identity::{Changes, Identity};
 pub use key::{Csr, KeyError, PrivateKey};
+pub use outward::{Anchors, AnchorsError, Offer, OutwardConnector, OutwardError, OutwardStream};
 pub use server_name::{control_plane_id, port_of_sni, sni_for_port};
 pub use stream::{ClientStream, ServerStream};
 pub use svid::{Svid, SvidError};

@@ -36,6 +36,16 @@ pub(crate) fn client() -> ConfigBuilder<rustls::ClientConfig, WantsVerifier> {
     tls13(rustls::ClientConfig::builder_with_provider(PROVIDER.clone()))
 }
 
+static OUTWARD: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+
+/// The start of a client configuration for places outside of the mesh: TLS 1.2 and 1.3, as half of them need.
+#[allow(clippy::expect_used, reason = "the provider is a constant of the library")]
+pub(crate) fn outward() -> ConfigBuilder<rustls::ClientConfig, WantsVerifier> {
+    rustls::ClientConfig::builder_with_provider(OUTWARD.clone())
+        .with_safe_default_protocol_versions()
+        .expect("the default provider has suites for both versions")
+}
+
 #[allow(clippy::expect_used, reason = "both lists are constants of this file")]
 fn tls13<Side: rustls::ConfigSide>(
     builder: ConfigBuilder<Side, WantsVersions>,

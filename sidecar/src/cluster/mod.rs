@@ -222,7 +222,7 @@ impl Cluster {
             }
             if let Some(member @ None) = members.get_mut(slot.index()) {
                 let peer = match &place.security {
-                    Security::Plaintext => LabelId::NONE,
+                    Security::Plaintext | Security::Tls(_) => LabelId::NONE,
                     Security::MutualTls { identity, .. } => worker.recorder.label(&identity.to_string()),
                 };
                 *member = Some(Member { origin: worker.origins.at(place), peer });

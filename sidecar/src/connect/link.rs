@@ -2,7 +2,7 @@
 //! whose first bytes were already read.
 
 use bytes::{Buf, Bytes};
-use mesh_mtls::ClientStream;
+use mesh_mtls::{ClientStream, OutwardStream};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,6 +16,8 @@ pub(crate) enum Link {
     Plain(TcpStream),
     /// Mutual TLS; boxed, since its state is over a KiB.
     Tls(Box<ClientStream<TcpStream>>),
+    /// TLS with a place outside of the mesh.
+    Outward(Box<OutwardStream<TcpStream>>),
 }
 
 macro_rules! each {
@@ -23,6 +25,7 @@ macro_rules! each {
         match $self.get_mut() {
             Link::Plain($io) => $call,
             Link::Tls($io) => $call,
+            Link::Outward($io) => $call,
         }
     };
 }
@@ -50,6 +53,7 @@ impl AsyncWrite for Link {
         match self {
             Self::Plain(io) => io.is_write_vectored(),
             Self::Tls(io) => io.is_write_vectored(),
+            Self::Outward(io) => io.is_write_vectored(),
         }
     }
 
@@ -72,6 +76,11 @@ pub(crate) struct Prefixed<IO> {
 impl<IO> Prefixed<IO> {
     pub(crate) fn new(prefix: Bytes, io: IO) -> Self {
         Self { prefix, io }
+    }
+
+    /// What was read.
+    pub(crate) fn first(&self) -> &[u8] {
+        &self.prefix
     }
 }
 

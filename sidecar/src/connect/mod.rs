@@ -1,10 +1,12 @@
-//! Opening a connection to where a request goes: TCP, and mutual TLS on it where the place has a sidecar. What enters
-//! is a [`Place`]; what leaves is a [`Link`], or a refusal that says at which step it failed. Nothing is pooled here.
+//! Opening a connection to where a request goes: TCP, and on it mutual TLS where the place has a sidecar, or TLS where an
+//! ExternalService asks for it. What enters is a [`Place`]; what leaves is a [`Link`], or a refusal that says at which step it failed. Nothing is pooled here.
 
 mod link;
+mod outward;
 pub(crate) mod relay;
 
 pub(crate) use link::{Link, Prefixed};
+pub(crate) use outward::{Outward, open_http};
 
 use crate::deadline;
 use crate::refusal::{Reason, Refusal};
@@ -15,6 +17,7 @@ use mesh_names::{Port, SpiffeId};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -49,6 +52,8 @@ pub(crate) enum Security {
         /// The application's port.
         port: Port,
     },
+    /// By TLS with a place outside of the mesh.
+    Tls(Arc<Outward>),
 }
 
 impl Place {
@@ -64,15 +69,16 @@ impl Place {
 /// A refusal that says which step failed; none of the request has been sent.
 pub(crate) async fn open(worker: &Worker, place: &Place, alpn: Alpn) -> Result<Link, Refusal> {
     let shared = &worker.shared;
-    if place.direction == Direction::Outbound && shared.own.contain(place.address) {
-        return Err(Reason::LoopDetected.into());
-    }
-    let tcp = tcp(place.address).await.map_err(|reason| match (place.direction, reason.0) {
-        (Direction::Inbound, Reason::ConnectTimeout) => with_source(Reason::AppTimeout, reason.1),
-        (Direction::Inbound, _) => with_source(Reason::AppRefused, reason.1),
-        (Direction::Outbound, outbound) => with_source(outbound, reason.1),
-    })?;
-    let Security::MutualTls { identity, port } = &place.security else { return Ok(Link::Plain(tcp)) };
+    let tcp = reach(worker, place).await?;
+    let (identity, port) = match &place.security {
+        Security::Plaintext => return Ok(Link::Plain(tcp)),
+        Security::Tls(outward) => {
+            // Boxed, as is what is rare.
+            let stream = Box::pin(outward::handshake(worker, outward, tcp, outward::offer(alpn))).await?;
+            return Ok(Link::Outward(Box::new(stream)));
+        }
+        Security::MutualTls { identity, port } => (identity, port),
+    };
     let sni = mesh_mtls::sni_for_port(*port, &shared.config.trust_domain);
     // HTTP/2 connections live long, so that keeping their tickets would only cost memory.
     let endpoint = match alpn {
@@ -95,6 +101,18 @@ pub(crate) async fn open(worker: &Worker, place: &Place, alpn: Alpn) -> Result<L
             Err(Refusal::because(Reason::HandshakeFailed, "mutual TLS with the endpoint took too long"))
         }
     }
+}
+
+/// A TCP connection to the place.
+async fn reach(worker: &Worker, place: &Place) -> Result<TcpStream, Refusal> {
+    if place.direction == Direction::Outbound && worker.shared.own.contain(place.address) {
+        return Err(Reason::LoopDetected.into());
+    }
+    tcp(place.address).await.map_err(|reason| match (place.direction, reason.0) {
+        (Direction::Inbound, Reason::ConnectTimeout) => with_source(Reason::AppTimeout, reason.1),
+        (Direction::Inbound, _) => with_source(Reason::AppRefused, reason.1),
+        (Direction::Outbound, outbound) => with_source(outbound, reason.1),
+    })
 }
 
 fn with_source(reason: Reason, source: Option<io::Error>) -> Refusal {

@@ -3,7 +3,7 @@
 use super::request::{Accepted, Exchanged, Routed, head_copy};
 use super::tries::Tries;
 use crate::cluster::Picked;
-use crate::connect::Place;
+use crate::connect::{Place, Security};
 use crate::deadline::{self, Deadline};
 use crate::inbound::ORIGINAL_HTTP;
 use crate::pool::{self, SendFailure, Wire};
@@ -48,7 +48,18 @@ async fn answer(
     mut picked: Picked,
     deadline: Option<Deadline>,
 ) -> Result<Exchanged, Box<SendFailure>> {
-    let wire = wire(&picked.origin.place, routed.bound.app_protocol(), accepted);
+    let wire = match wire(&picked.origin.place, routed.bound.app_protocol(), accepted) {
+        Some(wire) => Ok(wire),
+        // Boxed, as is what is rare.
+        None => Box::pin(pool::choice(worker, &picked.origin)).await,
+    };
+    let wire = match wire {
+        Ok(wire) => wire,
+        Err(refusal) => {
+            picked.load.failed();
+            return Err(Box::new(SendFailure::before(refusal)));
+        }
+    };
     let mut lease = match pool::lease(worker, &picked.origin, wire).await {
         Ok(lease) => lease,
         Err(refusal) => {
@@ -59,7 +70,7 @@ async fn answer(
     if lease.has_waited() {
         picked.load.sending();
     }
-    let head = head(&accepted.head, routed, wire, picked.origin.place.is_meshed(), accepted)?;
+    let head = head(&accepted.head, routed, wire, &picked.origin.place, accepted)?;
     let request = Request::from_parts(head, tries.body());
     let response = match lease.send(request).await {
         Ok(response) => response,
@@ -96,17 +107,21 @@ async fn answer(
     Ok(exchanged)
 }
 
-/// What is spoken to an endpoint: HTTP/2 to a sidecar, always; to an application what it declares.
-fn wire(place: &Place, protocol: AppProtocol, accepted: &Accepted) -> Wire {
-    if place.is_meshed() {
-        return Wire::Http2;
-    }
-    match protocol {
+/// What is spoken to an endpoint: HTTP/2 to a sidecar, always; to an application what it declares; nothing: what a place
+/// outside of the mesh chooses, with which TLS is spoken.
+fn wire(place: &Place, protocol: AppProtocol, accepted: &Accepted) -> Option<Wire> {
+    let is_chosen = match &place.security {
+        Security::MutualTls { .. } => return Some(Wire::Http2),
+        Security::Plaintext => false,
+        Security::Tls(_) => matches!(protocol, AppProtocol::Http | AppProtocol::Tcp | AppProtocol::Detect),
+    };
+    let declared = match protocol {
         AppProtocol::H2c | AppProtocol::Grpc => Wire::Http2,
         AppProtocol::Http | AppProtocol::Tcp => Wire::Http1,
         AppProtocol::Detect if accepted.is_http2() => Wire::Http2,
         AppProtocol::Detect => Wire::Http1,
-    }
+    };
+    (!is_chosen).then_some(declared)
 }
 
 /// The head in the form the endpoint wants. A copy: another attempt may need the original, and there is no cheaper way
@@ -115,7 +130,7 @@ fn head(
     original: &Parts,
     routed: &Routed,
     wire: Wire,
-    meshed: bool,
+    place: &Place,
     accepted: &Accepted,
 ) -> Result<Parts, Box<SendFailure>> {
     let mut head = head_copy(original);
@@ -123,12 +138,13 @@ fn head(
     match wire {
         Wire::Http2 => {
             let mut uri = std::mem::take(&mut head.uri).into_parts();
-            uri.scheme = Some(Scheme::HTTP);
+            let is_tls = matches!(place.security, Security::Tls(_));
+            uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
             uri.authority = Some(destination.authority.clone());
             head.uri = Uri::from_parts(uri).map_err(bad_target)?;
             head.version = Version::HTTP_2;
             head.headers.remove(HOST);
-            if meshed && !accepted.is_http2() {
+            if place.is_meshed() && !accepted.is_http2() {
                 head.headers.insert(ORIGINAL_HTTP, HeaderValue::from_static("1"));
             }
         }

@@ -115,7 +115,7 @@ fn known(
         let service = endpoint.service.to_string().into();
         let peer = match &place.security {
             Security::MutualTls { identity, .. } => worker.recorder.label(&identity.to_string()),
-            Security::Plaintext => LabelId::NONE,
+            Security::Plaintext | Security::Tls(_) => LabelId::NONE,
         };
         return Ok(Way::Direct { place: Box::new(place), service, peer });
     }

@@ -5,14 +5,17 @@
 use super::bound::{Beyond, BoundPort};
 use super::foreign::Foreign;
 use crate::cluster::{At, Outside};
-use crate::connect::Security;
+use crate::connect::{Outward, Security};
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{LastUsed, Pinned};
 use crate::worker::Worker;
+use mesh_mtls::Anchors;
 use mesh_names::{AppProtocol, Port};
-use mesh_protocol::external::{ExternalPort, ExternalProtocol, ExternalService, Resolution};
+use mesh_protocol::external::{
+    ExternalPort, ExternalProtocol, ExternalService, ExternalTrust, Originate, Resolution,
+};
 use mesh_protocol::mesh::EgressPolicy;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -120,20 +123,28 @@ fn bound(
     if let Some(sentence) = &there.invalid {
         return Err(Refusal::because(Reason::InvalidBackend, sentence.clone()));
     }
-    if there.originate.is_some() {
-        let sentence =
-            format!("the ExternalService {name} asks for TLS to be added, which this version does not do");
-        return Err(Refusal::because(Reason::InvalidBackend, sentence));
-    }
-    let name = name.to_string().into();
-    let outside = Outside { name, at, port: there.target_port, security: Security::Plaintext };
+    let security = there.originate.as_ref().map_or(Security::Plaintext, |originate| outward(originate, host));
+    let outside = Outside { name: name.to_string().into(), at, port: there.target_port, security };
     let beyond = Beyond {
         service: Some(service.clone()),
         protocol: app_protocol(there.protocol),
-        host: host.to_owned(),
+        host: host.parse::<Ipv6Addr>().map_or_else(|_| host.to_owned(), |address| format!("[{address}]")),
         last_used: last_used.clone(),
     };
     Ok(Rc::new(BoundPort::outside(worker, outside, beyond)))
+}
+
+/// TLS as the ExternalService wants it added for `host`.
+fn outward(originate: &Originate, host: &str) -> Security {
+    let name = originate.sni.as_ref().map_or_else(|| host.into(), |sni| sni.as_str().into());
+    let anchors = match &originate.trust {
+        ExternalTrust::System => Anchors::System,
+        ExternalTrust::File(path) => Anchors::File(path.clone()),
+        ExternalTrust::Certificates(given) => {
+            Anchors::Certificates(given.iter().map(|certificate| certificate.to_vec()).collect())
+        }
+    };
+    Security::Tls(Arc::new(Outward { name, anchors }))
 }
 
 /// The port asked for; without one 80, or the only one there is.

@@ -2,7 +2,7 @@
 //! service keeps few.
 
 use super::{Origin, SendFailure};
-use crate::connect;
+use crate::connect::{self, Link};
 use crate::http::body::{UpBody, WireBody};
 use crate::http::settings;
 use crate::refusal::{Reason, Refusal};
@@ -63,6 +63,18 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
     }
     // Boxed, as is what is rare: every request's future would have room for it.
     let link = Box::pin(connect::open(worker, &origin.place, Alpn::Http1)).await?;
+    let sender = begin(worker, origin, link).await?;
+    Ok(Lease { sender, origin: origin.clone(), reused: false })
+}
+
+/// Keeps a connection for the next request.
+pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) -> Result<(), Refusal> {
+    let sender = begin(worker, origin, link).await?;
+    Lease { sender, origin: origin.clone(), reused: false }.give_back();
+    Ok(())
+}
+
+async fn begin(worker: &Rc<Worker>, origin: &Origin, link: Link) -> Result<SendRequest<UpBody>, Refusal> {
     let handshake = settings::http1_client().handshake(TokioIo::new(link)).await;
     let (sender, connection) =
         handshake.map_err(|error| Refusal::new(Reason::ConnectFailed).caused_by(error))?;
@@ -74,7 +86,7 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Lease { sender, origin: origin.clone(), reused: false })
+    Ok(sender)
 }
 
 impl Lease {

@@ -2,7 +2,7 @@
 //! when all are busy. Requests go to the first that is not busy, so that they gather instead of spreading out.
 
 use super::{Origin, SendFailure};
-use crate::connect;
+use crate::connect::{self, Link};
 use crate::http::body::{UpBody, WireBody};
 use crate::http::http2::{Alive, Chunk, Sent, Silence, send_at_once, send_rest};
 use crate::http::settings::{self, Hop};
@@ -148,6 +148,11 @@ fn start_opening(worker: &Rc<Worker>, origin: &Rc<Origin>) {
 
 async fn open(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<(), Refusal> {
     let link = connect::open(worker, &origin.place, Alpn::H2).await?;
+    adopt(worker, origin, link).await
+}
+
+/// Adds a connection to the pool.
+pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) -> Result<(), Refusal> {
     let hop = if origin.place.is_meshed() { Hop::Mesh } else { Hop::Local };
     let heard = Arc::new(AtomicBool::new(false));
     let handshake = settings::http2_client(hop).handshake(Watched::noting(link, heard.clone())).await;

@@ -9,12 +9,12 @@ mod h2;
 
 pub(crate) use failure::SendFailure;
 
-use crate::connect::Place;
+use crate::connect::{self, Place, Security};
 use crate::http::body::{UpBody, WireBody};
 use crate::refusal::Refusal;
 use crate::worker::Worker;
 use http::{Request, Response};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ pub(crate) struct Origin {
     pub(crate) place: Place,
     h1: h1::Pool,
     h2: h2::Pool,
+    /// What a place outside that speaks TLS has chosen.
+    chosen: Cell<Option<Wire>>,
 }
 
 /// All origins of a worker that somebody uses. A service's endpoint and another service's endpoint that are the same
@@ -57,8 +59,12 @@ impl Origins {
         if let Some(origin) = origins.get(place).and_then(Weak::upgrade) {
             return origin;
         }
-        let origin =
-            Rc::new(Origin { place: place.clone(), h1: h1::Pool::default(), h2: h2::Pool::default() });
+        let origin = Rc::new(Origin {
+            place: place.clone(),
+            h1: h1::Pool::default(),
+            h2: h2::Pool::default(),
+            chosen: Cell::new(None),
+        });
         origins.insert(place.clone(), Rc::downgrade(&origin));
         origin
     }
@@ -79,10 +85,32 @@ impl Origins {
 /// # Errors
 /// A refusal that says why no connection could be opened; nothing was sent.
 pub(crate) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>, wire: Wire) -> Result<Lease, Refusal> {
-    match wire {
+    let lease = match wire {
         Wire::Http1 => h1::lease(worker, origin).await.map(Lease::Http1),
         Wire::Http2 => h2::lease(worker, origin).await.map(Lease::Http2),
+    };
+    if lease.is_err() && matches!(origin.place.security, Security::Tls(_)) {
+        // It may have changed its mind.
+        origin.chosen.set(None);
     }
+    lease
+}
+
+/// Which HTTP a place outside of the mesh chooses to speak. The connection that finds out is kept for the request.
+///
+/// # Errors
+/// A refusal that says why no connection could be opened.
+pub(crate) async fn choice(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Wire, Refusal> {
+    if let Some(wire) = origin.chosen.get() {
+        return Ok(wire);
+    }
+    let (link, wire) = connect::open_http(worker, &origin.place).await?;
+    match wire {
+        Wire::Http1 => h1::adopt(worker, origin, link).await?,
+        Wire::Http2 => h2::adopt(worker, origin, link).await?,
+    }
+    origin.chosen.set(Some(wire));
+    Ok(wire)
 }
 
 impl Lease {

@@ -58,6 +58,7 @@ pub struct ConnectionFamilies {
     pub(crate) tcp_received: IntCounterVec,
     pub(crate) tcp_sent: IntCounterVec,
     handshakes: IntCounterVec,
+    external_handshakes: IntCounterVec,
     plaintext: IntCounterVec,
     sources: Arc<Mutex<HashSet<IpAddr>>>,
 }
@@ -104,6 +105,12 @@ impl ConnectionFamilies {
                 "Mutual-TLS handshakes by result: `ok`, `resumed`, or why not.",
                 &["direction", "result"],
             )?,
+            external_handshakes: counter(
+                registry,
+                "outrigger_external_handshakes_total",
+                "TLS handshakes with places outside of the mesh by result: `ok`, or why not.",
+                &["result"],
+            )?,
             plaintext: counter(
                 registry,
                 "outrigger_inbound_plaintext_connections_total",
@@ -118,6 +125,11 @@ impl ConnectionFamilies {
     /// Counts a handshake.
     pub(crate) fn handshake(&self, direction: Direction, result: &str) {
         self.handshakes.with_label_values(&[direction.as_str(), result]).inc();
+    }
+
+    /// Counts a handshake with a place outside of the mesh.
+    pub(crate) fn external_handshake(&self, result: &str) {
+        self.external_handshakes.with_label_values(&[result]).inc();
     }
 
     /// Counts a captured connection in the clear.

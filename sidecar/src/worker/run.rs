@@ -12,7 +12,7 @@
 use super::{Command, Worker, WorkerConfig, housekeeping};
 use crate::listen::{Capture, Listeners, Upstream, WorkerListeners};
 use crate::{inbound, outbound};
-use mesh_mtls::{Acceptor, Alpn, Connector};
+use mesh_mtls::{Acceptor, Alpn, Connector, OutwardConnector};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) upstreams: Vec<Upstream>,
     /// Shared so that a session made by one worker is resumed by all.
     pub(crate) connector: Connector,
+    /// For places outside of the mesh.
+    pub(crate) outward: OutwardConnector,
     pub(crate) acceptor: Acceptor,
 }
 
@@ -41,7 +43,10 @@ impl Shared {
     pub(super) fn new(config: WorkerConfig, own: OwnAddresses, upstreams: Vec<Upstream>) -> Self {
         let connector = Connector::new(config.identity.clone());
         let acceptor = Acceptor::new(config.identity.clone(), &[Alpn::H2, Alpn::Http1, Alpn::Tcp]);
-        Self { config, own, upstreams, connector, acceptor }
+        let outward = OutwardConnector::new(|error| {
+            tracing::warn!(%error, "CA certificates of an ExternalService: the last good ones stay in force");
+        });
+        Self { config, own, upstreams, connector, outward, acceptor }
     }
 }
 
@@ -51,6 +56,11 @@ impl OwnAddresses {
         let upstreams = listeners.upstreams.iter().map(|upstream| upstream.address);
         let own = std::iter::once(listeners.outbound).chain(listeners.plaintext).chain(upstreams);
         Self(own.collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
     }
 
     /// Whether a connection to `address` would come back to us.

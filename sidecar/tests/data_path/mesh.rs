@@ -43,11 +43,23 @@ impl Ca {
     }
 
     pub(crate) fn identity(&self, account: &str) -> Identity {
-        let root = self.root.clone().self_signed(&self.key).unwrap();
-        let identity = Identity::new(TrustBundle::from_der([root.der().to_vec()]).unwrap());
+        self.identity_with(account, &[])
+    }
+
+    /// The root's certificate in DER.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        self.root.clone().self_signed(&self.key).unwrap().der().to_vec()
+    }
+
+    /// An identity whose certificate is for host names too.
+    pub(crate) fn identity_with(&self, account: &str, hosts: &[&str]) -> Identity {
+        let identity = Identity::new(TrustBundle::from_der([self.certificate()]).unwrap());
         let key = PrivateKey::generate().unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(id(account).to_string().try_into().unwrap())];
+        params
+            .subject_alt_names
+            .extend(hosts.iter().map(|host| SanType::DnsName((*host).try_into().unwrap())));
         let pair = KeyPair::from_pem(&key.to_pem()).unwrap();
         let leaf = params.signed_by(&pair, &Issuer::new(self.root.clone(), &self.key)).unwrap();
         identity.set_svid(Svid::new([leaf.der().to_vec()], key).unwrap());

@@ -93,6 +93,25 @@ async fn a_word_without_an_end_is_passed_on() {
 }
 
 #[tokio::test]
+async fn a_word_that_could_begin_http_and_then_ends_is_passed_on() {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).await.unwrap();
+            stream.write_all(&all).await.unwrap();
+        }
+    });
+    let pair = Pair::start(address, AppProtocol::Detect);
+    let mut client = TcpStream::connect(pair.client.upstreams[0]).await.unwrap();
+    client.write_all(b"PIN").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut back = String::new();
+    client.read_to_string(&mut back).await.unwrap();
+    assert_eq!(back, "PIN");
+}
+
+#[tokio::test]
 async fn each_direction_ends_by_itself() {
     let (listener, address) = listen().await;
     tokio::spawn(async move {

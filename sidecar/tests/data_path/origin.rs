@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_mtls::ApiAcceptor;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +41,23 @@ pub(crate) async fn http_echo(word: &'static str) -> SocketAddr {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
+                let service = service_fn(move |request| echo(word, request));
+                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                server.serve_connection_with_upgrades(TokioIo::new(stream), service).await.ok();
+            });
+        }
+    });
+    address
+}
+
+/// The same behind TLS, as this place outside of the mesh.
+pub(crate) async fn https_echo(word: &'static str, place: ApiAcceptor) -> SocketAddr {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let place = place.clone();
+            tokio::spawn(async move {
+                let Ok(stream) = place.accept(stream).await else { return };
                 let service = service_fn(move |request| echo(word, request));
                 let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                 server.serve_connection_with_upgrades(TokioIo::new(stream), service).await.ok();

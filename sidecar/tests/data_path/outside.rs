@@ -1,10 +1,13 @@
 //! Places outside of the mesh, by the host a request at the proxy port names.
 
 use crate::mesh::{Ca, Plan, Sidecar, port, routed};
-use crate::origin::{ask, eventually, full, get, http_echo, listen};
+use crate::origin::{ask, eventually, full, get, http_echo, https_echo, listen};
 use http::{Request, Version};
+use mesh_mtls::{Alpn, ApiAcceptor};
 use mesh_names::AppProtocol;
-use mesh_protocol::external::{ExternalHost, ExternalPort, ExternalProtocol, ExternalService, Resolution};
+use mesh_protocol::external::{
+    ExternalHost, ExternalPort, ExternalProtocol, ExternalService, ExternalTrust, Originate, Resolution,
+};
 use sidecar::demand::Wish;
 use sidecar::resolve::Answer;
 use sidecar::snapshot::{ExternalHosts, ServiceState, ServiceView, Snapshot, compile};
@@ -210,4 +213,76 @@ async fn a_place_without_addresses_is_where_dns_says_or_its_name_is_said_to_be_u
     let lookups = |result| client.metric("outrigger_external_name_lookups_total", result);
     assert_eq!(lookups(&[("result", "ok")]).await, 2.0);
     assert!(lookups(&[("result", "failed")]).await >= 1.0);
+}
+
+const HOST: &str = "api.example.com";
+
+fn adding_tls(mut service: ExternalService, sni: Option<&str>, trust: ExternalTrust) -> ExternalService {
+    let sni = sni.map(|sni| sni.parse().unwrap());
+    service.ports[0].originate = Some(Originate { sni, trust });
+    service
+}
+
+fn given(ca: &Ca) -> ExternalTrust {
+    ExternalTrust::Certificates(vec![ca.certificate().into()])
+}
+
+#[tokio::test]
+async fn tls_is_added_and_the_place_chooses_the_http() {
+    let ca = Ca::new();
+    let client = client();
+    for (protocols, version) in
+        [(&[Alpn::H2, Alpn::Http1][..], Version::HTTP_2), (&[Alpn::Http1][..], Version::HTTP_11)]
+    {
+        let place = ApiAcceptor::new(ca.identity_with("x", &[HOST]), protocols);
+        let origin = https_echo("secret", place).await;
+        for protocol in [ExternalProtocol::Http, ExternalProtocol::Detect] {
+            let service = adding_tls(external("shop/api", protocol, origin), None, given(&ca));
+            client.publish_snapshot(knowing(&[(HOST, &service)], &[HOST]));
+            let expected = format!("secret GET /x {version:?} host={HOST}");
+            eventually(client.outbound, HOST, |got| got.text.starts_with(&expected)).await;
+        }
+        let request = Request::post(format!("http://{HOST}/x")).body(full("body")).unwrap();
+        let got = ask(client.outbound, Version::HTTP_2, request).await;
+        assert!(got.status == 200 && got.text.ends_with("body"), "{got:?}");
+    }
+    assert!(client.metric("outrigger_external_handshakes_total", &[("result", "ok")]).await >= 2.0);
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_fit_has_its_own_reason_and_words() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let client = client();
+    let place = ApiAcceptor::new(ca.identity_with("x", &["lb.example.net"]), &[Alpn::Http1]);
+    let service = external("shop/api", ExternalProtocol::Http, https_echo("secret", place).await);
+    let file = tempfile::tempdir().unwrap().path().join("ca.crt");
+    for (sni, trust, reason, words) in [
+        (
+            None,
+            given(&ca),
+            "upstream_certificate",
+            "the certificate of `api.example.com` is not for that name",
+        ),
+        (
+            Some("lb.example.net"),
+            given(&other),
+            "upstream_certificate",
+            "is not issued by the CA certificates in",
+        ),
+        (
+            Some("lb.example.net"),
+            ExternalTrust::System,
+            "upstream_certificate",
+            "an authority this machine trusts",
+        ),
+        (None, ExternalTrust::File(file), "invalid_backend", "cannot be verified: "),
+    ] {
+        let service = adding_tls(service.clone(), sni, trust);
+        client.publish_snapshot(knowing(&[(HOST, &service)], &[HOST]));
+        let got = eventually(client.outbound, HOST, |got| got.text.contains(words)).await;
+        assert_eq!(got.reason(), reason, "{got:?}");
+    }
+    let service = adding_tls(service, Some("lb.example.net"), given(&ca));
+    client.publish_snapshot(knowing(&[(HOST, &service)], &[HOST]));
+    eventually(client.outbound, HOST, |got| got.status == 200).await;
 }
