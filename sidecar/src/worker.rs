@@ -143,6 +143,12 @@ pub fn spawn(config: WorkerConfig, listeners: Listeners) -> Result<Workers, Star
     Ok(Workers { threads, mailboxes: Mailboxes(mailboxes.into()), inbound_done, ended })
 }
 
+/// A worker without listeners, for tests of what it does with one connection.
+#[cfg(test)]
+pub(crate) fn alone(config: WorkerConfig) -> Worker {
+    Worker::new(Arc::new(run::Shared::new(config, run::OwnAddresses::none(), Vec::new())), 0)
+}
+
 impl Mailboxes {
     /// Has every worker add its sums to the metric families; returns when all have, or after a second, and then `false`.
     pub async fn flush(&self) -> bool {

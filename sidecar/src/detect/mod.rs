@@ -2,9 +2,15 @@
 //! verdict, or that more is needed. Pure, but for `either` and `http_only`, which read.
 
 mod either;
+mod hello;
+mod host;
 mod http_only;
 
-pub(crate) use either::{FIRST_READ, Speaks, Spoken, either};
+pub(crate) use either::{FIRST_READ, Look, Seen, Speaks, Spoken, either, see};
+#[cfg(test)]
+pub(crate) use hello::tests::client_hello;
+pub(crate) use hello::{HELLO_MAX, Hello, hello};
+pub(crate) use host::{Host, host};
 pub(crate) use http_only::{More, http_only, read_more};
 
 /// The client's preface of HTTP/2 (RFC 9113 §3.4).

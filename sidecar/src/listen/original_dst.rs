@@ -28,6 +28,12 @@ impl OriginalDst {
         Self::unless_local(canonical(found.ok()?.as_socket()?), local)
     }
 
+    /// As if the kernel had said so.
+    #[cfg(test)]
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        Self(address)
+    }
+
     /// The address.
     pub(crate) fn addr(self) -> SocketAddr {
         self.0

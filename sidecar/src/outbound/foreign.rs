@@ -76,6 +76,11 @@ impl Foreign {
         Self { service, host, is_ours, address, written: written.into(), otherwise }
     }
 
+    /// A TLS client's server name, which is never a service's.
+    pub(super) fn of_server_name(worker: &Worker, name: &str, dialled: SocketAddr) -> Self {
+        Self { service: None, ..Self::of_host(worker, name, Otherwise::Dialled(dialled)) }
+    }
+
     /// The service it stands for, if it can stand for nothing else.
     pub(super) fn surely(&self) -> Option<ServiceName> {
         self.service.clone().filter(|_| self.is_ours)

@@ -1,18 +1,30 @@
-//! A captured connection to an address that nobody knows. What is spoken on it decides: HTTP goes by its hosts, and
-//! everything else where the application dialled, if egress is allowed.
+//! A captured connection to an address that nobody knows. What is spoken on it decides:
+//!
+//! ```text
+//! TLS ─────────> its server name is registered? ─┬─ yes ─> a tunnel to that place, nothing of the TLS touched
+//! HTTP ────────> its first host is known? ───────┼─ yes ─> served: each request goes by its host
+//! else, or a server that speaks first            └─ no ──> where the application dialled, if egress is allowed
+//! ```
+//! What leaves the mesh unregistered is not read any further: bytes both ways.
 
+use super::bound::BoundPort;
 use super::connection::Detected;
-use super::tcp::{self, Session};
+use super::foreign::{Foreign, Found, Otherwise};
+use super::tcp::{self, Session, Tunnel};
 use super::{Downstream, external};
-use crate::detect::{Spoken, either};
+use crate::detect::{Host, Look, Seen, host, see};
+use crate::http::authority;
+use crate::pool::Wire;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::Direction;
+use mesh_names::Port;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use tokio::net::TcpStream;
 
-/// Finds out what is spoken. Where egress is allowed the dialled address is connected to meanwhile, so that a server
-/// that speaks first is heard at once.
+/// Finds out what is spoken, and where it goes. Where egress is allowed the dialled address is connected to meanwhile, so
+/// that a server that speaks first is heard at once.
 pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream, dialled: SocketAddr) -> Detected {
     let worker = &downstream.worker;
     let bound = match external::unregistered(worker, dialled) {
@@ -23,22 +35,102 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream, diall
         external::may_leave(&worker.current.pin(), None, dialled)?;
         tcp::open(worker, &bound).await
     };
-    match either(&downstream.activity, stream, opening).await {
-        Spoken::Http(wire, stream) => Detected::Http(wire, stream),
-        Spoken::Opaque(client, tunnel) => {
-            Detected::Opaque(Box::new(Session::new(bound.clone(), client, tunnel)))
+    let mut opening = std::pin::pin!(opening);
+    let (client, server, name) =
+        match see(&downstream.activity, stream, opening.as_mut(), Look::HttpOrTls).await {
+            Seen::Nothing => return Detected::Gone,
+            Seen::Http(Wire::Http2, client, _) => return Detected::Http(Wire::Http2, client),
+            Seen::Http(Wire::Http1, client, server) => match first_host(client.first()) {
+                None => return Detected::Http(Wire::Http1, client),
+                Some(written) => {
+                    let foreign = Foreign::of_host(worker, written, Otherwise::Dialled(dialled));
+                    match foreign.find(worker).await {
+                        Ok((pinned, Found::Nothing(_)))
+                            if external::may_leave(&pinned, None, dialled).is_ok() =>
+                        {
+                            (client, server, None)
+                        }
+                        Ok(_) | Err(_) => return Detected::Http(Wire::Http1, client),
+                    }
+                }
+            },
+            Seen::Tls(name, client, server) => (client, server, Some(name)),
+            Seen::Opaque(client, server) => (client, server, None),
+        };
+    if let Some(name) = name {
+        match by_server_name(downstream, &name, dialled).await {
+            Ok(None) => {}
+            Ok(Some(bound)) => {
+                let tunnel = tcp::open(worker, &bound).await;
+                return Detected::Opaque(Box::new(Session::new(bound, client, tunnel)));
+            }
+            Err(refusal) => return refused(downstream, &refusal),
         }
-        Spoken::Nothing => Detected::Gone,
     }
+    let tunnel = finish(opening, server).await;
+    Detected::Opaque(Box::new(Session::new(bound.clone(), client, tunnel)))
+}
+
+/// The server, connected to by now.
+async fn finish(
+    opening: Pin<&mut impl Future<Output = Result<Tunnel, Refusal>>>,
+    server: Option<Result<Tunnel, Refusal>>,
+) -> Result<Tunnel, Refusal> {
+    match server {
+        Some(server) => server,
+        None => opening.await,
+    }
+}
+
+/// The host of a first request whose head has come at once, as nearly all do.
+fn first_host(first: &[u8]) -> Option<&str> {
+    match host(first) {
+        Host::Named(text) => authority::parse(text.as_bytes()).ok().map(|parts| parts.host),
+        Host::More | Host::None => None,
+    }
+}
+
+/// The registered place a TLS client asks for; nothing: the connection goes where it was dialled.
+async fn by_server_name(
+    downstream: &Downstream,
+    name: &str,
+    dialled: SocketAddr,
+) -> Result<Option<Rc<BoundPort>>, Refusal> {
+    let worker = &downstream.worker;
+    let foreign = Foreign::of_server_name(worker, name, dialled);
+    let (pinned, found) = foreign.find(worker).await?;
+    let Found::External(service, last_used) = found else {
+        external::may_leave(&pinned, Some(name), dialled)?;
+        return Ok(None);
+    };
+    let port = Port::new(dialled.port());
+    let there = port.and_then(|port| service.port(port));
+    if there.is_some_and(|there| there.originate.is_some()) {
+        let sentence = format!(
+            "the ExternalService {} adds TLS for `{name}` on port {}, and the application speaks TLS itself: let it \
+             speak in the clear, or remove `tls.originate`",
+            service.name,
+            dialled.port()
+        );
+        return Err(Refusal::because(Reason::InvalidBackend, sentence));
+    }
+    if there.is_none() {
+        external::may_leave(&pinned, Some(name), dialled)?;
+        return Ok(None);
+    }
+    last_used.touch(worker.nanos(tokio::time::Instant::now()).0 / 1_000_000_000);
+    external::of_host(worker, &pinned, &foreign, port, &service, &last_used).map(Some)
 }
 
 /// Nothing can be done: counted, said, closed.
 fn refused(downstream: &Downstream, refusal: &Refusal) -> Detected {
-    let reason: Reason = refusal.reason;
+    let reason = refusal.reason;
     downstream.worker.recorder.refused(Direction::Outbound, reason);
-    let complaints = &downstream.worker.complaints;
-    complaints.say(reason, || {
+    downstream.worker.complaints.say(reason, || {
         tracing::info!(reason = reason.word(), "captured connection refused: {}", refusal.sentence);
     });
     Detected::Gone
 }
+
+#[cfg(test)]
+mod tests;
