@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use manifests::external_service::ExternalProtocol;
 use manifests::{Completeness, ManifestSet, Object, check, load};
 use std::path::Path;
 
@@ -40,6 +41,23 @@ fn hello_is_complete() {
 #[test]
 fn tcp_echo_is_complete_with_the_namespace() {
     assert_eq!(clean(&["hello/namespace.yaml", "tcp-echo"]).manifests.len(), 2);
+}
+
+#[test]
+fn egress_is_complete_and_says_what_its_comments_say() {
+    let set = clean(&["hello/namespace.yaml", "egress"]);
+    let external = |name: &str| {
+        let found = set.manifests.iter().find_map(|manifest| match &manifest.object {
+            Object::ExternalService(service) if service.name.name.as_str() == name => Some(service.clone()),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    let payments = external("payments");
+    assert_eq!(payments.ports[0].target_port.number(), 443);
+    assert!(payments.ports[0].originate.as_ref().is_some_and(|it| it.sni.is_none() && it.ca.is_none()));
+    assert_eq!(external("packages").ports[0].protocol, ExternalProtocol::Tls);
+    assert_eq!(external("database").ports[0].protocol, ExternalProtocol::Tcp);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn manifest(world: &World, name: &str, yaml: &str) -> String {
 #[test]
 fn the_examples_apply_and_apply_again_unchanged() {
     let world = World::empty();
-    for example in ["hello", "tcp-echo", "canary"] {
+    for example in ["hello", "tcp-echo", "canary", "egress"] {
         let folder = examples().join(example);
         let first = clean(&world, &["apply", "-f", folder.to_str().unwrap()]);
         assert!(first.contains("created") || first.contains("configured"), "{first}");

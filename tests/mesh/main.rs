@@ -10,6 +10,7 @@
 mod control_plane_outage;
 mod drain;
 mod mtls;
+mod outside;
 mod protocols;
 mod refusals;
 mod retries;
