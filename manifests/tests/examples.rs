@@ -47,9 +47,9 @@ fn tcp_echo_is_complete_with_the_namespace() {
 fn egress_is_complete_and_says_what_its_comments_say() {
     let set = clean(&["hello/namespace.yaml", "egress"]);
     let external = |name: &str| {
-        let found = set.manifests.iter().find_map(|manifest| match &manifest.object {
-            Object::ExternalService(service) if service.name.name.as_str() == name => Some(service.clone()),
-            _ => None,
+        let found = set.manifests.iter().find_map(|manifest| {
+            let Object::ExternalService(service) = &manifest.object else { return None };
+            (service.name.name.as_str() == name).then(|| service.clone())
         });
         found.unwrap()
     };

@@ -11,12 +11,15 @@ pub(crate) use failure::SendFailure;
 
 use crate::connect::{self, Place, Security};
 use crate::http::body::{UpBody, WireBody};
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::worker::Worker;
+use futures_util::FutureExt;
+use futures_util::future::Shared;
 use http::{Request, Response};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Which HTTP is spoken on a connection.
@@ -36,7 +39,11 @@ pub(crate) struct Origin {
     h2: h2::Pool,
     /// What a place outside that speaks TLS has chosen.
     chosen: Cell<Option<Wire>>,
+    choosing: RefCell<Option<Choosing>>,
 }
+
+/// What finding out which HTTP is spoken came to, for all who wait for it.
+type Choosing = Shared<oneshot::Receiver<Result<Wire, Refusal>>>;
 
 /// All origins of a worker that somebody uses. A service's endpoint and another service's endpoint that are the same
 /// place share its connections.
@@ -64,6 +71,7 @@ impl Origins {
             h1: h1::Pool::default(),
             h2: h2::Pool::default(),
             chosen: Cell::new(None),
+            choosing: RefCell::default(),
         });
         origins.insert(place.clone(), Rc::downgrade(&origin));
         origin
@@ -96,7 +104,8 @@ pub(crate) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>, wire: Wire) 
     lease
 }
 
-/// Which HTTP a place outside of the mesh chooses to speak. The connection that finds out is kept for the request.
+/// Which HTTP a place outside of the mesh chooses to speak. One connection finds out, for all who wait, and is kept for
+/// one of them.
 ///
 /// # Errors
 /// A refusal that says why no connection could be opened.
@@ -104,12 +113,36 @@ pub(crate) async fn choice(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<W
     if let Some(wire) = origin.chosen.get() {
         return Ok(wire);
     }
+    let known = origin.choosing.borrow().clone();
+    let choosing = match known {
+        Some(choosing) => choosing,
+        None => start_choosing(worker, origin),
+    };
+    choosing.await.unwrap_or_else(|_gone| Err(Reason::Draining.into()))
+}
+
+/// In a task of its own, so that it ends even if whoever asked first goes away.
+fn start_choosing(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Choosing {
+    let (done, choosing) = oneshot::channel();
+    let choosing = choosing.shared();
+    *origin.choosing.borrow_mut() = Some(choosing.clone());
+    let (worker_, origin_) = (worker.clone(), origin.clone());
+    worker.tasks.spawn_local("upstream-choice", async move {
+        let chosen = choose(&worker_, &origin_).await;
+        origin_.chosen.set(chosen.as_ref().ok().copied());
+        *origin_.choosing.borrow_mut() = None;
+        // Nobody may be waiting any more.
+        done.send(chosen).ok();
+    });
+    choosing
+}
+
+async fn choose(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Wire, Refusal> {
     let (link, wire) = connect::open_http(worker, &origin.place).await?;
     match wire {
         Wire::Http1 => h1::adopt(worker, origin, link).await?,
         Wire::Http2 => h2::adopt(worker, origin, link).await?,
     }
-    origin.chosen.set(Some(wire));
     Ok(wire)
 }
 

@@ -6,7 +6,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -70,16 +70,38 @@ impl LookUp for SystemDns {
             Ok(Err(error)) => Answer::Failed(error.to_string().into()),
             Ok(Ok(answer)) => {
                 let ttl = answer.valid_until().saturating_duration_since(Instant::now().into_std());
-                let addresses: Vec<IpAddr> = answer.iter().collect();
+                let addresses = usable(answer.iter().collect());
                 if addresses.is_empty() { Answer::None(None) } else { Answer::Addresses(addresses, ttl) }
             }
         }
     }
 }
 
+/// Without the addresses this machine has no way to, as IPv6 ones where there is only IPv4; all, if it has a way to none.
+/// What `getaddrinfo` does too (RFC 6724 §6, rule 1): the kernel is asked for a route, nothing is sent.
+fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let has_route = |address: &IpAddr| {
+        let any: SocketAddr = match address {
+            IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = std::net::UdpSocket::bind(any);
+        socket.and_then(|socket| socket.connect((*address, 443))).is_ok()
+    };
+    let (usable, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(has_route);
+    if usable.is_empty() { others } else { usable }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_without_a_way_to_it_is_left_out_unless_there_is_no_other() {
+        let (local, nowhere): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [255, 255, 255, 255].into());
+        assert_eq!(usable(vec![nowhere, local]), [local]);
+        assert_eq!(usable(vec![nowhere]), [nowhere]);
+    }
 
     #[tokio::test]
     async fn localhost_is_in_the_hosts_file() {

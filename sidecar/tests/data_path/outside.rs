@@ -286,3 +286,23 @@ async fn a_certificate_that_does_not_fit_has_its_own_reason_and_words() {
     client.publish_snapshot(knowing(&[(HOST, &service)], &[HOST]));
     eventually(client.outbound, HOST, |got| got.status == 200).await;
 }
+
+#[tokio::test]
+async fn a_burst_of_first_requests_makes_one_connection_to_a_place_that_speaks_http2() {
+    let ca = Ca::new();
+    let client = client();
+    let place = ApiAcceptor::new(ca.identity_with("x", &[HOST]), &[Alpn::H2]);
+    let service = external("shop/api", ExternalProtocol::Http, https_echo("secret", place).await);
+    let service = adding_tls(service, None, given(&ca));
+    client.publish_snapshot(knowing(&[(HOST, &service)], &[HOST]));
+    let outbound = client.outbound;
+    let burst = (0..40).map(|_| tokio::spawn(async move { get(outbound, HOST, "/x").await }));
+    let burst: Vec<_> = burst.collect();
+    for one in burst {
+        // Those that came before the snapshot are refused.
+        let got = one.await.unwrap();
+        assert!(got.status == 200 || got.reason() == "unknown_host", "{got:?}");
+    }
+    eventually(client.outbound, HOST, |got| got.status == 200).await;
+    assert_eq!(client.metric("outrigger_external_handshakes_total", &[]).await, 1.0);
+}

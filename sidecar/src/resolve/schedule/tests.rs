@@ -1,3 +1,5 @@
+//! The schedule, with a clock that is an argument.
+
 use super::*;
 
 const NAME: &str = "db.example.com";
