@@ -48,13 +48,15 @@ fn a_server_may_greet_first() {
             }
         });
         assert!(said.starts_with("right "), "{port}: {said}");
-        // Not a measurement, but no timeout hides in it either.
-        let again = caller.says("python3", &args);
-        let took: u32 = again.trim().rsplit(' ').next().unwrap().parse().unwrap();
-        assert!(took < 100, "{port}: {again}");
+        // Not a measurement, but no timeout hides in it either: of a few greetings, on a machine that is busy with other
+        // tests, one comes sooner than the shortest there is.
+        let took =
+            || -> u32 { caller.says("python3", &args).trim().rsplit(' ').next().unwrap().parse().unwrap() };
+        let soonest = (0..5).map(|_| took()).min().unwrap();
+        assert!(soonest < 100, "{port}: {soonest} ms");
     }
     let labels = [("direction", "inbound"), ("peer", "spiffe://mesh.internal/ns/shop/sa/caller")];
-    server.counted("outrigger_tcp_connections_total", &labels, 6.0);
+    server.counted("outrigger_tcp_connections_total", &labels, 18.0);
 }
 
 #[test]
