@@ -1,8 +1,8 @@
 //! The process: what is wired to what, in which order it starts, and in which order it stops.
 //!
 //! ```text
-//! start   check and bind ─> operators' views ─> configuration from disk ─> certificate (disk or control plane)
-//!         ─> workers ─> follow the control plane, renew the certificate ─> ready line
+//! start   check and bind ─> operators' views ─> configuration from disk ─> workers
+//!         ─> certificate (disk or control plane) ─> follow the control plane, renew the certificate ─> ready line
 //!         [─> start the command]
 //! stop    not ready ─> leave the mesh ─> workers drain within the grace time ─> stop following ─> end
 //! ```
@@ -15,9 +15,10 @@ mod ready_line;
 mod watchdog;
 
 use crate::admin::{self, Look};
-use crate::bootstrap::{self, DnsAddress, Settings};
+use crate::bootstrap::{self, DnsAddress, Settings, State};
 use crate::command::SpawnError;
 use crate::control_plane::Reach;
+use crate::deadline;
 use crate::demand::{self, Demand, Demands};
 use crate::dns;
 use crate::identity::authority::{Authority, SignError};
@@ -26,6 +27,7 @@ use crate::preflight::{Preflight, PreflightErrors};
 use crate::register::{Registrar, RegistrarEnds, Registration, registrar};
 use crate::resolve::{self, SystemDns};
 use crate::snapshot::Snapshot;
+use crate::takeover::{Kept, Offer};
 use crate::telemetry::{DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics};
 use crate::worker::{self, Mailboxes, StartError, WorkerConfig};
 use crate::xds::follower::{Follower, Parts};
@@ -135,6 +137,7 @@ struct App {
     shutdown: Drain,
     workers_drain: Drain,
     outbound_drain: Drain,
+    handed_over: Drain,
     /// The signal that started the end.
     asked: Arc<OnceLock<Stop>>,
     mailboxes: Arc<OnceLock<Mailboxes>>,
@@ -190,6 +193,7 @@ impl App {
             shutdown: Drain::new(),
             workers_drain: Drain::new(),
             outbound_drain: Drain::new(),
+            handed_over: Drain::new(),
             asked: Arc::default(),
             mailboxes: Arc::default(),
             registrar,
@@ -229,9 +233,19 @@ impl App {
             shutdown: self.shutdown.clone(),
             inbound_drain: self.workers_drain.clone(),
             outbound_drain: self.outbound_drain.clone(),
+            handed_over: self.handed_over.clone(),
+            stop: self.stop.clone(),
             manager: self.manager.clone(),
             status: format!("serving as {}", self.workload),
             started: Instant::now(),
+        };
+        let kept = match (&self.settings.command, self.preflight.kept()) {
+            (Some(_), _) => None,
+            (None, Ok(kept)) => Some(kept),
+            (None, Err(error)) => {
+                tracing::warn!(%error, "no other process will be able to take over");
+                None
+            }
         };
         let admin = TcpListener::from_std(self.preflight.admin)?;
         let metrics = TcpListener::from_std(self.preflight.metrics)?;
@@ -260,16 +274,21 @@ impl App {
             level: self.level,
             shutdown: self.shutdown.clone(),
         };
-        let views = [
-            self.tasks.spawn("admin", exposition::serve(admin, admin::admin(&look))),
-            self.tasks.spawn(
-                "metrics",
-                exposition::serve(
-                    metrics,
-                    admin::metrics(&self.readiness, self.registry.clone(), self.mailboxes.clone()),
-                ),
-            ),
-        ];
+        let stop = self.stop.clone();
+        let metrics_views =
+            admin::metrics(&self.readiness, self.registry.clone(), self.mailboxes.clone());
+        let views = async move {
+            tokio::select! {
+                () = exposition::serve(admin, admin::admin(&look)) => {}
+                () = exposition::serve(metrics, metrics_views) => {}
+                () = stop.cancelled() => {}
+            }
+        };
+        // Where another process still answers, this one does when it is ready.
+        let mut views = Some(views);
+        if self.preflight.before.is_none() {
+            views.take().map(|views| self.tasks.spawn("views", views));
+        }
         let reach = || Reach::new(self.settings.control_plane.clone(), self.settings.trust_domain());
         let inbound_port = Port::new(self.preflight.listeners.inbound.port());
         let inbound_port =
@@ -319,15 +338,24 @@ impl App {
             clock: SystemTime::now,
         };
         let shutdown = self.shutdown.signal();
-        match self.preflight.svid {
-            Some(svid) => renewal.resume(svid),
-            None => tokio::select! {
-                first = renewal.first() => first.map_err(|error| AppError::Certificate(words(&error)))?,
-                () = shutdown.draining() => return Ok(life.exit_code(None)),
-                () = late(life.deadline()) => return Err(life.not_ready()),
-            },
-        }
-        self.certified.set(true);
+        let svid = self.preflight.svid;
+        let mut certificate = Box::pin(async move {
+            match svid {
+                Some(svid) => renewal.resume(svid),
+                None => renewal.first().await.map_err(|error| AppError::Certificate(words(&error)))?,
+            }
+            Ok::<_, AppError>(renewal)
+        });
+        // Without a configuration nothing is sent yet, so that workers can hold what comes, and say so in the end. With
+        // one it waits in the backlogs, and not for ever.
+        let hold = if from_disk { deadline::FIRST_CONFIGURATION } else { Duration::ZERO };
+        let certified = tokio::select! {
+            biased;
+            renewal = &mut certificate => Some(renewal?),
+            () = shutdown.draining() => return Ok(life.exit_code(None)),
+            () = late(life.deadline()) => return Err(life.not_ready()),
+            () = tokio::time::sleep(hold) => None,
+        };
 
         let config = WorkerConfig {
             namespace: self.settings.namespace().clone(),
@@ -341,6 +369,7 @@ impl App {
             names,
             drain: self.workers_drain.signal(),
             outbound_drain: self.outbound_drain.signal(),
+            handed_over: self.handed_over.signal(),
             families,
             access_log: match self.settings.access_log {
                 bootstrap::AccessLog::On => worker::AccessLog::On,
@@ -356,14 +385,6 @@ impl App {
             self.tasks.spawn("watchdog", beats);
         }
 
-        let stop = self.stop.clone();
-        self.tasks.spawn("renewal", async move {
-            tokio::select! {
-                () = renewal.run() => {}
-                () = stop.cancelled() => {}
-            }
-        });
-        self.tasks.spawn("follower", follower.run());
         self.tasks.spawn("names", resolver.run(self.stop.clone()));
         if let Some(dns) = dns {
             // Not the drain's: an application that drains still looks up names.
@@ -372,18 +393,34 @@ impl App {
 
         let place = if self.settings.command.is_some() { Place::Error } else { Place::Output };
         let ready = async {
+            let renewal = match certified {
+                Some(renewal) => renewal,
+                None => certificate.await?,
+            };
+            self.certified.set(true);
+            let stop = self.stop.clone();
+            self.tasks.spawn("renewal", async move {
+                tokio::select! {
+                    () = renewal.run() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+            self.tasks.spawn("follower", follower.run());
             life.readiness.ready().await;
-            if !from_disk {
+            if !from_disk || self.preflight.before.is_some() {
                 // Not being registered in time is no failure: callers have the lease's word, not ours.
                 tokio::time::timeout(REGISTERED_WAIT, life.registrar.registered()).await.ok();
             }
+            views.map(|views| self.tasks.spawn("views", views));
+            let offer = kept.and_then(|kept| offer(&self.preflight.state, kept));
+            if let Some(before) = &self.preflight.before {
+                before.serving();
+            }
             addresses.announce(&self.workload, place);
+            Ok(offer)
         };
         let lived = life.live(ready, workers, self.preflight.launcher).await;
         self.stop.cancel();
-        for view in views {
-            view.abort();
-        }
         let running = self.tasks.join(STOP_WAIT).await;
         if !running.is_empty() {
             tracing::warn!(?running, "ended while tasks were still running");
@@ -391,6 +428,13 @@ impl App {
         drop(self.preflight.state);
         lived.map(|end| life.exit_code(end))
     }
+}
+
+/// Lets another process take over, if that can be.
+fn offer(state: &State, kept: Kept) -> Option<Offer> {
+    Offer::open(state, kept)
+        .inspect_err(|error| tracing::warn!(%error, "no other process will be able to take over"))
+        .ok()
 }
 
 /// The application's ports, as the workers need them.

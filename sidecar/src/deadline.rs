@@ -9,6 +9,7 @@
 //! | [`HANDSHAKE`] | the first byte of TLS | its last | 10 s |
 //! | [`DISCOVERY`] | a service is asked for | the control plane has answered | 2 s |
 //! | [`LOOK_UP`] | a name outside is asked for | DNS has answered | 5 s |
+//! | [`FIRST_CONFIGURATION`] | the same, before there was any configuration | the same | 10 s |
 //! | [`PARTIAL`] | bytes that could be HTTP | more of them | 100 ms |
 //! | [`REFUSED`] | a connection is refused | its client's first bytes | 1 s |
 
@@ -27,6 +28,15 @@ pub(crate) const DISCOVERY: Duration = Duration::from_secs(2);
 
 /// From asking for the address of a place outside of the mesh to the answer of DNS: as long as resolvers try.
 pub(crate) const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// From asking to an answer while this process has no configuration at all: what comes while it starts is held, not
+/// failed. Longer than a control plane's restart, shorter than most clients wait.
+pub(crate) const FIRST_CONFIGURATION: Duration = Duration::from_secs(10);
+
+/// How long an answer of the control plane is waited for.
+pub(crate) fn discovery(configured: bool) -> Duration {
+    if configured { DISCOVERY } else { FIRST_CONFIGURATION }
+}
 
 /// From bytes that could be the beginning of HTTP, on a port where anything may be spoken, to taking them for something
 /// else. A request line comes in one piece; a protocol that sends `PING` and waits is not kept waiting for long.

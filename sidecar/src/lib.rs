@@ -29,6 +29,7 @@ pub mod resolve;
 mod retry;
 pub mod route;
 pub mod snapshot;
+mod takeover;
 pub mod telemetry;
 pub mod worker;
 mod xds;

@@ -2,12 +2,13 @@
 //! directory in use, ports in use. Enters: settings. Leaves: what is needed to start, with every port bound; or one line
 //! for each problem, with the flag to mend it.
 
-use crate::bootstrap::{DnsAddress, Settings, State, User};
+use crate::bootstrap::{DnsAddress, Settings, Start, State, User};
 use crate::command::{self, Launcher};
 use crate::dns;
 use crate::identity::authority::read_token;
 use crate::identity::stored::Store;
 use crate::privileges::{Later, Owner};
+use crate::takeover::{Inherited, Kept, Link};
 use crate::worker::{self, Listeners, Upstream};
 use mesh_mtls::{Svid, TrustBundle, pem};
 use mesh_names::Subdomain;
@@ -15,6 +16,10 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::time::SystemTime;
+
+const ADMIN: &str = "--admin-addr";
+const METRICS: &str = "--metrics-addr";
+const DNS: &str = "--dns-addr";
 
 /// What a start needs.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(crate) struct Preflight {
     pub(crate) dns: Vec<dns::Sockets>,
     /// Who starts the command as another user; none if there is nothing to be started so.
     pub(crate) launcher: Option<Launcher>,
+    /// The process that the sockets are of; none if they are new.
+    pub(crate) before: Option<Link>,
 }
 
 /// What only root may be able to get.
@@ -63,6 +70,25 @@ impl fmt::Display for PreflightErrors {
 impl std::error::Error for PreflightErrors {}
 
 impl Preflight {
+    /// A second handle of every socket, for the process that may take over from this one.
+    ///
+    /// # Errors
+    /// The process may open no more files.
+    pub(crate) fn kept(&self) -> io::Result<Kept> {
+        let mut kept = Kept::with_lock_of(&self.state)?;
+        for (flag, socket) in self.listeners.by_flag() {
+            kept.add(&flag, socket)?;
+        }
+        kept.add(ADMIN, &self.admin)?;
+        kept.add(METRICS, &self.metrics)?;
+        for sockets in &self.dns {
+            let (udp, tcp) = sockets.parts();
+            kept.add(DNS, udp)?;
+            kept.add(DNS, tcp)?;
+        }
+        Ok(kept)
+    }
+
     /// Checks and binds. As root with `--uid`, root is given up in between: what is read after that is read as the user.
     ///
     /// # Errors
@@ -70,14 +96,18 @@ impl Preflight {
     pub(crate) fn check(settings: &Settings) -> Result<Self, PreflightErrors> {
         // Without knowing who to be, nothing else is done.
         let users = Users::of_settings(settings).map_err(PreflightErrors)?;
+        let mut inherited = inherited(settings, users.own).map_err(|problem| PreflightErrors(vec![problem]))?;
         let mut late = Vec::new();
-        let Sockets { listeners, admin, metrics, dns } = Sockets::bind(settings, &mut late);
+        let Sockets { listeners, admin, metrics, dns } = Sockets::bind(settings, &mut inherited, &mut late);
         let mut problems = Vec::new();
         let launcher = users.take_over(settings);
         let launcher = noted(launcher, &mut problems).flatten();
         let bundle = pem::read_trust_bundle(&settings.trust_bundle);
         let trust_bundle = noted(bundle.map_err(|error| format!("--trust-bundle: {error}")), &mut problems);
-        let state = noted(State::open(&settings.state_dir).map_err(|error| error.to_string()), &mut problems);
+        let state = match inherited.lock() {
+            Some(lock) => Some(State::inherited(&settings.state_dir, lock)),
+            None => noted(State::open(&settings.state_dir).map_err(|error| error.to_string()), &mut problems),
+        };
         let owned = state.and_then(|state| {
             let name = state.workload_name(settings.name.as_ref(), settings.service_account().as_str());
             let name = noted(name.map_err(|error| error.to_string()), &mut problems)?;
@@ -105,7 +135,8 @@ impl Preflight {
                 Some(metrics),
                 Some(dns),
             ) if problems.is_empty() => {
-                Ok(Self { state, name, trust_bundle, store, svid, listeners, admin, metrics, dns, launcher })
+                let before = inherited.into_link();
+                Ok(Self { state, name, trust_bundle, store, svid, listeners, admin, metrics, dns, launcher, before })
             }
             _ => Err(PreflightErrors(problems)),
         }
@@ -113,7 +144,7 @@ impl Preflight {
 }
 
 impl Sockets {
-    fn bind(settings: &Settings, problems: &mut Vec<String>) -> Self {
+    fn bind(settings: &Settings, inherited: &mut Inherited, problems: &mut Vec<String>) -> Self {
         let upstreams: Vec<_> = settings
             .upstreams
             .iter()
@@ -129,12 +160,13 @@ impl Sockets {
             plaintext: settings.plaintext_addr,
             upstreams,
         };
-        let bound = worker::bind(&addresses, settings.workers);
+        let mut inherit = |flag: &str, address| inherited.listeners(flag, address);
+        let bound = worker::bind_or_inherit(&addresses, settings.workers, &mut inherit);
         Self {
             listeners: noted(bound.map_err(|error| error.to_string()), problems),
-            admin: noted(bind("--admin-addr", settings.admin_addr), problems),
-            metrics: noted(bind("--metrics-addr", settings.metrics_addr), problems),
-            dns: noted(dns_sockets(settings.dns_addr), problems),
+            admin: noted(bind(ADMIN, settings.admin_addr, inherited), problems),
+            metrics: noted(bind(METRICS, settings.metrics_addr, inherited), problems),
+            dns: noted(dns_sockets(settings.dns_addr, inherited), problems),
         }
     }
 }
@@ -192,7 +224,21 @@ fn kept_svid(store: &Store, settings: &Settings) -> Option<Svid> {
     }
 }
 
-fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, String> {
+/// What the process before has given us, if it was to be asked.
+fn inherited(settings: &Settings, own: Option<Owner>) -> Result<Inherited, String> {
+    match settings.start {
+        Start::Afresh => Ok(Inherited::default()),
+        Start::TakeOver => Inherited::ask(&settings.state_dir, own.map(|own| own.uid)).map_err(|error| {
+            let state_dir = settings.state_dir.display();
+            format!("--takeover: the sidecar on {state_dir} cannot be taken over from, and goes on: {error}")
+        }),
+    }
+}
+
+fn bind(flag: &str, address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, String> {
+    if let Some(socket) = inherited.listeners(flag, address).pop() {
+        return Ok(socket);
+    }
     let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
@@ -211,14 +257,18 @@ fn unbound(flag: &str, address: SocketAddr, error: &io::Error) -> String {
 
 /// The DNS server's sockets: at its address, and at the same port of IPv6's loopback, since that is where the kernel
 /// redirects queries over IPv6.
-fn dns_sockets(address: DnsAddress) -> Result<Vec<dns::Sockets>, String> {
+fn dns_sockets(address: DnsAddress, inherited: &mut Inherited) -> Result<Vec<dns::Sockets>, String> {
     let DnsAddress::At(address) = address else { return Ok(Vec::new()) };
-    let first = dns::Sockets::bind(address).map_err(|error| unbound("--dns-addr", address, &error))?;
+    let mut bind = |address| match (inherited.datagrams(DNS, address), inherited.listeners(DNS, address).pop()) {
+        (Some(udp), Some(tcp)) => dns::Sockets::inherited(udp, tcp),
+        (None, _) | (_, None) => dns::Sockets::bind(address),
+    };
+    let first = bind(address).map_err(|error| unbound("--dns-addr", address, &error))?;
     let twin = SocketAddr::from((Ipv6Addr::LOCALHOST, first.address().port()));
     if address.is_ipv6() {
         return Ok(vec![first]);
     }
-    match dns::Sockets::bind(twin) {
+    match bind(twin) {
         Ok(second) => Ok(vec![first, second]),
         // Without IPv6 nothing is redirected there either.
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => Ok(vec![first]),

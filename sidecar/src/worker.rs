@@ -18,6 +18,8 @@ use crate::demand::Demand;
 use crate::resolve::Names;
 use crate::snapshot::Snapshot;
 use crate::telemetry::DataFamilies;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Response, StatusCode};
 use mesh_mtls::Identity;
 use mesh_names::{MeshDomain, Namespace, TrustDomain};
 use mesh_process::DrainSignal;
@@ -29,6 +31,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(crate) use crate::listen::bind_or_inherit;
 pub use crate::listen::{Addresses, BindError, Capture, Listeners, Upstream, bind};
 
 /// Commands waiting for a worker. Only scrapes send any.
@@ -73,10 +76,23 @@ pub struct WorkerConfig {
     pub drain: DrainSignal,
     /// When the application is done calling others, so that its connections are finished too.
     pub outbound_drain: DrainSignal,
+    /// When another process accepts on our sockets: nothing is accepted here any more, connections of the application
+    /// that are in use are finished, and idle ones wait for one more request.
+    pub handed_over: DrainSignal,
     /// Where to count.
     pub families: DataFamilies,
     /// Whether to log requests.
     pub access_log: AccessLog,
+}
+
+impl WorkerConfig {
+    /// Says on an HTTP/1 answer that it is the last on its connection, if the next request is another process's.
+    pub(crate) fn say_last<B>(&self, response: &mut Response<B>) {
+        let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if self.handed_over.is_draining() && !upgrades {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
 }
 
 /// A worker that could not be started.

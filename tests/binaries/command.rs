@@ -83,7 +83,7 @@ fn the_commands_calls_are_carried_from_its_first_instruction_on_and_after_sigter
     );
     // A shell runs its trap once the program it waits for has ended, and that is told to end as well.
     let script = format!(
-        "trap '{call} && echo called again; exit 3' TERM; {call} && echo called; while :; do sleep 60; done"
+        "trap '{call} && echo called again; exit 3' TERM; {call} && echo called; while :; do sleep 0.1; done"
     );
     let mut started = Started::script(&world, "job", &outbound, &script);
     started.says("called");
@@ -96,7 +96,7 @@ fn the_commands_calls_are_carried_from_its_first_instruction_on_and_after_sigter
 fn signals_are_passed_on() {
     let world = World::new();
     let script = "trap 'echo hup' HUP; trap 'echo usr1' USR1; trap 'echo usr2' USR2; trap 'echo quit' QUIT; \
-                  trap 'echo int; exit 4' INT; echo up; while :; do sleep 60; done";
+                  trap 'echo int; exit 4' INT; echo up; while :; do sleep 0.1; done";
     let mut started = Started::script(&world, "job", "127.0.0.1:0", script);
     started.says("up");
     for (signal, word) in [
@@ -119,7 +119,7 @@ fn a_second_signal_kills_what_will_not_end() {
         &world,
         "job",
         "127.0.0.1:0",
-        "trap 'echo not yet' TERM; echo up; while :; do sleep 60; done",
+        "trap 'echo not yet' TERM; echo up; while :; do sleep 0.1; done",
     );
     started.says("up");
     started.signal(Signal::TERM);

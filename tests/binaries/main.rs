@@ -9,6 +9,7 @@
 
 mod command;
 mod flags;
+mod held;
 mod meshctl;
 mod service_manager;
 mod started;

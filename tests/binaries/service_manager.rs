@@ -21,7 +21,7 @@ fn it_is_told_when_the_command_runs_that_all_is_well_and_when_the_end_begins() {
     let mut command = sidecar(&world, "job");
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
     command.args(["--outbound-addr", "127.0.0.1:0", "--", "sh", "-c"]);
-    command.arg("echo \"${NOTIFY_SOCKET-not mine}\"; while :; do sleep 60; done");
+    command.arg("echo \"${NOTIFY_SOCKET-not mine}\"; while :; do sleep 0.1; done");
     let mut started = Started::command(command);
     let mut word = next();
     while word == "WATCHDOG=1" {

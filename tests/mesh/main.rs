@@ -15,5 +15,6 @@ mod protocols;
 mod refusals;
 mod retries;
 mod routing;
+mod takeover;
 mod tcp;
 mod telemetry;

@@ -66,7 +66,7 @@ impl Drop for Job {
 fn root_is_given_up_for_good_by_every_thread_and_the_command_is_another_user() {
     let world = World::new();
     let script = "echo $(id -u) $(id -g) $(id -G); grep -E '^(CapEff|CapPrm)' /proc/self/status | tr -d '\\t' | \
-                  xargs echo; trap 'echo hup' HUP; trap 'exit 5' TERM; echo up; while :; do sleep 60; done";
+                  xargs echo; trap 'echo hup' HUP; trap 'exit 5' TERM; echo up; while :; do sleep 0.1; done";
     let mut job = Job::start(&world, script);
     job.says(&format!("{COMMAND} {COMMAND} {COMMAND}"));
     job.says("CapPrm:0000000000000000 CapEff:0000000000000000");
@@ -101,7 +101,7 @@ fn root_is_given_up_for_good_by_every_thread_and_the_command_is_another_user() {
 #[test]
 fn a_command_of_another_user_does_not_outlive_a_sidecar_that_dies() {
     let world = World::new();
-    let mut job = Job::start(&world, "trap 'echo told; exit 0' TERM; echo up; while :; do sleep 60; done");
+    let mut job = Job::start(&world, "trap 'echo told; exit 0' TERM; echo up; while :; do sleep 0.1; done");
     job.says("up");
     job.child.kill().unwrap();
     job.says("told");

@@ -8,6 +8,9 @@
 //!    └──too late for the command──> leave, drain, end      v
 //!                 leave the mesh ─> requests of peers finish ─> signal to the command ─> it ends ─> workers drain ─> end
 //! ```
+//! When another process has taken over, the mesh is not left: it serves the same workload on the same sockets. Nothing is
+//! accepted here any more; what is open is finished within the grace time.
+//!
 //! The mesh first: no caller is still sent here when the command hears that it should end. Then what peers have asked of
 //! it, since many programs drop that when they are told to end. A stream that never ends must not keep the signal from
 //! one that would end it, so it comes after a quarter of the grace time at the latest. The command's own calls are
@@ -16,11 +19,14 @@
 use super::AppError;
 use crate::command::{Child, Command, End, Launcher};
 use crate::register::Registrar;
+use crate::takeover::Offer;
 use crate::worker::Workers;
 use mesh_process::{Condition, Drain, Readiness, ServiceManager, Stop, Word};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// From the order to stop at once to the moment it is given up.
 pub(super) const STOP_WAIT: Duration = Duration::from_secs(2);
@@ -39,10 +45,22 @@ pub(super) struct Life {
     pub(super) shutdown: Drain,
     pub(super) inbound_drain: Drain,
     pub(super) outbound_drain: Drain,
+    /// What says that another process accepts.
+    pub(super) handed_over: Drain,
+    /// Ends all that is not traffic.
+    pub(super) stop: CancellationToken,
     pub(super) manager: Arc<ServiceManager>,
     /// What the service manager shows of us.
     pub(super) status: String,
     pub(super) started: Instant,
+}
+
+/// What a start led to.
+struct Started {
+    /// None if there is none to be started, or not any more.
+    child: Option<Child>,
+    /// None if nobody can take over.
+    offer: Option<Offer>,
 }
 
 /// Waits until then; for ever if there is no such time.
@@ -89,22 +107,28 @@ impl Life {
     /// The command could not be started; the end is in order nevertheless.
     pub(super) async fn live(
         &self,
-        ready: impl Future<Output = ()>,
+        ready: impl Future<Output = Result<Option<Offer>, AppError>>,
         workers: Workers,
         launcher: Option<Launcher>,
     ) -> Result<Option<End>, AppError> {
         let started = self.start(ready, launcher).await;
         let shutdown = self.shutdown.signal();
         let (child, failure) = match started {
-            Ok(Some(mut child)) => {
+            Ok(Started { child: Some(mut child), .. }) => {
                 tokio::select! {
                     end = child.ended() => tracing::info!(%end, "the command has ended"),
                     () = shutdown.draining() => {}
                 }
                 (Some(child), None)
             }
-            Ok(None) => {
-                shutdown.draining().await;
+            Ok(Started { child: None, offer }) => {
+                tokio::select! {
+                    pid = taken(offer) => {
+                        self.hand_over(workers, pid).await;
+                        return Ok(None);
+                    }
+                    () = shutdown.draining() => {}
+                }
                 (None, None)
             }
             Err(error) => (None, Some(error)),
@@ -116,20 +140,21 @@ impl Life {
     /// Waits until traffic can flow and starts the command, unless asked to end before.
     async fn start(
         &self,
-        ready: impl Future<Output = ()>,
+        ready: impl Future<Output = Result<Option<Offer>, AppError>>,
         launcher: Option<Launcher>,
-    ) -> Result<Option<Child>, AppError> {
+    ) -> Result<Started, AppError> {
         let shutdown = self.shutdown.signal();
-        tokio::select! {
-            () = ready => {}
+        let offer = tokio::select! {
+            offer = ready => offer?,
             () = late(self.deadline()) => {
                 // What is still waited for then is not needed.
                 if !self.readiness.is_ready() {
                     return Err(self.not_ready());
                 }
+                None
             }
-            () = shutdown.draining() => return Ok(None),
-        }
+            () = shutdown.draining() => return Ok(Started { child: None, offer: None }),
+        };
         let child = match &self.command {
             Some(command) => {
                 let child = Child::start(command, launcher)?;
@@ -139,7 +164,27 @@ impl Life {
             None => None,
         };
         self.manager.tell(Word::Ready(&self.status));
-        Ok(child)
+        Ok(Started { child, offer })
+    }
+
+    /// Finishes what is open, while the process with this number accepts. Idle connections of the application wait for
+    /// one more request, so that none is lost on its way; after half of the grace time they are closed.
+    async fn hand_over(&self, workers: Workers, pid: u32) {
+        tracing::info!(pid, "another process has taken over; finishing what runs");
+        self.manager.tell(Word::MainPid(pid));
+        let start = Instant::now();
+        self.stop.cancel();
+        self.handed_over.drain();
+        self.inbound_drain.drain();
+        let shutdown = self.shutdown.signal();
+        let mut ended = pin!(workers.join());
+        tokio::select! {
+            panicked = &mut ended => return told(Some(panicked)),
+            () = tokio::time::sleep(self.grace / 2) => {}
+            () = shutdown.draining() => {}
+        }
+        self.outbound_drain.drain();
+        self.end_workers(ended, start + self.grace).await;
     }
 
     async fn end(&self, mut workers: Workers, child: Option<Child>) -> Option<End> {
@@ -157,7 +202,7 @@ impl Life {
             None => None,
         };
         self.outbound_drain.drain();
-        self.end_workers(workers, start + self.grace).await;
+        self.end_workers(pin!(workers.join()), start + self.grace).await;
         end
     }
 
@@ -184,9 +229,7 @@ impl Life {
     }
 
     /// Lets the workers finish, at most until the grace time is over or a second signal comes.
-    async fn end_workers(&self, workers: Workers, over: Instant) {
-        let ended = workers.join();
-        tokio::pin!(ended);
+    async fn end_workers(&self, mut ended: Pin<&mut impl Future<Output = usize>>, over: Instant) {
         let forced = self.shutdown.signal();
         let in_time = tokio::select! {
             panicked = &mut ended => Some(panicked),
@@ -203,10 +246,23 @@ impl Life {
                 tokio::time::timeout(STOP_WAIT, ended).await.ok()
             }
         };
-        match panicked {
-            Some(0) => {}
-            Some(panicked) => tracing::error!(panicked, "workers panicked"),
-            None => tracing::error!("workers did not end when forced to"),
-        }
+        told(panicked);
+    }
+}
+
+/// Waits until another process has taken over; with the call's end the offer is gone.
+async fn taken(offer: Option<Offer>) -> u32 {
+    match offer {
+        Some(offer) => offer.taken().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How the workers ended: how many panicked, if they did end.
+fn told(panicked: Option<usize>) {
+    match panicked {
+        Some(0) => {}
+        Some(panicked) => tracing::error!(panicked, "workers panicked"),
+        None => tracing::error!("workers did not end when forced to"),
     }
 }

@@ -178,6 +178,12 @@ pub struct RunFlags {
     #[arg(long, value_name = "DURATION", default_value_t, help_heading = "Process")]
     pub grace: Grace,
 
+    /// Takes the listening sockets over from the sidecar that runs on the same --state-dir, which then finishes what it
+    /// has and ends: no connection is refused or reset. If none runs, this is a start like any other; if this one fails
+    /// before it serves, the other goes on
+    #[arg(long, help_heading = "Process")]
+    pub takeover: bool,
+
     /// The user to be, by name or number, once ports are bound and the state directory is this user's; only for root,
     /// which is given up for good, with all other groups. The token and the trust bundle are read as this user
     #[arg(long, value_name = "USER[:GROUP]", help_heading = "Process")]

@@ -8,7 +8,7 @@ mod settings;
 mod state;
 
 pub use grammar::{ControlPlane, DnsAddress, DnsServer, GrammarError, Host, Inbound, Upstream, User};
-pub use settings::{AccessLog, Problems, Settings, Surroundings};
+pub use settings::{AccessLog, Problems, Settings, Start, Surroundings};
 pub(crate) use state::narrow;
 pub use state::{State, StateError};
 

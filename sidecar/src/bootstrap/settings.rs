@@ -69,6 +69,8 @@ pub struct Settings {
     pub log_level: String,
     /// Whether each request is logged.
     pub access_log: AccessLog,
+    /// Whether another process is here already.
+    pub start: Start,
     /// The user to be once ports are bound.
     pub uid: Option<User>,
     /// How long the command waits for traffic to flow.
@@ -86,6 +88,15 @@ pub enum AccessLog {
     On,
     /// None.
     Off,
+}
+
+/// Whether another process is here already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// No: everything is bound anew.
+    Afresh,
+    /// Yes, perhaps: its sockets are taken over.
+    TakeOver,
 }
 
 /// Everything about the flags that can't work, one line each.
@@ -150,6 +161,11 @@ impl Settings {
         if let Some(user) = flags.command_uid.as_ref().filter(|_| flags.command.is_empty()) {
             problems.push(format!("--command-uid {user}: there is no COMMAND; give one after `--`"));
         }
+        if flags.takeover && !flags.command.is_empty() {
+            problems.push(
+                "--takeover: a COMMAND stays the child of the process that started it; restart that one instead".to_owned(),
+            );
+        }
         let account = format!("{}.{}", flags.namespace, flags.service_account);
         let state_dir = flags.state_dir.or_else(|| default_state_dir(&account, around));
         if state_dir.is_none() {
@@ -182,6 +198,7 @@ impl Settings {
                 log_format: flags.log_format,
                 log_level: flags.log_level,
                 access_log: if flags.access_log { AccessLog::On } else { AccessLog::Off },
+                start: if flags.takeover { Start::TakeOver } else { Start::Afresh },
                 uid: flags.uid,
                 ready_timeout: flags.ready_timeout.0,
                 command: Command::of_words(flags.command),

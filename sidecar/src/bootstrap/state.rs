@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct State {
     directory: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why the state directory can't be used.
@@ -69,10 +69,20 @@ impl State {
             .open(directory.join("lock"))
             .map_err(|error| unusable(naming(error)))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { directory: directory.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked { path: directory.to_owned() }),
             Err(TryLockError::Error(error)) => Err(unusable(naming(error))),
         }
+    }
+
+    /// Goes on with a directory that the process before has locked: the lock is the file's, and lives as long as either.
+    pub(crate) fn inherited(directory: &Path, lock: File) -> Self {
+        Self { directory: directory.to_owned(), lock }
+    }
+
+    /// The file whose lock this is.
+    pub(crate) fn lock(&self) -> &File {
+        &self.lock
     }
 
     /// A file in it.

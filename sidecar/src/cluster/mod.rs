@@ -160,7 +160,7 @@ impl Cluster {
             let patient = match &self.source {
                 Source::Service(service, _) => {
                     worker.shared.config.demand.ask(service);
-                    deadline::DISCOVERY
+                    deadline::discovery(pinned.snapshot.received)
                 }
                 Source::Outside(outside) => {
                     outside.ask(worker);

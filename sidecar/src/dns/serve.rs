@@ -62,6 +62,20 @@ impl Sockets {
         }
     }
 
+    /// Goes on with the sockets of the process before.
+    ///
+    /// # Errors
+    /// They are no sockets any more.
+    pub(crate) fn inherited(udp: std::net::UdpSocket, tcp: std::net::TcpListener) -> io::Result<Self> {
+        let address = tcp.local_addr()?;
+        Ok(Self { udp, tcp, address })
+    }
+
+    /// The sockets themselves, to be handed to the next process.
+    pub(crate) fn parts(&self) -> (&std::net::UdpSocket, &std::net::TcpListener) {
+        (&self.udp, &self.tcp)
+    }
+
     /// Where they are bound, with the number the system chose.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address

@@ -101,7 +101,7 @@ where
     let context = downstream.clone();
     let drain = &downstream.worker.shared.config.drain;
     let answer = |request| super::request(context.clone(), request);
-    if let Err(error) = http2::serve(stream, hop, drain, answer).await {
+    if let Err(error) = http2::serve(stream, hop, drain.draining(), answer).await {
         tracing::debug!(%error, "downstream connection ended");
     }
 }
@@ -116,7 +116,11 @@ where
     let context = downstream.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
         let context = context.clone();
-        async move { Ok::<_, Infallible>(super::request(context, request.map(WireBody::Http1)).await) }
+        async move {
+            let mut response = super::request(context.clone(), request.map(WireBody::Http1)).await;
+            context.worker.shared.config.say_last(&mut response);
+            Ok::<_, Infallible>(response)
+        }
     });
     let io = Explained::new(Watched::new(stream, &downstream.activity), downstream.activity.owed());
     let connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
@@ -126,7 +130,9 @@ where
         served = connection.as_mut() => served,
         _ = downstream.activity.overdue() => return,
         () = drain.draining() => {
-            connection.as_mut().graceful_shutdown();
+            if !downstream.worker.shared.config.handed_over.is_draining() {
+                connection.as_mut().graceful_shutdown();
+            }
             connection.await
         }
     };

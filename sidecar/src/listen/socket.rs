@@ -2,12 +2,18 @@
 
 use mesh_names::{Port, ServiceName};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 
 /// Connections the kernel holds for us until they are accepted; it cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// What sockets are known by.
+const OUTBOUND: &str = "--outbound-addr";
+const INBOUND: &str = "--inbound-addr";
+const PLAINTEXT: &str = "--plaintext-addr";
 
 /// A local port that leads to one port of one service, as given by `--upstream SERVICE.NAMESPACE:PORT=ADDRESS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,12 +101,37 @@ pub(crate) struct WorkerListeners {
     /// The mutual-TLS port; also its twin in IPv6 where it is on every address.
     pub(crate) inbound: Vec<TcpListener>,
     pub(crate) plaintext: Vec<TcpListener>,
-    /// In the order of [`Listeners::upstreams`].
-    pub(crate) upstreams: Vec<TcpListener>,
+    /// By their places in [`Listeners::upstreams`].
+    pub(crate) upstreams: BTreeMap<usize, Vec<TcpListener>>,
 }
 
 /// Which of a worker's sockets.
-type Place = fn(&mut WorkerListeners) -> &mut Vec<TcpListener>;
+type Place<'a> = &'a dyn Fn(&mut WorkerListeners) -> &mut Vec<TcpListener>;
+
+/// Sockets of the process before, by flag and address: taken as they are instead of new ones.
+pub(crate) type Inherit<'a> = &'a mut dyn FnMut(&str, SocketAddr) -> Vec<TcpListener>;
+
+impl Listeners {
+    /// Every socket with the flag it belongs to.
+    pub(crate) fn by_flag(&self) -> impl Iterator<Item = (String, &TcpListener)> {
+        self.workers.iter().flat_map(move |worker| {
+            let upstreams = worker.upstreams.iter().flat_map(|(place, sockets)| {
+                let flag = self.upstreams.get(*place).map(upstream_flag).unwrap_or_default();
+                sockets.iter().map(move |socket| (flag.clone(), socket))
+            });
+            let others =
+                [(OUTBOUND, &worker.outbound), (INBOUND, &worker.inbound), (PLAINTEXT, &worker.plaintext)];
+            let others = others.into_iter().flat_map(|(flag, sockets)| {
+                sockets.iter().map(move |socket| (flag.to_owned(), socket))
+            });
+            others.chain(upstreams)
+        })
+    }
+}
+
+fn upstream_flag(upstream: &Upstream) -> String {
+    format!("--upstream {}:{}", upstream.service, upstream.port)
+}
 
 /// Binds everything for `workers` workers. The first worker's port, where 0 was asked for, is the others' too. What is
 /// not given is bound to a loopback port that the system chooses.
@@ -108,32 +139,49 @@ type Place = fn(&mut WorkerListeners) -> &mut Vec<TcpListener>;
 /// # Errors
 /// [`BindError`] with the first address that can't be had; nothing stays bound.
 pub fn bind(addresses: &Addresses, workers: NonZeroUsize) -> Result<Listeners, BindError> {
+    bind_or_inherit(addresses, workers, &mut |_, _| Vec::new())
+}
+
+/// As [`bind`], with the sockets of the process before where there are any: all of them, since a connection may wait in
+/// each. More than workers are dealt out, missing ones join them.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_or_inherit(
+    addresses: &Addresses,
+    workers: NonZeroUsize,
+    inherit: Inherit<'_>,
+) -> Result<Listeners, BindError> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut all: Vec<WorkerListeners> = (0..workers.get()).map(|_| WorkerListeners::default()).collect();
-    let mut each = |address, flag, versions, place: Place| {
-        let (address, listeners) = bind_each(address, flag, versions, workers)?;
-        for (worker, listener) in all.iter_mut().zip(listeners) {
-            place(worker).push(listener);
+    let mut each = |address, flag: (&'static str, &str), versions, place: Place<'_>| {
+        let found = inherit(flag.1, address);
+        let (address, listeners) = bind_each(address, flag.0, versions, workers, found)?;
+        let mut listeners = listeners.into_iter();
+        while listeners.len() > 0 {
+            for (worker, listener) in all.iter_mut().zip(listeners.by_ref().take(workers.get())) {
+                place(worker).push(listener);
+            }
         }
         Ok(address)
     };
     let asked = Versions::AsAsked;
-    let outbound = each(addresses.outbound.unwrap_or(any), "--outbound-addr", asked, |w| &mut w.outbound)?;
-    let inbound = each(addresses.inbound.unwrap_or(any), "--inbound-addr", asked, |w| &mut w.inbound)?;
+    let outbound = each(addresses.outbound.unwrap_or(any), (OUTBOUND, OUTBOUND), asked, &|w| &mut w.outbound)?;
+    let inbound = each(addresses.inbound.unwrap_or(any), (INBOUND, INBOUND), asked, &|w| &mut w.inbound)?;
     // Peers come by whichever address this workload is announced with.
-    let mut twins: Vec<(_, _, Place)> = Vec::new();
+    let mut twins: Vec<(_, _, Place<'_>)> = Vec::new();
     if inbound.ip().is_unspecified() {
-        twins.push((twin(inbound), "--inbound-addr", |w| &mut w.inbound));
+        twins.push((twin(inbound), INBOUND, &|w| &mut w.inbound));
     }
     let mut plaintext = None;
     if let Some(address) = addresses.plaintext {
-        let bound = each(address, "--plaintext-addr", asked, |w| &mut w.plaintext)?;
+        let bound = each(address, (PLAINTEXT, PLAINTEXT), asked, &|w| &mut w.plaintext)?;
         plaintext = Some(bound);
-        twins.push((twin(outbound), "--outbound-addr", |w| &mut w.outbound));
-        twins.push((twin(bound), "--plaintext-addr", |w| &mut w.plaintext));
+        twins.push((twin(outbound), OUTBOUND, &|w| &mut w.outbound));
+        twins.push((twin(bound), PLAINTEXT, &|w| &mut w.plaintext));
     }
     for (twin, flag, place) in twins {
-        match twin.map(|twin| each(twin, flag, Versions::Ipv6Only, place)) {
+        match twin.map(|twin| each(twin, (flag, flag), Versions::Ipv6Only, place)) {
             None | Some(Ok(_)) => {}
             Some(Err(error)) if lacks_ipv6(&error.source) => {
                 tracing::info!(flag, "this machine has no IPv6: only IPv4 is listened on");
@@ -142,8 +190,9 @@ pub fn bind(addresses: &Addresses, workers: NonZeroUsize) -> Result<Listeners, B
         }
     }
     let mut upstreams = Vec::with_capacity(addresses.upstreams.len());
-    for upstream in &addresses.upstreams {
-        let address = each(upstream.address, "--upstream", asked, |w| &mut w.upstreams)?;
+    for (place, upstream) in addresses.upstreams.iter().enumerate() {
+        let flag = upstream_flag(upstream);
+        let address = each(upstream.address, ("--upstream", &flag), asked, &|w| w.upstreams.entry(place).or_default())?;
         upstreams.push(Upstream { address, ..upstream.clone() });
     }
     Ok(Listeners { outbound, inbound, plaintext, upstreams, workers: all })
@@ -171,14 +220,22 @@ fn bind_each(
     flag: &'static str,
     versions: Versions,
     workers: NonZeroUsize,
+    mut listeners: Vec<TcpListener>,
 ) -> Result<(SocketAddr, Vec<TcpListener>), BindError> {
     let failed = |source| BindError { address, flag, source };
-    // With SO_REUSEPORT two processes of one user share a port without noticing. A first socket without it notices.
-    drop(listening(address, Sharing::No, versions).map_err(failed)?);
-    let first = listening(address, Sharing::Yes, versions).map_err(failed)?;
-    let bound = first.local_addr().map_err(failed)?;
-    let mut listeners = vec![first];
-    for _ in 1..workers.get() {
+    let bound = match listeners.first() {
+        Some(inherited) => inherited.local_addr().map_err(failed)?,
+        None => {
+            // With SO_REUSEPORT two processes of one user share a port without noticing. A first socket without it
+            // notices.
+            drop(listening(address, Sharing::No, versions).map_err(failed)?);
+            let first = listening(address, Sharing::Yes, versions).map_err(failed)?;
+            let bound = first.local_addr().map_err(failed)?;
+            listeners.push(first);
+            bound
+        }
+    };
+    while listeners.len() < workers.get() {
         listeners.push(listening(bound, Sharing::Yes, versions).map_err(failed)?);
     }
     Ok((bound, listeners))
@@ -234,7 +291,28 @@ mod tests {
             assert_eq!(worker.outbound[0].local_addr().unwrap(), listeners.outbound);
             assert_eq!(worker.inbound[0].local_addr().unwrap(), listeners.inbound);
             assert!(worker.plaintext.is_empty() && worker.outbound.len() == 1);
-            assert_eq!(worker.upstreams[0].local_addr().unwrap(), listeners.upstreams[0].address);
+            assert_eq!(worker.upstreams[&0][0].local_addr().unwrap(), listeners.upstreams[0].address);
+        }
+    }
+
+    #[test]
+    fn no_socket_of_the_process_before_is_left_out_whatever_the_number_of_workers() {
+        let addresses = Addresses::default();
+        let count = |number| NonZeroUsize::new(number).unwrap();
+        let before = bind(&addresses, count(3)).unwrap();
+        let kept: Vec<_> = before.by_flag().map(|(flag, socket)| (flag, socket.try_clone().unwrap())).collect();
+        assert_eq!(kept.len(), 6);
+        for workers in [1, 2, 5] {
+            let mut inherit = |flag: &str, _| {
+                let of_flag = kept.iter().filter(|(kept, _)| kept == flag);
+                of_flag.map(|(_, socket)| socket.try_clone().unwrap()).collect()
+            };
+            let after = bind_or_inherit(&addresses, count(workers), &mut inherit).unwrap();
+            assert_eq!((after.outbound, after.inbound), (before.outbound, before.inbound));
+            assert_eq!(after.by_flag().count(), 2 * workers.max(3));
+            for worker in &after.workers {
+                assert!(!worker.outbound.is_empty() && !worker.inbound.is_empty());
+            }
         }
     }
 

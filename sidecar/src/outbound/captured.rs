@@ -88,7 +88,7 @@ async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
         if is_told && !demand.is_heard() {
             return Ok(Way::Entry(Entry::dialled(dialled)));
         }
-        let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
+        let until = *patience.get_or_insert_with(|| Instant::now() + deadline::discovery(is_told));
         if tokio::time::timeout_at(until, changed).await.is_err() {
             if !is_told {
                 return Err(cluster::not_told(&pinned));

@@ -139,8 +139,15 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefi
         Wire::Http1 => serve_http1(downstream, stream).await,
         Wire::Http2 => {
             let context = downstream.clone();
-            let served =
-                http2::serve(stream, Hop::Local, drain, |request| super::request(context.clone(), request));
+            let handed_over = &worker.shared.config.handed_over;
+            let draining = async {
+                tokio::select! {
+                    () = drain.draining() => {}
+                    () = handed_over.draining() => {}
+                }
+            };
+            let answer = |request| super::request(context.clone(), request);
+            let served = http2::serve(stream, Hop::Local, draining, answer);
             if let Err(error) = served.await {
                 tracing::debug!(%error, "downstream connection ended");
             }
@@ -153,7 +160,11 @@ async fn serve_http1(downstream: &Rc<Downstream>, stream: Prefixed<TcpStream>) {
     let context = downstream.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
         let context = context.clone();
-        async move { Ok::<_, Infallible>(super::request(context, request.map(WireBody::Http1)).await) }
+        async move {
+            let mut response = super::request(context.clone(), request.map(WireBody::Http1)).await;
+            context.worker.shared.config.say_last(&mut response);
+            Ok::<_, Infallible>(response)
+        }
     });
     let io = Explained::new(Watched::new(stream, &downstream.activity), downstream.activity.owed());
     let connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();

@@ -196,7 +196,7 @@ async fn view(worker: &Worker, service: &ServiceName) -> Result<(u64, Arc<Servic
             None => {}
         }
         worker.shared.config.demand.ask(service);
-        let until = *patience.get_or_insert_with(|| Instant::now() + deadline::DISCOVERY);
+        let until = *patience.get_or_insert_with(|| Instant::now() + deadline::discovery(pinned.snapshot.received));
         if tokio::time::timeout_at(until, changed).await.is_err() {
             return Err(cluster::not_told(&pinned));
         }

@@ -6,6 +6,8 @@
 //!                                     └─ none left, or forced ──> the thread ends
 //! ──outbound drain──> outbound connections are asked to finish
 //! ```
+//! When another process has taken over, all stop accepting at once.
+//!
 //! Outbound goes on while inbound requests are being served, because serving them is what the application may need it
 //! for, and as long as a command that this process has started runs.
 
@@ -13,6 +15,7 @@ use super::{Command, Worker, WorkerConfig, housekeeping};
 use crate::listen::{Capture, Listeners, Upstream, WorkerListeners};
 use crate::{inbound, outbound};
 use mesh_mtls::{Acceptor, Alpn, Connector, OutwardConnector};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -113,7 +116,7 @@ struct Open {
     outbound: Vec<TcpListener>,
     inbound: Vec<TcpListener>,
     plaintext: Vec<TcpListener>,
-    upstreams: Vec<TcpListener>,
+    upstreams: BTreeMap<usize, Vec<TcpListener>>,
 }
 
 fn open(listeners: WorkerListeners) -> io::Result<Open> {
@@ -124,11 +127,15 @@ fn open(listeners: WorkerListeners) -> io::Result<Open> {
         outbound: all(listeners.outbound)?,
         inbound: all(listeners.inbound)?,
         plaintext: all(listeners.plaintext)?,
-        upstreams: all(listeners.upstreams)?,
+        upstreams: listeners
+            .upstreams
+            .into_iter()
+            .map(|(place, sockets)| Ok((place, all(sockets)?)))
+            .collect::<io::Result<_>>()?,
     })
 }
 
-async fn serve(worker: &Rc<Worker>, listeners: Open, ends: Ends) {
+async fn serve(worker: &Rc<Worker>, mut listeners: Open, ends: Ends) {
     let Ends { mut commands, inbound_done: tell_inbound_done } = ends;
     let (all_inbound_done, inbound_done) = watch::channel(false);
     let tasks = &worker.tasks;
@@ -147,18 +154,26 @@ async fn serve(worker: &Rc<Worker>, listeners: Open, ends: Ends) {
         let future = outbound::listen(worker.clone(), listener, entry, capture, inbound_done.clone());
         tasks.spawn_local("outbound", future);
     }
-    for (listener, entry) in listeners.upstreams.into_iter().zip(worker.entries.upstreams()) {
-        let (entry, worker_) = (entry.clone(), worker.clone());
-        let future = outbound::listen(worker_, listener, entry, Capture::Off, inbound_done.clone());
-        tasks.spawn_local("upstream", future);
+    for (place, entry) in worker.entries.upstreams().iter().enumerate() {
+        for listener in listeners.upstreams.remove(&place).unwrap_or_default() {
+            let (entry, worker_) = (entry.clone(), worker.clone());
+            let future = outbound::listen(worker_, listener, entry, Capture::Off, inbound_done.clone());
+            tasks.spawn_local("upstream", future);
+        }
     }
     let drain = &worker.shared.config.drain;
     let finished = async {
         drain.draining().await;
+        let config = &worker.shared.config;
+        if config.handed_over.is_draining() {
+            all_inbound_done.send_replace(true);
+        }
         worker.inbound.empty().await;
         // Nobody need listen.
         tell_inbound_done.send(()).ok();
-        worker.shared.config.outbound_drain.draining().await;
+        if !config.handed_over.is_draining() {
+            config.outbound_drain.draining().await;
+        }
         all_inbound_done.send_replace(true);
         worker.outbound.empty().await;
     };

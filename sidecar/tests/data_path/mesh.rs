@@ -162,6 +162,7 @@ impl<'a> Plan<'a> {
             names,
             drain: drain.signal(),
             outbound_drain: drain.signal(),
+            handed_over: mesh_process::Drain::new().signal(),
             families: DataFamilies::register(&registry).unwrap(),
             access_log: AccessLog::Off,
         };

@@ -120,8 +120,22 @@ impl Mesh {
         let member = self.member(name)?;
         member.sidecar.kill();
         let inbound = member.sidecar.ready("inbound")?.to_owned();
-        member.sidecar = sidecar(program, name, &member.arguments, &inbound, &logs)?;
+        member.sidecar = sidecar(program, name, &member.arguments, (&inbound, 1), &logs)?;
         Ok(())
+    }
+
+    /// Has a new process with so many workers take over from a member's sidecar. Returns the old one, which ends once it
+    /// has finished what it has.
+    ///
+    /// # Errors
+    /// There is no such member, or the new process does not become ready.
+    pub fn take_over_sidecar(&mut self, name: &str, workers: u16) -> Result<Running> {
+        let (program, logs) = (self.program("sidecar"), self.logs());
+        let member = self.member(name)?;
+        let mut arguments = member.arguments.clone();
+        arguments.push("--takeover".into());
+        let new = sidecar(program, name, &arguments, (ANY_PORT, workers), &logs)?;
+        Ok(std::mem::replace(&mut member.sidecar, new))
     }
 
     /// A program of this build.
@@ -223,7 +237,7 @@ impl Mesh {
         }
         let sidecar = match &mut self.machines {
             Some(machines) => captured(machines, &self.bin_dir.join("sidecar"), name, &arguments, &self.dir)?,
-            None => sidecar(self.program("sidecar"), name, &arguments, ANY_PORT, &self.logs())?,
+            None => sidecar(self.program("sidecar"), name, &arguments, (ANY_PORT, 1), &self.logs())?,
         };
         self.members.push(Member { name: name.to_owned(), application, sidecar, arguments });
         Ok(())
@@ -253,6 +267,11 @@ impl Member {
     /// The sidecar's ready line has no such key.
     pub fn sidecar_addr(&self, key: &str) -> Result<&str> {
         self.sidecar.ready(key)
+    }
+
+    /// The flags of its sidecar that are the member's own.
+    pub fn sidecar_arguments(&self) -> &[OsString] {
+        &self.arguments
     }
 
     /// The port its application listens on.
@@ -326,14 +345,14 @@ fn sidecar(
     mut command: Command,
     name: &str,
     arguments: &[OsString],
-    inbound: &str,
+    (inbound, workers): (&str, u16),
     logs: &Path,
 ) -> Result<Running> {
     command.arg("run").args(arguments).args([
         "--address",
         "127.0.0.1",
         "--workers",
-        "1",
+        &workers.to_string(),
         "--inbound-addr",
         inbound,
     ]);

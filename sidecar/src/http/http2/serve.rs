@@ -14,7 +14,6 @@ use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
 use http::{Method, Request, Response};
 use http_body::Body as _;
-use mesh_process::DrainSignal;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -37,11 +36,17 @@ pub(crate) enum Ended {
     Http2(#[from] h2::Error),
 }
 
-/// Serves a connection until it has ended; `answer` makes the answer of each request.
+/// Serves a connection until it has ended; `answer` makes the answer of each request. Once `draining` is done no more
+/// are taken.
 ///
 /// # Errors
 /// How the connection ended, if it was not closed as it should be.
-pub(crate) async fn serve<IO, F, A>(io: IO, hop: Hop, drain: &DrainSignal, answer: F) -> Result<(), Ended>
+pub(crate) async fn serve<IO, F, A>(
+    io: IO,
+    hop: Hop,
+    draining: impl Future<Output = ()>,
+    answer: F,
+) -> Result<(), Ended>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<WireBody>) -> A,
@@ -54,7 +59,7 @@ where
     };
     let mut connection: Connection<_, Chunk> = connection?;
     let mut alive = Alive::new(connection.ping_pong(), heard);
-    let mut draining = pin!(drain.draining());
+    let mut draining = pin!(draining);
     let mut is_draining = false;
     loop {
         let accepted = tokio::select! {
