@@ -275,8 +275,7 @@ impl App {
             shutdown: self.shutdown.clone(),
         };
         let stop = self.stop.clone();
-        let metrics_views =
-            admin::metrics(&self.readiness, self.registry.clone(), self.mailboxes.clone());
+        let metrics_views = admin::metrics(&self.readiness, self.registry.clone(), self.mailboxes.clone());
         let views = async move {
             tokio::select! {
                 () = exposition::serve(admin, admin::admin(&look)) => {}

@@ -9,7 +9,7 @@
 //! | [`HANDSHAKE`] | the first byte of TLS | its last | 10 s |
 //! | [`DISCOVERY`] | a service is asked for | the control plane has answered | 2 s |
 //! | [`LOOK_UP`] | a name outside is asked for | DNS has answered | 5 s |
-//! | [`FIRST_CONFIGURATION`] | the same, before there was any configuration | the same | 10 s |
+//! | [`FIRST_CONFIGURATION`] | the worker's start, while there is no configuration | the first one | 10 s |
 //! | [`PARTIAL`] | bytes that could be HTTP | more of them | 100 ms |
 //! | [`REFUSED`] | a connection is refused | its client's first bytes | 1 s |
 
@@ -29,13 +29,15 @@ pub(crate) const DISCOVERY: Duration = Duration::from_secs(2);
 /// From asking for the address of a place outside of the mesh to the answer of DNS: as long as resolvers try.
 pub(crate) const LOOK_UP: Duration = Duration::from_secs(5);
 
-/// From asking to an answer while this process has no configuration at all: what comes while it starts is held, not
-/// failed. Longer than a control plane's restart, shorter than most clients wait.
+/// From the start to the first configuration: what comes meanwhile is held, not failed. Longer than a control plane's
+/// restart, shorter than most clients wait.
 pub(crate) const FIRST_CONFIGURATION: Duration = Duration::from_secs(10);
 
-/// How long an answer of the control plane is waited for.
-pub(crate) fn discovery(configured: bool) -> Duration {
-    if configured { DISCOVERY } else { FIRST_CONFIGURATION }
+/// Until when an answer of the control plane that is asked for now is waited for. `first` is when the first
+/// configuration must be there; nothing if it is.
+pub(crate) fn discovery(now: Instant, first: Option<Instant>) -> Instant {
+    let usual = now + DISCOVERY;
+    first.map_or(usual, |first| first.max(usual))
 }
 
 /// From bytes that could be the beginning of HTTP, on a port where anything may be spoken, to taking them for something
@@ -109,6 +111,16 @@ mod tests {
         assert_eq!(Deadlines::new(start, None, None).of_attempt(start), None);
         assert!(both.allow(start, second));
         assert!(!both.allow(start + second * 2, second));
+    }
+
+    #[tokio::test]
+    async fn the_first_configuration_is_waited_for_longer() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let first = start + FIRST_CONFIGURATION;
+        assert_eq!(discovery(start, None), start + DISCOVERY);
+        assert_eq!(discovery(start + second, Some(first)), first);
+        assert_eq!(discovery(first, Some(first)), first + DISCOVERY);
     }
 
     #[tokio::test]

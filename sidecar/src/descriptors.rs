@@ -81,13 +81,15 @@ mod tests {
     #[test]
     fn the_end_is_no_bytes_and_too_many_descriptors_are_refused() {
         let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
         let many = vec![ours.as_fd(); DESCRIPTORS_MAX + 1];
         send(&ours, b"x", &many).unwrap_err();
         send(&ours, b"x", &many[1..]).unwrap();
         let mut bytes = [0; 8];
         let (length, descriptors) = receive(&theirs, &mut bytes).unwrap();
         assert_eq!((length, descriptors.len()), (1, DESCRIPTORS_MAX));
-        drop(ours);
+        // All that was received is the same socket, so it too must go.
+        drop((descriptors, ours));
         assert_eq!(receive(&theirs, &mut bytes).unwrap().0, 0);
     }
 }

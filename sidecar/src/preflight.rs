@@ -96,7 +96,8 @@ impl Preflight {
     pub(crate) fn check(settings: &Settings) -> Result<Self, PreflightErrors> {
         // Without knowing who to be, nothing else is done.
         let users = Users::of_settings(settings).map_err(PreflightErrors)?;
-        let mut inherited = inherited(settings, users.own).map_err(|problem| PreflightErrors(vec![problem]))?;
+        let mut inherited =
+            inherited(settings, users.own).map_err(|problem| PreflightErrors(vec![problem]))?;
         let mut late = Vec::new();
         let Sockets { listeners, admin, metrics, dns } = Sockets::bind(settings, &mut inherited, &mut late);
         let mut problems = Vec::new();
@@ -136,7 +137,19 @@ impl Preflight {
                 Some(dns),
             ) if problems.is_empty() => {
                 let before = inherited.into_link();
-                Ok(Self { state, name, trust_bundle, store, svid, listeners, admin, metrics, dns, launcher, before })
+                Ok(Self {
+                    state,
+                    name,
+                    trust_bundle,
+                    store,
+                    svid,
+                    listeners,
+                    admin,
+                    metrics,
+                    dns,
+                    launcher,
+                    before,
+                })
             }
             _ => Err(PreflightErrors(problems)),
         }
@@ -259,10 +272,11 @@ fn unbound(flag: &str, address: SocketAddr, error: &io::Error) -> String {
 /// redirects queries over IPv6.
 fn dns_sockets(address: DnsAddress, inherited: &mut Inherited) -> Result<Vec<dns::Sockets>, String> {
     let DnsAddress::At(address) = address else { return Ok(Vec::new()) };
-    let mut bind = |address| match (inherited.datagrams(DNS, address), inherited.listeners(DNS, address).pop()) {
-        (Some(udp), Some(tcp)) => dns::Sockets::inherited(udp, tcp),
-        (None, _) | (_, None) => dns::Sockets::bind(address),
-    };
+    let mut bind =
+        |address| match (inherited.datagrams(DNS, address), inherited.listeners(DNS, address).pop()) {
+            (Some(udp), Some(tcp)) => dns::Sockets::inherited(udp, tcp),
+            (None, _) | (_, None) => dns::Sockets::bind(address),
+        };
     let first = bind(address).map_err(|error| unbound("--dns-addr", address, &error))?;
     let twin = SocketAddr::from((Ipv6Addr::LOCALHOST, first.address().port()));
     if address.is_ipv6() {

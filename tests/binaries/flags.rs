@@ -41,6 +41,11 @@ fn help_shows_every_flag_of_the_contract() {
                 "--state-dir",
                 "--workers",
                 "--config",
+                "--uid",
+                "--takeover",
+                "--ready-timeout",
+                "--command-uid",
+                "COMMAND",
             ],
         ),
     ] {

@@ -25,14 +25,23 @@ fn takeovers_in_a_row_under_load_fail_no_request_at_either_end() {
     };
     let loads = [
         ("keep-alive", start(&world, "http1", &["--connections", "8", "--rate", "120"])),
-        ("a connection each", start(&world, "http1", &["--connections", "4", "--rate", "80", "--header", "connection:close"])),
+        (
+            "a connection each",
+            start(&world, "http1", &["--connections", "4", "--rate", "80", "--header", "connection:close"]),
+        ),
         ("streams", start(&world, "http2", &["--connections", "2", "--streams", "8", "--rate", "120"])),
     ];
     world.counted("shopper", "outrigger_requests_total", &[("direction", "outbound")], 200.0);
     // The client's side and the server's in turn, with more workers, fewer, and as many.
-    for (name, workers) in
-        [("shopper", 2), ("web-a", 2), ("shopper", 1), ("web-a", 1), ("shopper", 3), ("web-a", 3), ("shopper", 3)]
-    {
+    for (name, workers) in [
+        ("shopper", 2),
+        ("web-a", 2),
+        ("shopper", 1),
+        ("web-a", 1),
+        ("shopper", 3),
+        ("web-a", 3),
+        ("shopper", 3),
+    ] {
         let mut old = world.mesh.take_over_sidecar(name, workers).unwrap();
         let status = old.wait().unwrap();
         assert!(status.success(), "the old process of {name} ended with {status}:\n{}", old.end_of_log());
@@ -53,7 +62,8 @@ fn an_open_connection_goes_on_to_its_end_and_new_ones_go_to_the_new_process() {
     world.service("echo", 9, Some("tcp"), "main");
     world.serve("echo", "echo-a", "tcp", &["tcp"]);
     world.client("shopper", &["echo.demo:9=127.0.0.1:0"]);
-    let address = world.mesh.member("shopper").unwrap().sidecar_addr("upstream.echo.demo:9").unwrap().to_owned();
+    let address =
+        world.mesh.member("shopper").unwrap().sidecar_addr("upstream.echo.demo:9").unwrap().to_owned();
     let dial = || {
         let stream = TcpStream::connect(&address).unwrap();
         (BufReader::new(stream.try_clone().unwrap()), stream)

@@ -156,6 +156,22 @@ fn dns_stays_on_this_machine_and_never_asks_itself() {
 }
 
 #[test]
+fn a_command_is_what_stands_after_two_hyphens() {
+    assert_eq!(with(&[]).unwrap().command, None);
+    let settings = with(&["--ready-timeout", "5s", "--", "job", "--grace", "x"]).unwrap();
+    assert_eq!(settings.command.unwrap().to_string(), "`job`");
+    assert_eq!((settings.ready_timeout.as_secs(), settings.grace.as_secs()), (5, 30));
+    assert_eq!(
+        with(&["--takeover", "--", "job"]).unwrap_err(),
+        "sidecar: --takeover: a COMMAND stays the child of the process that started it; restart that one instead"
+    );
+    assert_eq!(
+        with(&["--command-uid", "web:www"]).unwrap_err(),
+        "sidecar: --command-uid web:www: there is no COMMAND; give one after `--`"
+    );
+}
+
+#[test]
 fn every_missing_flag_is_named_at_once() {
     let error = run(&[]).unwrap_err();
     for flag in ["--control-plane", "--trust-bundle", "--token-file", "--namespace", "--service-account"] {

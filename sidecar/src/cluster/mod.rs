@@ -143,7 +143,8 @@ impl Cluster {
         })
     }
 
-    /// Waits until the endpoints are known, at most [`deadline::DISCOVERY`], or [`deadline::LOOK_UP`] for DNS.
+    /// Waits until the endpoints are known, at most as long as [`Worker::discovery_until`] says, or
+    /// [`deadline::LOOK_UP`] for DNS.
     ///
     /// # Errors
     /// `unknown_host` in the control plane's words, `discovery_timeout`, `not_ready`, or `name_not_resolved`.
@@ -157,17 +158,16 @@ impl Cluster {
                 View::Refused(refusal) => return Err(*refusal),
                 View::Asked => {}
             }
-            let patient = match &self.source {
+            let until = match &self.source {
                 Source::Service(service, _) => {
                     worker.shared.config.demand.ask(service);
-                    deadline::discovery(pinned.snapshot.received)
+                    *patience.get_or_insert_with(|| worker.discovery_until(&pinned))
                 }
                 Source::Outside(outside) => {
                     outside.ask(worker);
-                    deadline::LOOK_UP
+                    *patience.get_or_insert_with(|| Instant::now() + deadline::LOOK_UP)
                 }
             };
-            let until = *patience.get_or_insert_with(|| Instant::now() + patient);
             if tokio::time::timeout_at(until, changed).await.is_err() {
                 return Err(match &self.source {
                     Source::Service(..) => not_told(&pinned),

@@ -121,9 +121,9 @@ impl Listeners {
             });
             let others =
                 [(OUTBOUND, &worker.outbound), (INBOUND, &worker.inbound), (PLAINTEXT, &worker.plaintext)];
-            let others = others.into_iter().flat_map(|(flag, sockets)| {
-                sockets.iter().map(move |socket| (flag.to_owned(), socket))
-            });
+            let others = others
+                .into_iter()
+                .flat_map(|(flag, sockets)| sockets.iter().map(move |socket| (flag.to_owned(), socket)));
             others.chain(upstreams)
         })
     }
@@ -166,7 +166,8 @@ pub(crate) fn bind_or_inherit(
         Ok(address)
     };
     let asked = Versions::AsAsked;
-    let outbound = each(addresses.outbound.unwrap_or(any), (OUTBOUND, OUTBOUND), asked, &|w| &mut w.outbound)?;
+    let outbound =
+        each(addresses.outbound.unwrap_or(any), (OUTBOUND, OUTBOUND), asked, &|w| &mut w.outbound)?;
     let inbound = each(addresses.inbound.unwrap_or(any), (INBOUND, INBOUND), asked, &|w| &mut w.inbound)?;
     // Peers come by whichever address this workload is announced with.
     let mut twins: Vec<(_, _, Place<'_>)> = Vec::new();
@@ -192,7 +193,8 @@ pub(crate) fn bind_or_inherit(
     let mut upstreams = Vec::with_capacity(addresses.upstreams.len());
     for (place, upstream) in addresses.upstreams.iter().enumerate() {
         let flag = upstream_flag(upstream);
-        let address = each(upstream.address, ("--upstream", &flag), asked, &|w| w.upstreams.entry(place).or_default())?;
+        let address =
+            each(upstream.address, ("--upstream", &flag), asked, &|w| w.upstreams.entry(place).or_default())?;
         upstreams.push(Upstream { address, ..upstream.clone() });
     }
     Ok(Listeners { outbound, inbound, plaintext, upstreams, workers: all })
@@ -300,7 +302,8 @@ mod tests {
         let addresses = Addresses::default();
         let count = |number| NonZeroUsize::new(number).unwrap();
         let before = bind(&addresses, count(3)).unwrap();
-        let kept: Vec<_> = before.by_flag().map(|(flag, socket)| (flag, socket.try_clone().unwrap())).collect();
+        let kept: Vec<_> =
+            before.by_flag().map(|(flag, socket)| (flag, socket.try_clone().unwrap())).collect();
         assert_eq!(kept.len(), 6);
         for workers in [1, 2, 5] {
             let mut inherit = |flag: &str, _| {

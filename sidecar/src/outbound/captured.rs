@@ -13,7 +13,6 @@ use super::entry::Entry;
 use super::external;
 use crate::cluster;
 use crate::connect::{self, Place, Security, relay};
-use crate::deadline;
 use crate::limit::Permit;
 use crate::listen::original_dst::OriginalDst;
 use crate::refusal::{Reason, Refusal};
@@ -88,7 +87,7 @@ async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
         if is_told && !demand.is_heard() {
             return Ok(Way::Entry(Entry::dialled(dialled)));
         }
-        let until = *patience.get_or_insert_with(|| Instant::now() + deadline::discovery(is_told));
+        let until = *patience.get_or_insert_with(|| worker.discovery_until(&pinned));
         if tokio::time::timeout_at(until, changed).await.is_err() {
             if !is_told {
                 return Err(cluster::not_told(&pinned));

@@ -7,7 +7,6 @@ use super::entry::{Entry, Target};
 use super::external;
 use super::foreign::{Foreign, Found, Otherwise};
 use crate::cluster;
-use crate::deadline;
 use crate::http::authority;
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{CompiledService, ServiceState, ServiceView};
@@ -19,7 +18,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// Hosts remembered per entry. An application has dozens; at the limit all are forgotten and remembered anew, which
 /// costs each its parsing once.
@@ -196,7 +194,7 @@ async fn view(worker: &Worker, service: &ServiceName) -> Result<(u64, Arc<Servic
             None => {}
         }
         worker.shared.config.demand.ask(service);
-        let until = *patience.get_or_insert_with(|| Instant::now() + deadline::discovery(pinned.snapshot.received));
+        let until = *patience.get_or_insert_with(|| worker.discovery_until(&pinned));
         if tokio::time::timeout_at(until, changed).await.is_err() {
             return Err(cluster::not_told(&pinned));
         }

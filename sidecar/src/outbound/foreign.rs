@@ -126,7 +126,7 @@ impl Foreign {
                 (Missing::Host(_), _, Some(host)) => config.demand.ask_host(host),
                 _ => true,
             };
-            let until = *patience.get_or_insert_with(|| Instant::now() + deadline::discovery(pinned.snapshot.received));
+            let until = *patience.get_or_insert_with(|| worker.discovery_until(&pinned));
             if tokio::time::timeout_at(until, changed).await.is_err() {
                 // It has other things to do. Who dialled an address can do without its answer.
                 return match (self.otherwise, self.without(&missing, &pinned.snapshot, &config.namespace)) {

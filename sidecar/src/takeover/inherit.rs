@@ -92,7 +92,8 @@ impl Inherited {
     }
 
     fn take(&mut self, name: &str) -> Vec<OwnedFd> {
-        let (found, others) = std::mem::take(&mut self.files).into_iter().partition(|(found, _)| found == name);
+        let (found, others) =
+            std::mem::take(&mut self.files).into_iter().partition(|(found, _)| found == name);
         self.files = others;
         let found: Vec<Named> = found;
         found.into_iter().map(|(_, file)| file).collect()

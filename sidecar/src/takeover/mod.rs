@@ -126,7 +126,9 @@ mod tests {
             receive_all(&theirs).unwrap_err().to_string()
         };
         assert!(refused(r#"{"version":2,"names":[],"more":false}"#).contains("another version"));
-        assert!(refused(r#"{"version":1,"names":["lock"],"more":false}"#).contains("more names than sockets"));
+        assert!(
+            refused(r#"{"version":1,"names":["lock"],"more":false}"#).contains("more names than sockets")
+        );
         refused("{");
     }
 }

@@ -84,7 +84,9 @@ impl Offer {
             };
             match handed {
                 Ok(pid) => return pid,
-                Err(error) => tracing::warn!(%error, "a takeover was begun and not finished; this process goes on"),
+                Err(error) => {
+                    tracing::warn!(%error, "a takeover was begun and not finished; this process goes on")
+                }
             }
         }
     }

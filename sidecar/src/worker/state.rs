@@ -3,6 +3,7 @@
 use super::run::Shared;
 use crate::cluster::Clusters;
 use crate::connect::relay::Buffers;
+use crate::deadline;
 use crate::inbound::port::InboundPorts;
 use crate::limit::{Complaints, Gate};
 use crate::listen::activity::Watch;
@@ -10,7 +11,7 @@ use crate::outbound::circle::Circle;
 use crate::outbound::destination::Destinations;
 use crate::outbound::entry::Entries;
 use crate::pool::Origins;
-use crate::snapshot::Current;
+use crate::snapshot::{Current, Pinned};
 use crate::telemetry::Recorder;
 use mesh_balance::{Nanos, SmallRng};
 use mesh_process::Tasks;
@@ -73,6 +74,12 @@ impl Worker {
             started: Instant::now(),
             shared,
         }
+    }
+
+    /// Until when an answer of the control plane that is asked for now is waited for.
+    pub(crate) fn discovery_until(&self, pinned: &Pinned) -> Instant {
+        let first = (!pinned.snapshot.received).then(|| self.started + deadline::FIRST_CONFIGURATION);
+        deadline::discovery(Instant::now(), first)
     }
 
     /// Monotonic time as the balancer counts it.
