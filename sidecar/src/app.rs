@@ -37,7 +37,7 @@ use mesh_mtls::Identity;
 use mesh_names::{MeshDomain, Port, WorkloadName};
 use mesh_process::logging::LevelHandle;
 use mesh_process::{
-    Condition, Drain, Readiness, ServiceManager, Stop, Tasks, exposition, register_process_metrics, signals,
+    Condition, Drain, Readiness, Stop, Supervisor, Tasks, exposition, register_process_metrics, signals,
 };
 use mesh_protocol::workload::WorkloadPort;
 use prometheus::Registry;
@@ -113,7 +113,7 @@ impl AppError {
 ///
 /// # Errors
 /// [`AppError`]: the process should end with failure and this text.
-pub fn run(settings: Settings, level: LevelHandle, manager: ServiceManager) -> Result<u8, AppError> {
+pub fn run(settings: Settings, level: LevelHandle, supervisor: Supervisor) -> Result<u8, AppError> {
     let preflight = Preflight::check(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -121,7 +121,7 @@ pub fn run(settings: Settings, level: LevelHandle, manager: ServiceManager) -> R
         .max_blocking_threads(2)
         .thread_keep_alive(Duration::from_secs(1))
         .build()?;
-    runtime.block_on(App::start(settings, level, preflight, manager)?.run())
+    runtime.block_on(App::start(settings, level, preflight, supervisor)?.run())
 }
 
 struct App {
@@ -144,7 +144,7 @@ struct App {
     registrar: Registrar,
     follower: FollowerParts,
     level: LevelHandle,
-    manager: Arc<ServiceManager>,
+    supervisor: Arc<Supervisor>,
     preflight: Preflight,
     tasks: Tasks,
     stop: CancellationToken,
@@ -165,7 +165,7 @@ impl App {
         settings: Settings,
         level: LevelHandle,
         preflight: Preflight,
-        manager: ServiceManager,
+        supervisor: Supervisor,
     ) -> Result<Self, AppError> {
         let registry = Registry::new();
         register_process_metrics(&registry, "sidecar", env!("CARGO_PKG_VERSION"))?;
@@ -199,7 +199,7 @@ impl App {
             registrar,
             follower,
             level,
-            manager: Arc::new(manager),
+            supervisor: Arc::new(supervisor),
             preflight,
             tasks: Tasks::new(),
             stop: CancellationToken::new(),
@@ -235,7 +235,7 @@ impl App {
             outbound_drain: self.outbound_drain.clone(),
             handed_over: self.handed_over.clone(),
             stop: self.stop.clone(),
-            manager: self.manager.clone(),
+            supervisor: self.supervisor.clone(),
             status: format!("serving as {}", self.workload),
             started: Instant::now(),
         };
@@ -379,8 +379,8 @@ impl App {
         // Set once, here.
         drop(self.mailboxes.set(workers.mailboxes()));
         life.serving.set(true);
-        if let Some(silence) = self.manager.watchdog() {
-            let beats = watchdog::run(self.manager, silence, workers.mailboxes(), self.stop.clone());
+        if let Some(silence) = self.supervisor.watchdog() {
+            let beats = watchdog::run(self.supervisor, silence, workers.mailboxes(), self.stop.clone());
             self.tasks.spawn("watchdog", beats);
         }
 

@@ -1,7 +1,7 @@
 //! The sidecar's entry: reads what is asked and the settings, starts logging, runs, and turns the outcome into an exit
 //! code: 0 done, 1 failed, 2 wrong usage, or that of the command it is the parent of.
 
-use mesh_process::{Invitation, ServiceManager};
+use mesh_process::{Invitation, Supervisor};
 use sidecar::bootstrap::{self, Order, Surroundings};
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,11 +31,11 @@ fn main() -> ExitCode {
         Ok(level) => level,
         Err(error) => return tell(&format!("--log-level: {error}"), 2),
     };
-    let manager = ServiceManager::invited(&Invitation::look(), std::process::id()).unwrap_or_else(|error| {
+    let supervisor = Supervisor::invited(&Invitation::look(), std::process::id()).unwrap_or_else(|error| {
         tracing::warn!(%error, "$NOTIFY_SOCKET is not used");
-        ServiceManager::default()
+        Supervisor::default()
     });
-    match sidecar::app::run(settings, level, manager) {
+    match sidecar::app::run(settings, level, supervisor) {
         Ok(code) => ExitCode::from(code),
         Err(error) => tell(&error.to_string(), error.exit_code()),
     }

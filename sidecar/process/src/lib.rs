@@ -16,14 +16,14 @@ pub mod file;
 pub mod logging;
 mod process_metrics;
 mod readiness;
-mod service_manager;
 pub mod settings;
 mod signals;
+mod supervisor;
 mod tasks;
 
 pub use drain::{Drain, DrainSignal, Phase};
 pub use process_metrics::register_process_metrics;
 pub use readiness::{Condition, Readiness};
-pub use service_manager::{Invitation, ServiceManager, Word};
 pub use signals::{Signals, Stop, signals};
+pub use supervisor::{Invitation, Supervisor, Word};
 pub use tasks::Tasks;

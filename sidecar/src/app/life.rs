@@ -21,7 +21,7 @@ use crate::command::{Child, Command, End, Launcher};
 use crate::register::Registrar;
 use crate::takeover::Offer;
 use crate::worker::Workers;
-use mesh_process::{Condition, Drain, Readiness, ServiceManager, Stop, Word};
+use mesh_process::{Condition, Drain, Readiness, Stop, Supervisor, Word};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(super) struct Life {
     pub(super) handed_over: Drain,
     /// Ends all that is not traffic.
     pub(super) stop: CancellationToken,
-    pub(super) manager: Arc<ServiceManager>,
+    pub(super) supervisor: Arc<Supervisor>,
     /// What the service manager shows of us.
     pub(super) status: String,
     pub(super) started: Instant,
@@ -163,7 +163,7 @@ impl Life {
             }
             None => None,
         };
-        self.manager.tell(Word::Ready(&self.status));
+        self.supervisor.tell(Word::Ready(&self.status));
         Ok(Started { child, offer })
     }
 
@@ -171,7 +171,7 @@ impl Life {
     /// one more request, so that none is lost on its way; after half of the grace time they are closed.
     async fn hand_over(&self, workers: Workers, pid: u32) {
         tracing::info!(pid, "another process has taken over; finishing what runs");
-        self.manager.tell(Word::MainPid(pid));
+        self.supervisor.tell(Word::MainPid(pid));
         let start = Instant::now();
         self.stop.cancel();
         self.handed_over.drain();
@@ -189,7 +189,7 @@ impl Life {
 
     async fn end(&self, mut workers: Workers, child: Option<Child>) -> Option<End> {
         self.serving.set(false);
-        self.manager.tell(Word::Stopping);
+        self.supervisor.tell(Word::Stopping);
         let shutdown = self.shutdown.signal();
         tokio::select! {
             left = self.registrar.leave() => tracing::info!(?left, "left the mesh; finishing what runs"),

@@ -2,7 +2,7 @@
 //! spins or is stuck does not.
 
 use crate::worker::Mailboxes;
-use mesh_process::{ServiceManager, Word};
+use mesh_process::{Supervisor, Word};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Tells it twice in each `silence`, the longest that it puts up with.
 pub(super) async fn run(
-    manager: Arc<ServiceManager>,
+    supervisor: Arc<Supervisor>,
     silence: Duration,
     workers: Mailboxes,
     stop: CancellationToken,
@@ -21,7 +21,7 @@ pub(super) async fn run(
         loop {
             ticks.tick().await;
             if workers.flush().await {
-                manager.tell(Word::Alive);
+                supervisor.tell(Word::Alive);
             }
         }
     };

@@ -28,7 +28,7 @@ pub struct Invitation {
 
 /// The service manager; perhaps none.
 #[derive(Debug, Default)]
-pub struct ServiceManager {
+pub struct Supervisor {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
 }
@@ -58,7 +58,7 @@ impl Invitation {
     }
 }
 
-impl ServiceManager {
+impl Supervisor {
     /// The one that `invitation` names, for the process with this number.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let listener = UnixDatagram::bind(&path).unwrap();
-        let manager = ServiceManager::invited(&invitation(path.as_os_str()), 7).unwrap();
+        let manager = Supervisor::invited(&invitation(path.as_os_str()), 7).unwrap();
         manager.tell(Word::Ready("serving\nas demo/web"));
         assert_eq!(received(&listener), "READY=1\nSTATUS=serving as demo/web");
         manager.tell(Word::MainPid(8));
@@ -139,19 +139,19 @@ mod tests {
 
         let name = format!("outrigger-test-{}", std::process::id());
         let listener = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        let manager = ServiceManager::invited(&invitation(OsStr::new(&format!("@{name}"))), 7).unwrap();
+        let manager = Supervisor::invited(&invitation(OsStr::new(&format!("@{name}"))), 7).unwrap();
         manager.tell(Word::Alive);
         assert_eq!(received(&listener), "WATCHDOG=1");
     }
 
     #[test]
     fn without_one_nothing_is_told_and_a_strange_one_is_refused() {
-        let none = ServiceManager::invited(&Invitation::default(), 7).unwrap();
+        let none = Supervisor::invited(&Invitation::default(), 7).unwrap();
         none.tell(Word::Stopping);
         assert_eq!(none.watchdog(), None);
-        ServiceManager::invited(&invitation(OsStr::new("vsock:2:1234")), 7).unwrap_err();
+        Supervisor::invited(&invitation(OsStr::new("vsock:2:1234")), 7).unwrap_err();
         // One that has gone away is no reason to stop.
-        let gone = ServiceManager::invited(&invitation(OsStr::new("/nowhere/notify")), 7).unwrap();
+        let gone = Supervisor::invited(&invitation(OsStr::new("/nowhere/notify")), 7).unwrap();
         gone.tell(Word::Alive);
     }
 
@@ -163,7 +163,7 @@ mod tests {
                 watchdog_pid: pid.map(Into::into),
                 ..invitation(OsStr::new("@x"))
             };
-            ServiceManager::invited(&invitation, 7).unwrap().watchdog()
+            Supervisor::invited(&invitation, 7).unwrap().watchdog()
         };
         assert_eq!(with(None, "2000000"), Some(Duration::from_secs(2)));
         assert_eq!(with(Some("7"), "2000000"), Some(Duration::from_secs(2)));
