@@ -5,7 +5,6 @@
 use super::bound::BoundPort;
 use super::external;
 use crate::cluster;
-use crate::deadline;
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{LastUsed, Pinned, ServiceState, ServiceView, Snapshot};
 use crate::worker::Worker;
@@ -15,7 +14,6 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// A host, and what it may stand for.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ const DRAWERS: [&str; 14] = [
 /// Endings no type's name may have.
 const ENDINGS: [&str; 4] = ["Helper", "Manager", "Util", "Utils"];
 /// Terms that others have coined, and that a reader will look for.
-const TERMS_OF_ART: [&str; 2] = ["FieldManager", "ServiceManager"];
+const TERMS_OF_ART: [&str; 1] = ["FieldManager"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();

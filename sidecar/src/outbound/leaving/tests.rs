@@ -55,6 +55,7 @@ impl World {
             names,
             drain: drain.signal(),
             outbound_drain: drain.signal(),
+            handed_over: drain.signal(),
             families: DataFamilies::register(&registry).unwrap(),
             access_log: AccessLog::Off,
         };
