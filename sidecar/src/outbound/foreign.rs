@@ -112,6 +112,12 @@ impl Foreign {
                 Ok(found) => return Ok((pinned, found)),
                 Err(missing) => missing,
             };
+            // While it is away too: it is told as soon as it is back.
+            match (&missing, &self.service, &self.host) {
+                (Missing::Service, Some(service), _) => config.demand.ask(service),
+                (Missing::Host(_), _, Some(host)) => config.demand.ask_host(host),
+                _ => true,
+            };
             let is_told = pinned.snapshot.received;
             if is_told
                 && !config.demand.is_heard()
@@ -119,14 +125,13 @@ impl Foreign {
             {
                 return Ok((pinned, found));
             }
-            match (&missing, &self.service, &self.host) {
-                (Missing::Service, Some(service), _) => config.demand.ask(service),
-                (Missing::Host(_), _, Some(host)) => config.demand.ask_host(host),
-                _ => true,
-            };
             let until = *patience.get_or_insert_with(|| worker.discovery_until(&pinned));
             if tokio::time::timeout_at(until, changed).await.is_err() {
-                // It has other things to do. Who dialled an address can do without its answer.
+                // It is cut off, or has other things to do. Whoever comes next need not find out again, and who dialled
+                // an address can do without its answer.
+                if is_told {
+                    config.demand.is_silent();
+                }
                 return match (self.otherwise, self.without(&missing, &pinned.snapshot, &config.namespace)) {
                     (Otherwise::Dialled(_), Some(found)) if is_told => Ok((pinned, found)),
                     (Otherwise::Unknown, Some(found @ Found::External(..))) => Ok((pinned, found)),

@@ -18,6 +18,8 @@ async fn an_unknown_host_is_refused_in_the_control_planes_words() {
     let foreign = get(pair.client.outbound, "www.example.com", "/").await;
     assert_eq!((foreign.status, foreign.reason()), (502, "unknown_host"));
     assert!(foreign.text.contains("`www.example.com` is no name of this mesh"), "{foreign:?}");
+    let host = Wish::Host("www.example.com".into());
+    assert_eq!(pair.client.demands.next().await, Some(host), "asked for, though not waited for");
     let outbound = pair.client.outbound;
     let asked = tokio::spawn(async move { get(outbound, "ordrs", "/").await });
     let name: ServiceName = "shop/ordrs".parse().unwrap();
