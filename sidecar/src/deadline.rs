@@ -11,7 +11,7 @@
 //! | [`LOOK_UP`] | a name outside is asked for | DNS has answered | 5 s |
 //! | [`FIRST_CONFIGURATION`] | the worker's start, while there is no configuration | the first one | 10 s |
 //! | [`PARTIAL`] | bytes that could be HTTP | more of them | 100 ms |
-//! | [`REFUSED`] | a connection is refused | its client's first bytes | 1 s |
+//! | [`REFUSED`] | a connection is refused, or its server can't be reached | its client's first bytes | 1 s |
 
 use crate::refusal::Reason;
 use std::time::Duration;

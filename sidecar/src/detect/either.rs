@@ -10,6 +10,7 @@ use crate::refusal::Refusal;
 use bytes::BytesMut;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::Instant;
 
 /// Bytes read at once while nothing is known.
 pub(crate) const FIRST_READ: usize = 2048;
@@ -84,6 +85,7 @@ pub(crate) async fn see<IO: AsyncRead + Unpin, T: Speaks>(
 ) -> Seen<IO, T> {
     let mut first = BytesMut::with_capacity(FIRST_READ);
     let mut server: Option<Result<T, Refusal>> = None;
+    let mut refused: Option<Instant> = None;
     loop {
         let partial = !first.is_empty();
         let is_opening = server.is_none();
@@ -116,7 +118,12 @@ pub(crate) async fn see<IO: AsyncRead + Unpin, T: Speaks>(
                 }
                 Err(_broken) => return Seen::Nothing,
             },
-            opened = opening.as_mut(), if is_opening => server = Some(opened),
+            opened = opening.as_mut(), if is_opening => {
+                // A client that listens for a server that can't be had is not kept waiting.
+                refused = opened.is_err().then(|| Instant::now() + deadline::REFUSED);
+                server = Some(opened);
+            }
+            () = async { match refused { Some(until) => tokio::time::sleep_until(until).await, None => std::future::pending().await } } => break,
             spoke = async { match &mut server { Some(Ok(server)) => server.spoke().await, _ => std::future::pending().await } } => {
                 if !spoke {
                     tracing::debug!("the server ended before anybody spoke");
