@@ -86,8 +86,11 @@ fn a_name_that_does_not_exist_is_said_so_at_once() {
         let (said, took) = getent(&caller, name);
         said.unwrap_err();
         assert!(took < Duration::from_secs(2), "{name}: {took:?}");
-        let (said, took) = python(&caller, name);
-        assert!(said.unwrap_err().contains("Name or service not known"), "{name}");
+        // The very first questions may meet a control plane that has not answered yet.
+        let took = eventually("the answer is no", || match python(&caller, name) {
+            (Err(said), took) if said.contains("Name or service not known") => Ok(took),
+            (other, _) => Err(format!("{other:?}")),
+        });
         assert!(took < Duration::from_secs(2), "{name}: {took:?}");
     }
 }
