@@ -39,6 +39,9 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        if self.note.is_empty() {
+            self.note.clone_from(&other.note);
+        }
     }
 }
 
@@ -127,7 +130,8 @@ enum Runner {
 fn counted(line: &str, runner: Runner) -> Tally {
     let text = line.trim_start();
     let before = |what: &str| -> u64 {
-        let words: Vec<&str> = text.split([' ', ',', ';', '(']).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> =
+            text.split([' ', ',', ';', '(', ')']).filter(|word| !word.is_empty()).collect();
         let place = words.iter().position(|word| *word == what);
         place
             .and_then(|place| words.get(place.checked_sub(1)?))
@@ -142,7 +146,13 @@ fn counted(line: &str, runner: Runner) -> Tally {
             ..Tally::default()
         },
         Runner::Nextest if text.starts_with("Summary [") => {
-            Tally { passed: before("passed"), failed: before("failed") + before("timed"), ..Tally::default() }
+            // A test that passed only when it was run again is not lost among those that passed.
+            let note = match before("flaky") {
+                0 => String::new(),
+                flaky => format!("{flaky} FLAKY: passed only when run again"),
+            };
+            let failed = before("failed") + before("timed");
+            Tally { passed: before("passed"), failed, note, ..Tally::default() }
         }
         Runner::Cargo | Runner::Nextest => Tally::default(),
     }
@@ -164,6 +174,9 @@ mod tests {
             "     Summary [   0.113s] 18 tests run: 15 passed (1 slow), 2 failed, 1 timed out, 4 skipped";
         assert_eq!(counted(nextest, Runner::Nextest), tally(15, 3, 0));
         assert_eq!(counted(cargo, Runner::Nextest), tally(0, 0, 0));
+        let flaky = "     Summary [  75.035s] 81 tests run: 81 passed (1 slow, 2 flaky), 0 skipped";
+        let expected = Tally { note: "2 FLAKY: passed only when run again".to_owned(), ..tally(81, 0, 0) };
+        assert_eq!(counted(flaky, Runner::Nextest), expected);
     }
 
     #[test]
