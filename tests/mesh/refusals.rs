@@ -40,6 +40,15 @@ fn each_failure_has_its_own_reason() {
     drop(connection.write(large.as_bytes()));
     assert_eq!(connection.answer().unwrap().status, 431);
 
+    // Host is one more; towards the application the peer's name is another, and its limit is 100 too.
+    for (fields, status) in [(98, 200), (100, 431)] {
+        let many: String = (0..fields).map(|n| format!("x-{n}: {n}\r\n")).collect();
+        let mut connection = Connection::open(&outbound).unwrap();
+        connection.write(format!("GET / HTTP/1.1\r\nHost: web\r\n{many}\r\n").as_bytes()).unwrap();
+        let answer = connection.answer().unwrap();
+        assert_eq!(answer.status, status, "{fields} fields and Host: {}", answer.body);
+    }
+
     world.mesh.member("web-a").unwrap().kill_application();
     let refused = world.until_answers(&outbound, "web", "/", 502);
     assert_eq!(refused.reason(), "app_refused", "{}", refused.body);

@@ -150,7 +150,7 @@ impl Reason {
                 ResourceExhausted,
                 Downstream,
                 Never,
-                "the request's head is too large",
+                "the request's head is too large: at most 64 KiB, and in HTTP/1.1 100 fields",
             ),
             Self::UriTooLong => row(
                 "uri_too_long",

@@ -80,8 +80,9 @@ where
             Some(Err(error)) => return Err(error.into()),
             Some(Ok((request, respond))) => {
                 let (request, opens) = received(request);
-                // It ends with its stream, which ends with the connection: a supervised task.
-                tokio::task::spawn_local(exchange(answer(request), respond, opens));
+                // It ends with its stream, which ends with the connection: a supervised task. Boxed, as tokio moves
+                // what it spawns five times and once more when it ends: 4,500 instructions for these kilobytes.
+                tokio::task::spawn_local(Box::pin(exchange(answer(request), respond, opens)));
             }
         }
     }
