@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -80,6 +81,9 @@ impl Tasks {
     ) -> AbortHandle {
         let presence = self.presence(name);
         let number = presence.number;
+        // Boxed without its type: the runtime's part of a task exists once, not for each kind, and a future of many KiB is
+        // not moved through it.
+        let future: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(future);
         let task = self.tracker.spawn(async move {
             let _presence = presence;
             future.await;
@@ -94,6 +98,7 @@ impl Tasks {
     pub fn spawn_local(&self, name: &'static str, future: impl Future<Output = ()> + 'static) -> AbortHandle {
         let presence = self.presence(name);
         let number = presence.number;
+        let future: Pin<Box<dyn Future<Output = ()>>> = Box::pin(future);
         let task = self.tracker.spawn_local(async move {
             let _presence = presence;
             future.await;
