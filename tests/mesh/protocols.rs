@@ -1,6 +1,7 @@
 //! What applications speak passes unchanged: HTTP/1.1, HTTP/2, gRPC with trailers, upgrades.
 
 use tests::http1::Connection;
+use tests::wait::{eventually, holds};
 use tests::world::World;
 
 #[test]
@@ -82,6 +83,51 @@ fn an_undeclared_port_carries_what_the_client_speaks() {
             assert_eq!(report["failed_total"], 0, "{protocol} via {via}: {report}");
             assert!(report["ok"].as_u64().unwrap() > 0, "{protocol} via {via}: {report}");
         }
+    }
+}
+
+#[test]
+fn an_undeclared_port_that_spoke_http_costs_no_tunnels_and_may_turn_to_greet() {
+    let mut world = World::new();
+    world.service("web", 80, None, "main");
+    world.serve("web", "web-a", "detect", &["http"]);
+    let outbound = world.client("shopper", &["web.demo:80=127.0.0.1:0"]);
+    let upstream =
+        world.mesh.member("shopper").unwrap().sidecar_addr("upstream.web.demo:80").unwrap().to_owned();
+    world.until_answers(&outbound, "web", "/", 200);
+    let tunnels = |world: &mut World| world.metrics("web-a").sum("outrigger_handshakes_total", &[]);
+    let shown = |world: &mut World, what| {
+        let labels = [("direction", "outbound"), ("shown", what)];
+        world.metrics("shopper").sum("outrigger_undeclared_connections_total", &labels)
+    };
+    // Clients that say nothing until the tunnel made for them has arrived: what they then ask goes another way.
+    for _ in 0..2 {
+        let before = tunnels(&mut world);
+        let mut client = Connection::open(&upstream).unwrap();
+        eventually("a tunnel arrives", || holds(tunnels(&mut world) > before, before));
+        assert_eq!(client.get("web", "/").unwrap().status, 200);
+    }
+    assert_eq!(shown(&mut world, "needless"), 2.0);
+    let before = tunnels(&mut world);
+    for _ in 0..10 {
+        let mut client = Connection::open(&upstream).unwrap();
+        // There and back: time enough for a tunnel, not for a patient sidecar.
+        world.until_answers(&outbound, "web", "/", 200);
+        assert_eq!(client.get("web", "/").unwrap().status, 200);
+    }
+    let (needless, spared) = (shown(&mut world, "needless") - 2.0, shown(&mut world, "spared"));
+    assert!(spared > 0.0 && spared + needless == 10.0, "{spared} {needless}");
+    let made = tunnels(&mut world) - before;
+    assert!(made <= needless, "{made} tunnels, and {needless} connections that may have had one");
+
+    let web = world.mesh.member("web-a").unwrap();
+    let listen = format!("127.0.0.1:{}", web.application_port().unwrap());
+    web.kill_application();
+    let _greeter = world.origin("web-greets", &["tcp", "--listen", &listen, "--greeting", "220 ready"]);
+    for heard in [1.0, 2.0] {
+        let mut client = Connection::open(&upstream).unwrap();
+        assert_eq!(client.line().unwrap(), "220 ready");
+        assert_eq!(shown(&mut world, "server_first"), heard);
     }
 }
 

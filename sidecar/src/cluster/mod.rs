@@ -11,6 +11,7 @@ pub(crate) use outside::{At, Outside};
 
 use crate::connect::{Place, Security};
 use crate::deadline;
+use crate::detect::Learned;
 use crate::pool::Origin;
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{LastUsed, Pinned, ServiceState};
@@ -53,6 +54,8 @@ pub(crate) struct Cluster {
     /// Beside the balancer's slots.
     members: RefCell<Vec<Option<Member>>>,
     budget: RefCell<RetryBudget>,
+    /// Whether connections without a declared protocol needed an endpoint.
+    pub(crate) learned: Learned,
 }
 
 /// Where a cluster's endpoints come from.
@@ -140,6 +143,7 @@ impl Cluster {
             balancer: RefCell::new(Balancer::new()),
             members: RefCell::default(),
             budget: RefCell::new(RetryBudget::standard()),
+            learned: worker.shared.config.families.connections.learned(Direction::Outbound),
         })
     }
 

@@ -1,17 +1,21 @@
 //! What is spoken on a connection, by its first bytes. What enters is a prefix of what a client sent; what leaves is a
 //! verdict, or that more is needed. Pure, but for `either` and `http_only`, which read.
 
+mod early;
 mod either;
 mod hello;
 mod host;
 mod http_only;
+mod learned;
 
+pub(crate) use early::Early;
 pub(crate) use either::{FIRST_READ, Look, Seen, Speaks, Spoken, either, see};
 #[cfg(test)]
 pub(crate) use hello::tests::client_hello;
 pub(crate) use hello::{HELLO_MAX, Hello, hello};
 pub(crate) use host::{Host, host};
 pub(crate) use http_only::{More, http_only, read_more};
+pub(crate) use learned::{HELD, Learned, Observed};
 
 /// The client's preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

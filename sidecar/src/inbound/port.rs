@@ -1,6 +1,7 @@
 //! The application's ports: which may be asked for, what they speak, and what is counted for them.
 
 use crate::connect::{Place, Security};
+use crate::detect::Learned;
 use crate::pool::Origin;
 use crate::snapshot::Pinned;
 use crate::telemetry::{Direction, RouteSeries, ServiceSeries};
@@ -22,6 +23,8 @@ pub(crate) struct InboundPort {
     pub(crate) port: Port,
     pub(crate) app_protocol: AppProtocol,
     pub(crate) origin: Rc<Origin>,
+    /// Whether connections without a declared protocol needed the application.
+    pub(crate) learned: Learned,
     counted: RefCell<Counted>,
 }
 
@@ -46,7 +49,9 @@ impl InboundPorts {
         let place = Place { address, security: Security::Plaintext, direction: Direction::Inbound };
         let counted = RefCell::new(counted(worker, &worker.current.pin(), port));
         let origin = worker.origins.at(&place);
-        let known = Rc::new(InboundPort { port, app_protocol: announced.app_protocol, origin, counted });
+        let learned = config.families.connections.learned(Direction::Inbound);
+        let app_protocol = announced.app_protocol;
+        let known = Rc::new(InboundPort { port, app_protocol, origin, learned, counted });
         self.0.borrow_mut().insert(port, known.clone());
         Some(known)
     }

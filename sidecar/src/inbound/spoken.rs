@@ -4,17 +4,16 @@
 
 use super::terminate::{serve_http1, serve_http2};
 use super::{Downstream, tcp};
-use crate::connect::{self, Link, Prefixed};
-use crate::detect::{FIRST_READ, More, Speaks, Spoken, either, http_only};
+use crate::connect::{self, Prefixed};
+use crate::detect::{Early, More, Spoken, either, http_only};
 use crate::http::settings::Hop;
 use crate::pool::Wire;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::Direction;
-use bytes::BytesMut;
 use mesh_mtls::Alpn;
 use mesh_names::AppProtocol;
 use std::rc::Rc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Carries the connection to its end.
 pub(super) async fn carry<IO>(downstream: &Rc<Downstream>, stream: IO)
@@ -33,14 +32,16 @@ where
                 Err(More::Late { begun: false } | More::Gone | More::Read) => {}
             }
         }
-        AppProtocol::Detect => match either(&downstream.activity, stream, application(downstream)).await {
-            Spoken::Http(wire, stream) => serve(downstream, wire, stream).await,
-            Spoken::Opaque(stream, application) => {
-                let application = application.map(|it| Prefixed::new(it.first.freeze(), it.link));
-                tcp::relay(downstream, stream, application).await;
+        AppProtocol::Detect => {
+            let learned = &downstream.port.learned;
+            match either(&downstream.activity, stream, learned, application(downstream)).await {
+                Spoken::Http(wire, stream) => serve(downstream, wire, stream).await,
+                Spoken::Opaque(stream, application) => {
+                    tcp::relay(downstream, stream, application.map(Early::into_stream)).await;
+                }
+                Spoken::Nothing => {}
             }
-            Spoken::Nothing => {}
-        },
+        }
     }
 }
 
@@ -54,22 +55,6 @@ where
     }
 }
 
-/// The application, and what it said of itself.
-struct Application {
-    link: Link,
-    first: BytesMut,
-}
-
-impl Speaks for Application {
-    async fn spoke(&mut self) -> bool {
-        if self.first.capacity() == 0 {
-            self.first.reserve(FIRST_READ);
-        }
-        matches!(self.link.read_buf(&mut self.first).await, Ok(amount) if amount > 0)
-    }
-}
-
-async fn application(downstream: &Downstream) -> Result<Application, Refusal> {
-    let link = connect::open(&downstream.worker, &downstream.port.origin.place, Alpn::Tcp).await?;
-    Ok(Application { link, first: BytesMut::new() })
+async fn application(downstream: &Downstream) -> Result<Early, Refusal> {
+    connect::open(&downstream.worker, &downstream.port.origin.place, Alpn::Tcp).await.map(Early::new)
 }

@@ -62,7 +62,8 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream) -> De
                 )))
             }
             AppProtocol::Detect => {
-                match either(&downstream.activity, stream, tcp::open(worker, &bound)).await {
+                let learned = &bound.cluster.learned;
+                match either(&downstream.activity, stream, learned, tcp::open(worker, &bound)).await {
                     Spoken::Http(wire, stream) => Detected::Http(wire, stream),
                     Spoken::Opaque(client, tunnel) => {
                         Detected::Opaque(Box::new(Session::new(bound.clone(), client, tunnel)))

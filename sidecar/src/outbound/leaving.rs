@@ -10,16 +10,16 @@
 use super::bound::BoundPort;
 use super::connection::Detected;
 use super::foreign::{Foreign, Found, Otherwise};
-use super::tcp::{self, Session, Tunnel};
+use super::tcp::{self, Session};
 use super::{Downstream, external};
-use crate::detect::{Host, Look, Seen, host, see};
+use crate::connect::Prefixed;
+use crate::detect::{Host, Look, Observed, Seen, host, see};
 use crate::http::authority;
 use crate::pool::Wire;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::Direction;
 use mesh_names::Port;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use tokio::net::TcpStream;
 
@@ -36,49 +36,49 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream, diall
         tcp::open(worker, &bound).await
     };
     let mut opening = std::pin::pin!(opening);
-    let (client, server, name) =
-        match see(&downstream.activity, stream, opening.as_mut(), Look::HttpOrTls).await {
-            Seen::Nothing => return Detected::Gone,
-            Seen::Http(Wire::Http2, client, _) => return Detected::Http(Wire::Http2, client),
-            Seen::Http(Wire::Http1, client, server) => match first_host(client.first()) {
-                None => return Detected::Http(Wire::Http1, client),
-                Some(written) => {
-                    let foreign = Foreign::of_host(worker, written, Otherwise::Dialled(dialled));
-                    match foreign.find(worker).await {
-                        Ok((pinned, Found::Nothing(_)))
-                            if external::may_leave(&pinned, None, dialled).is_ok() =>
-                        {
-                            (client, server, None)
-                        }
-                        Ok(_) | Err(_) => return Detected::Http(Wire::Http1, client),
-                    }
-                }
-            },
-            Seen::Tls(name, client, server) => (client, server, Some(name)),
-            Seen::Opaque(client, server) => (client, server, None),
-        };
-    if let Some(name) = name {
-        match by_server_name(downstream, &name, dialled).await {
-            Ok(None) => {}
+    let learned = &bound.cluster.learned;
+    let seen = see(&downstream.activity, stream, learned, opening.as_mut(), Look::HttpOrTls).await;
+    let (client, server) = match seen {
+        Seen::Nothing => return Detected::Gone,
+        Seen::Http(wire, client, server) => {
+            if wire == Wire::Http2 || goes_by_host(downstream, &client, dialled).await {
+                learned.saw(server.unneeded());
+                return Detected::Http(wire, client);
+            }
+            learned.saw(Observed::ClientFirst);
+            (client, server)
+        }
+        Seen::Tls(name, client, server) => match by_server_name(downstream, &name, dialled).await {
+            Ok(None) => {
+                learned.saw(Observed::ClientFirst);
+                (client, server)
+            }
             Ok(Some(bound)) => {
+                learned.saw(server.unneeded());
                 let tunnel = tcp::open(worker, &bound).await;
                 return Detected::Opaque(Box::new(Session::new(bound, client, tunnel)));
             }
             Err(refusal) => return refused(downstream, &refusal),
+        },
+        Seen::Opaque(client, server, observed) => {
+            if let Some(observed) = observed {
+                learned.saw(observed);
+            }
+            (client, server)
         }
-    }
-    let tunnel = finish(opening, server).await;
+    };
+    let tunnel = server.finish(opening).await;
     Detected::Opaque(Box::new(Session::new(bound.clone(), client, tunnel)))
 }
 
-/// The server, connected to by now.
-async fn finish(
-    opening: Pin<&mut impl Future<Output = Result<Tunnel, Refusal>>>,
-    server: Option<Result<Tunnel, Refusal>>,
-) -> Result<Tunnel, Refusal> {
-    match server {
-        Some(server) => server,
-        None => opening.await,
+/// Whether HTTP/1 is served here, each request by its host, and not left alone.
+async fn goes_by_host(downstream: &Downstream, client: &Prefixed<TcpStream>, dialled: SocketAddr) -> bool {
+    let worker = &downstream.worker;
+    let Some(written) = first_host(client.first()) else { return true };
+    let found = Foreign::of_host(worker, written, Otherwise::Dialled(dialled)).find(worker).await;
+    match found {
+        Ok((pinned, Found::Nothing(_))) => external::may_leave(&pinned, None, dialled).is_err(),
+        Ok(_) | Err(_) => true,
     }
 }
 

@@ -5,26 +5,20 @@ use super::Downstream;
 use super::bound::BoundPort;
 use crate::cluster::{Load, Picked};
 use crate::connect::{self, Link, Prefixed, relay};
-use crate::detect::Speaks;
+use crate::detect::{Early, Speaks};
 use crate::refusal::{Again, Refusal};
 use crate::retry::FURTHER_ATTEMPTS;
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, OpenConnection, Side};
 use crate::worker::Worker;
-use bytes::BytesMut;
 use mesh_mtls::Alpn;
 use std::rc::Rc;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Bytes of the server read while the protocol is still being found out.
-const FIRST_READ: usize = 4096;
-
 /// A connection to an endpoint's application.
 pub(super) struct Tunnel {
-    pub(super) link: Link,
+    early: Early,
     pub(super) peer: LabelId,
-    first: BytesMut,
     load: Load,
     open: OpenConnection,
 }
@@ -48,17 +42,14 @@ impl Session {
 
 impl Speaks for Tunnel {
     async fn spoke(&mut self) -> bool {
-        if self.first.capacity() == 0 {
-            self.first.reserve(FIRST_READ);
-        }
-        matches!(self.link.read_buf(&mut self.first).await, Ok(amount) if amount > 0)
+        self.early.spoke().await
     }
 }
 
 impl Tunnel {
     /// The stream, what must live as long as it, and who is at its end.
     pub(super) fn into_parts(self) -> (Prefixed<Link>, (Load, OpenConnection)) {
-        (Prefixed::new(self.first.freeze(), self.link), (self.load, self.open))
+        (self.early.into_stream(), (self.load, self.open))
     }
 }
 
@@ -78,7 +69,7 @@ pub(super) async fn open(worker: &Rc<Worker>, bound: &BoundPort) -> Result<Tunne
                 let connections = &worker.shared.config.families.connections;
                 let open = connections.open(Direction::Outbound, Side::Upstream, ConnectionProtocol::Tcp);
                 let Picked { peer, load, .. } = picked;
-                return Ok(Tunnel { link, peer, first: BytesMut::new(), load, open });
+                return Ok(Tunnel { early: Early::new(link), peer, load, open });
             }
             Err(refusal) => {
                 picked.load.failed();

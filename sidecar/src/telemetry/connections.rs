@@ -3,6 +3,7 @@
 
 use super::Direction;
 use super::requests::counter;
+use crate::detect::{Learned, Observed};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -60,6 +61,7 @@ pub struct ConnectionFamilies {
     handshakes: IntCounterVec,
     external_handshakes: IntCounterVec,
     plaintext: IntCounterVec,
+    undeclared: IntCounterVec,
     sources: Arc<Mutex<HashSet<IpAddr>>>,
 }
 
@@ -118,6 +120,14 @@ impl ConnectionFamilies {
                  and whether they were `accepted` or `refused`.",
                 &["source", "verdict"],
             )?,
+            undeclared: counter(
+                registry,
+                "outrigger_undeclared_connections_total",
+                "Connections to ports that declare no protocol, by what their first bytes showed: HTTP, whose server \
+                 was `spared` a connection or given a `needless` one; or opaque bytes, `client_first` or \
+                 `server_first`.",
+                &["direction", "shown"],
+            )?,
             sources: Arc::default(),
         })
     }
@@ -141,6 +151,12 @@ impl ConnectionFamilies {
         drop(sources);
         let text = if is_told_apart { source.to_string() } else { "other".to_owned() };
         self.plaintext.with_label_values(&[text.as_str(), verdict]).inc();
+    }
+
+    /// What is learned of one destination, from nothing on; counted together with all others of this direction.
+    pub(crate) fn learned(&self, direction: Direction) -> Learned {
+        let counter = |it: Observed| self.undeclared.with_label_values(&[direction.as_str(), it.word()]);
+        Learned::new(Observed::ALL.map(counter))
     }
 
     /// Counts a connection as opened, and as open until the guard is dropped.

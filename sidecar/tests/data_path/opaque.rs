@@ -1,10 +1,12 @@
 //! Bytes that are not HTTP, through two sidecars.
 
 use crate::mesh::{Pair, id};
-use crate::origin::listen;
+use crate::origin::{listen, serve_http};
 use mesh_names::AppProtocol;
 use socket2::SockRef;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -71,6 +73,80 @@ async fn a_server_that_speaks_first_is_heard() {
         let mut back = String::new();
         client.read_to_string(&mut back).await.unwrap();
         assert_eq!(back, "bob");
+    }
+}
+
+/// A server that speaks HTTP, until it is told to greet.
+async fn turning(greets: Arc<AtomicBool>) -> SocketAddr {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let greets = greets.load(Ordering::SeqCst);
+            tokio::spawn(async move {
+                if greets {
+                    stream.write_all(b"220 welcome\r\n").await.ok();
+                    // Open until the client has gone.
+                    stream.read_to_end(&mut Vec::new()).await.ok();
+                } else {
+                    serve_http(stream, "http").await;
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Asks on a connection that is open, and reads the answer to its end.
+async fn ask(mut client: TcpStream) {
+    client.write_all(b"GET / HTTP/1.1\r\nHost: orders\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn where_http_was_spoken_silent_clients_cost_no_tunnel_and_a_greeting_still_comes_through() {
+    let greets = Arc::new(AtomicBool::new(false));
+    let pair = Pair::start(turning(greets.clone()).await, AppProtocol::Detect);
+    let tunnels = async || pair.server.metric("outrigger_handshakes_total", &[]).await;
+    let shown = async |what| {
+        let labels = [("direction", "outbound"), ("shown", what)];
+        pair.client.metric("outrigger_undeclared_connections_total", &labels).await
+    };
+    let open = async || TcpStream::connect(pair.client.upstreams[0]).await.unwrap();
+    // Nothing is known: the tunnel is there before the client has said a word.
+    for _ in 0..2 {
+        let before = tunnels().await;
+        let client = open().await;
+        let tunnel = async {
+            while tunnels().await <= before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), tunnel).await.expect("a tunnel is opened at once");
+        ask(client).await;
+    }
+    assert_eq!(shown("needless").await, 2.0);
+    let before = tunnels().await;
+    for _ in 0..10 {
+        let client = open().await;
+        // A round trip to the application and back: a tunnel that was begun with the connection is there by now.
+        ask(TcpStream::connect(pair.client.outbound).await.unwrap()).await;
+        ask(client).await;
+    }
+    let needless = shown("needless").await - 2.0;
+    let spared = shown("spared").await;
+    assert_eq!(spared + needless, 10.0);
+    assert!(spared > 0.0, "on however busy a machine, one of ten clients is quick enough");
+    assert!(tunnels().await - before <= needless, "none for those that were spared");
+
+    greets.store(true, Ordering::SeqCst);
+    for heard in [1.0, 2.0] {
+        let mut client = open().await;
+        let mut greeting = [0; 13];
+        client.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting, b"220 welcome\r\n");
+        assert_eq!(shown("server_first").await, heard);
     }
 }
 

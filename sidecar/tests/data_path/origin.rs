@@ -40,14 +40,17 @@ pub(crate) async fn http_echo(word: &'static str) -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let service = service_fn(move |request| echo(word, request));
-                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                server.serve_connection_with_upgrades(TokioIo::new(stream), service).await.ok();
-            });
+            tokio::spawn(serve_http(stream, word));
         }
     });
     address
+}
+
+/// Serves one connection of it.
+pub(crate) async fn serve_http(stream: TcpStream, word: &'static str) {
+    let service = service_fn(move |request| echo(word, request));
+    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    server.serve_connection_with_upgrades(TokioIo::new(stream), service).await.ok();
 }
 
 /// The same behind TLS, as this place outside of the mesh.
