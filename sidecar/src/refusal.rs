@@ -92,6 +92,8 @@ pub enum Reason {
     DownstreamClosed,
     /// The mesh does not know the place, and only registered ones may be called.
     EgressRefused,
+    /// The virtual address belongs to no service.
+    UnknownAddress,
     /// DNS knows no address of the place outside of the mesh, or can't be asked.
     NameNotResolved,
     /// The certificate of the place outside of the mesh does not fit.
@@ -163,7 +165,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in the order of the enum; [`Reason::index`] is the place in it.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::UnknownHost,
         Self::UnknownPort,
         Self::NoRoute,
@@ -204,6 +206,7 @@ impl Reason {
         Self::AppClosed,
         Self::DownstreamClosed,
         Self::EgressRefused,
+        Self::UnknownAddress,
         Self::NameNotResolved,
         Self::UpstreamCertificate,
     ];

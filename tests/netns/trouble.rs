@@ -1,7 +1,8 @@
 //! What captured traffic does while something is broken: the control plane cut off, the sidecar dead, the rules gone.
 
 use std::time::Duration;
-use tests::site::{Machine, Site, Versions};
+use tests::netns::told;
+use tests::site::{Machine, NAMESPACE, Site, Versions};
 use tests::wait::{eventually, holds};
 use tokio::time::Instant;
 
@@ -98,4 +99,31 @@ fn after_a_reboot_the_rules_are_installed_again_and_hold() {
     }
     let answer = caller.until_curl("--include http://orders/headers", "sa/caller");
     assert!(answer.contains("x-instance: orders-a"), "{answer}");
+}
+
+#[test]
+fn a_virtual_address_whose_service_is_gone_is_refused_at_once_with_the_reason() {
+    let (site, _orders, caller) = world();
+    let gone = virtual_address(&caller);
+    site.meshctl(&["delete", "service", "orders", "--namespace", NAMESPACE]);
+    for never in [&gone, "240.240.255.254"] {
+        let answer = caller.until_curl(&format!("--include http://{never}/"), "unknown_address");
+        assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+        assert!(
+            answer.contains(&format!("{never} is a virtual address that belongs to no service")),
+            "{answer}"
+        );
+        assert!(answer.contains("the service was deleted, or never existed"), "{answer}");
+    }
+    // A client that listens hears an end: `read` says 1 to that, and more than 128 when its own time is up.
+    let script = format!("exec 3<>/dev/tcp/{gone}/80 && read -r -t 20 -u 3 line");
+    let listened = caller.run("bash", &["-c", &script]);
+    assert_eq!(listened.status.code(), Some(1), "{}", told(&listened));
+    let labels = [("direction", "outbound"), ("reason", "unknown_address")];
+    caller.counted("outrigger_refusals_total", &labels, 1.0);
+    let said = format!("{gone} is a virtual address");
+    eventually("the log says why", || holds(caller.log().contains(&said), caller.log()));
+    // What it once was, it may be again.
+    site.service("orders", "80>8080/http");
+    caller.until_curl(&format!("--include http://{gone}/"), "x-instance: orders-a");
 }

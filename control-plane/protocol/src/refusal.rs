@@ -228,6 +228,11 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "Register the place with an ExternalService, or set `egress.policy: Allow` in the MeshConfig `default`.",
     ),
     row(
+        "unknown_address",
+        "A captured connection went to a virtual address that belongs to no service: the service was deleted, or never existed.",
+        "Look its name up again, where a program holds addresses for long; `kubectl get services --all-namespaces` shows who has which.",
+    ),
+    row(
         "name_not_resolved",
         "The place outside of the mesh is looked up by DNS, which knows no address of it or does not answer.",
         "Look the name up on the sidecar's machine (`getent ahosts NAME`); correct the ExternalService's `dnsName` or `hosts`, or give its `addresses`.",

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use mesh_names::{AppProtocol, Label, Port, ServiceName, SpiffeId, Subdomain, WorkloadName};
+use mesh_names::{AppProtocol, Label, Network, Port, ServiceName, SpiffeId, Subdomain, WorkloadName};
 use mesh_protocol::address::Address;
 use mesh_protocol::announcement::{AnnouncedState, Announcement, LABELS_MAX};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
 use mesh_protocol::external::{
     ExternalHost, ExternalPort, ExternalProtocol, ExternalService, ExternalTrust, Originate, Resolution,
 };
-use mesh_protocol::mesh::{EgressPolicy, Mesh};
+use mesh_protocol::mesh::{EgressPolicy, Mesh, VIRTUAL_NETWORKS_MAX};
 use mesh_protocol::mtls::{InboundMtls, MtlsMode};
 use mesh_protocol::service::{
     Backend, PathMatch, RouteMatch, RouteRetry, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
@@ -104,6 +104,17 @@ fn workload_port(services: bool) -> impl Strategy<Value = WorkloadPort> {
         .prop_map(|(port, name, app_protocol, services)| WorkloadPort { port, name, app_protocol, services })
 }
 
+fn network() -> impl Strategy<Value = Network> {
+    (any::<std::net::IpAddr>(), 0_u8..=128)
+        .prop_map(|(address, prefix)| Network::of(address, prefix).or(Network::of(address, 32)).unwrap())
+}
+
+fn mesh() -> impl Strategy<Value = Mesh> {
+    let egress = proptest::sample::select(vec![EgressPolicy::Allow, EgressPolicy::RegisteredOnly]);
+    (egress, vec(network(), 0..=VIRTUAL_NETWORKS_MAX))
+        .prop_map(|(egress, virtual_networks)| Mesh { egress, virtual_networks })
+}
+
 fn external_service() -> impl Strategy<Value = ExternalService> {
     use ExternalProtocol::*;
     let trust = prop_oneof![
@@ -175,6 +186,11 @@ proptest! {
     ) {
         let service = Service { name, ports, virtual_addresses };
         prop_assert_eq!(Service::decode(&service.encode()).unwrap(), service);
+    }
+
+    #[test]
+    fn the_mesh_survives_the_wire(mesh in mesh()) {
+        prop_assert_eq!(Mesh::decode(&mesh.encode()).unwrap(), mesh);
     }
 
     #[test]
@@ -295,13 +311,24 @@ fn an_endpoint_of_another_address_is_refused() {
 }
 
 #[test]
-fn the_mesh_survives_the_wire_and_a_policy_nobody_knows_is_refused() {
-    for egress in [EgressPolicy::Allow, EgressPolicy::RegisteredOnly] {
-        assert_eq!(Mesh::decode(&Mesh { egress }.encode()).unwrap(), Mesh { egress });
-    }
-    let unknown = mesh_protocol::wire::v1::Mesh { egress: 9 };
-    let error = Mesh::decode(&prost::Message::encode_to_vec(&unknown)).unwrap_err();
-    assert_eq!(error.to_string(), "field `egress`: this version knows no such policy");
+fn a_policy_nobody_knows_and_networks_that_are_none_or_too_many_are_refused() {
+    let error = |mesh: mesh_protocol::wire::v1::Mesh| {
+        Mesh::decode(&prost::Message::encode_to_vec(&mesh)).unwrap_err().to_string()
+    };
+    let unknown = mesh_protocol::wire::v1::Mesh { egress: 9, ..Default::default() };
+    assert_eq!(error(unknown), "field `egress`: this version knows no such policy");
+    let said = |text: &str, count| mesh_protocol::wire::v1::Mesh {
+        virtual_networks: vec![text.to_owned(); count],
+        ..Default::default()
+    };
+    let wrong =
+        "field `virtual_networks`: `10.0.0.1/8` is not a network: it must begin with its lowest address";
+    assert_eq!(error(said("10.0.0.1/8", 1)), wrong);
+    let all =
+        Mesh::decode(&prost::Message::encode_to_vec(&said("10.0.0.0/8", VIRTUAL_NETWORKS_MAX))).unwrap();
+    assert_eq!(all.virtual_networks.len(), VIRTUAL_NETWORKS_MAX);
+    let many = said("10.0.0.0/8", VIRTUAL_NETWORKS_MAX + 1);
+    assert_eq!(error(many), "field `virtual_networks`: they are more than 16");
 }
 
 #[test]

@@ -14,24 +14,16 @@
 //! Addresses written by hand, also of other networks, are kept as they are. Two Services that name the same address: the
 //! older one has it, and the other hears of it in its status.
 
-use crate::translate::{Seniority, Verdict};
+use crate::translate::{Seniority, Verdict, virtual_networks, virtual_pair};
 use manifests::kind::service::Service;
 use mesh_names::ServiceName;
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The first half of every IPv4 address given: `240.240.0.0/16`. It lies in the block that is reserved and routed nowhere
-/// (RFC 1112 §4), so that no real machine is ever hidden by it, yet Linux and the BSDs take it for an ordinary address.
-/// Istio gives the same network to services without addresses; Consul and Kuma use other parts of the block.
-const IPV4_NETWORK: u32 = 0xf0f0_0000;
-/// The first 112 bits of every IPv6 address given, a unique local network (RFC 4193): `fd6f:7574:7269::/112`. Its global
-/// identifier spells `outri` in ASCII: these addresses never leave the machine, so that being told apart by people counts
-/// more than being drawn by lot.
-const IPV6_NETWORK: u128 = 0xfd6f_7574_7269_0000_0000_0000_0000_0000;
 /// How many pairs there are: all of the last 16 bits but the first and the last, which some take for the network's own.
 const PAIRS: u16 = u16::MAX - 1;
 /// How long addresses of a deleted Service are kept from others: connections and resolvers' caches outlive a Service by
@@ -138,7 +130,9 @@ impl Allocator {
         if !(has(true) && has(false)) {
             let found = if self.is_full { None } else { self.find(name, wants, now) };
             match found {
-                Some(number) => given.extend(pair(number).into_iter().filter(|address| wants(address))),
+                Some(number) => {
+                    given.extend(virtual_pair(number).into_iter().filter(|address| wants(address)))
+                }
                 None => is_exhausted = true,
             }
         }
@@ -174,7 +168,7 @@ impl Allocator {
             self.resting.get(address).is_none_or(|rest| rest.name == *name || rest.until <= now)
         };
         let fits = |number: &u16, fits: &dyn Fn(&IpAddr) -> bool| {
-            pair(*number).iter().filter(|address| wants(address)).all(fits)
+            virtual_pair(*number).iter().filter(|address| wants(address)).all(fits)
         };
         numbers()
             .find(|number| fits(number, &|address| !self.holders.contains_key(address) && is_rested(address)))
@@ -214,7 +208,7 @@ impl Allocator {
             if holders.is_empty() {
                 self.holders.remove(address);
                 self.is_full = false;
-                if is_ours(*address) {
+                if virtual_networks().any(|network| network.contains(*address)) {
                     let until = now + REST;
                     self.resting.insert(*address, Rest { name: rank.name().clone(), until });
                     self.ends.push_back((until, *address));
@@ -240,20 +234,6 @@ fn exhausted() -> Verdict {
          those that are reached without one"
     );
     Verdict { holds: false, reason: "Exhausted", message }
-}
-
-fn pair(number: u16) -> [IpAddr; 2] {
-    [
-        Ipv4Addr::from(IPV4_NETWORK | u32::from(number)).into(),
-        Ipv6Addr::from(IPV6_NETWORK | u128::from(number)).into(),
-    ]
-}
-
-fn is_ours(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => u32::from(address) & 0xffff_0000 == IPV4_NETWORK,
-        IpAddr::V6(address) => u128::from(address) & !0xffff == IPV6_NETWORK,
-    }
 }
 
 /// Never to change: the addresses of Services made again depend on it.

@@ -1,6 +1,7 @@
 //! What holds for the mesh as a whole.
 
 use super::index::Index;
+use super::virtual_networks;
 use manifests::kind::mesh_config::EgressPolicy as Written;
 use mesh_protocol::mesh::{EgressPolicy, Mesh};
 
@@ -11,5 +12,5 @@ pub fn compile_mesh(index: &Index) -> Mesh {
         Written::Allow => EgressPolicy::Allow,
         Written::RegisteredOnly => EgressPolicy::RegisteredOnly,
     };
-    Mesh { egress }
+    Mesh { egress, virtual_networks: virtual_networks().collect() }
 }

@@ -21,6 +21,7 @@ mod seniority;
 mod service;
 mod slice;
 mod target_ports;
+mod virtual_networks;
 mod workload;
 
 pub use address::AddressBook;
@@ -33,6 +34,7 @@ pub use seniority::Seniority;
 pub use service::compile_service;
 pub use slice::{DerivedSlice, MANAGED_BY, MANAGED_BY_LABEL, derive_slices};
 pub use target_ports::judge_target_ports;
+pub(crate) use virtual_networks::{virtual_networks, virtual_pair};
 pub use workload::compile_workload;
 
 #[cfg(test)]

@@ -10,12 +10,14 @@
 //! | [`TrustDomain`], [`SpiffeId`] | `spiffe://<trust domain>/ns/<namespace>/sa/<service account>` | SPIFFE-ID §2 |
 //! | [`MeshDomain`], [`Destination`] | what a host in a request means | |
 //! | [`HostPattern`] | a host outside of the mesh, or `*.` and a domain | Gateway API |
+//! | [`Network`] | an address, `/` and a number of bits | RFC 4632 §3.1 |
 //! | [`Port`], [`AppProtocol`] | 1 to 65535; the field's terms | |
 
 mod destination;
 mod host;
 mod label;
 mod name;
+mod network;
 mod port;
 mod spiffe;
 
@@ -23,6 +25,7 @@ pub use destination::{Destination, MeshDomain};
 pub use host::{HostPattern, domains_above};
 pub use label::{Label, Namespace, ServiceAccount, Subdomain};
 pub use name::{ExternalServiceName, ServiceName, WorkloadName};
+pub use network::Network;
 pub use port::{AppProtocol, Port};
 pub use spiffe::{SpiffeId, TrustDomain};
 

@@ -39,6 +39,8 @@ pub(super) fn config(look: &Look) -> Value {
         EgressPolicy::Allow => "Allow",
         EgressPolicy::RegisteredOnly => "RegisteredOnly",
     });
+    let virtual_networks =
+        snapshot.mesh.iter().flat_map(|mesh| mesh.virtual_networks.iter().map(ToString::to_string));
     let addresses = snapshot.addresses.iter().map(|(address, view)| {
         let state = match &view.state {
             AddressState::Service(service) => format!("service {service}"),
@@ -59,6 +61,7 @@ pub(super) fn config(look: &Look) -> Value {
         "revision": snapshot.revision,
         "confirmedWorkload": workload,
         "egress": egress,
+        "virtualNetworks": virtual_networks.collect::<Vec<_>>(),
         "addresses": addresses.collect::<std::collections::BTreeMap<_, _>>(),
         "services": services.collect::<std::collections::BTreeMap<_, _>>(),
     })

@@ -6,7 +6,8 @@
 //! original destination ─> what is there? ─┬─ a service ────> as if it came by an upstream: detect, route, pick …
 //!  (asked once, then held)                ├─ an endpoint ──> mutual TLS with its sidecar, bytes both ways
 //!                                         ├─ registered ───> what its ExternalService says is spoken there
-//!                                         └─ not known ────> the host decides (`leaving`)
+//!                                         ├─ not known ────> the host decides (`leaving`)
+//!                                         └─ nobody's virtual address ──> refused: its service is gone
 //! ```
 
 use super::entry::Entry;
@@ -16,7 +17,7 @@ use crate::connect::{self, Place, Security, relay};
 use crate::limit::Permit;
 use crate::listen::original_dst::OriginalDst;
 use crate::refusal::{Reason, Refusal};
-use crate::snapshot::{AddressState, LastUsed, Registered};
+use crate::snapshot::{AddressState, LastUsed, Registered, Snapshot};
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, Side};
 use crate::worker::Worker;
 use mesh_mtls::Alpn;
@@ -61,43 +62,71 @@ pub(super) async fn connection(
     }
 }
 
-/// Decides where a connection to `dialled` goes. Waits for the control plane where the address is new, bounded, and not
-/// at all while it is away.
+/// Decides where a connection to `dialled` goes. Waits for the control plane where the address is new, bounded; while it
+/// is away not at all, but for a virtual address, of which nobody else can say whose it is.
 async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
     let port = Port::new(dialled.port()).ok_or(Reason::ConnectFailed)?;
     let mut patience = None;
     loop {
         let changed = worker.current.changed();
         let pinned = worker.current.pin();
-        if let Some(view) = pinned.snapshot.address(dialled.ip()) {
+        let snapshot = &pinned.snapshot;
+        let view = snapshot.address(dialled.ip());
+        if let Some(view) = view {
             view.last_used.touch(worker.nanos(Instant::now()).0 / 1_000_000_000);
-            return match &view.state {
-                AddressState::Service(service) => Ok(Way::Entry(worker.entries.captured(service, port))),
-                AddressState::Registered(registered) => {
-                    known(worker, registered, &view.last_used, dialled, port)
-                }
-                AddressState::Unknown => Ok(Way::Entry(Entry::dialled(dialled))),
-            };
         }
-        if let Some(service) = pinned.snapshot.owner(dialled.ip()) {
-            return Ok(Way::Entry(worker.entries.captured(service, port)));
+        match (view.map(|view| (&view.state, &view.last_used)), snapshot.owner(dialled.ip())) {
+            // A service that has the address is news to an answer of before.
+            (Some((AddressState::Service(service), _)), _)
+            | (Some((AddressState::Unknown, _)) | None, Some(service)) => {
+                return Ok(Way::Entry(worker.entries.captured(service, port)));
+            }
+            (Some((AddressState::Registered(registered), last_used)), _) => {
+                return known(worker, registered, last_used, dialled, port);
+            }
+            (Some((AddressState::Unknown, _)), None) => return unknown(snapshot, dialled),
+            (None, None) => {}
         }
-        let (is_told, demand) = (pinned.snapshot.received, &worker.shared.config.demand);
+        let (is_told, demand) = (snapshot.received, &worker.shared.config.demand);
+        let is_virtual = is_virtual(snapshot, dialled);
         demand.ask_address(dialled.ip());
-        if is_told && !demand.is_heard() {
+        if is_told && !is_virtual && !demand.is_heard() {
             return Ok(Way::Entry(Entry::dialled(dialled)));
         }
         let until = *patience.get_or_insert_with(|| worker.discovery_until(&pinned));
         if tokio::time::timeout_at(until, changed).await.is_err() {
-            if !is_told {
+            if is_told {
+                // It is cut off, or has other things to do: whoever comes next need not find out again.
+                demand.is_silent();
+            }
+            if !is_told || is_virtual {
                 return Err(cluster::not_told(&pinned));
             }
-            // It is cut off, or has other things to do. What it was asked is most likely a place outside, and whoever
-            // comes next need not find out again.
-            demand.is_silent();
+            // Most likely a place outside.
             return Ok(Way::Entry(Entry::dialled(dialled)));
         }
     }
+}
+
+/// Whether nobody but a service can be there.
+fn is_virtual(snapshot: &Snapshot, dialled: SocketAddr) -> bool {
+    snapshot.mesh.as_ref().is_some_and(|mesh| mesh.is_virtual(dialled.ip()))
+}
+
+/// To an address of which the mesh knows nothing.
+///
+/// # Errors
+/// `unknown_address`: nobody else can be there.
+fn unknown(snapshot: &Snapshot, dialled: SocketAddr) -> Result<Way, Refusal> {
+    if !is_virtual(snapshot, dialled) {
+        return Ok(Way::Entry(Entry::dialled(dialled)));
+    }
+    let sentence = format!(
+        "{} is a virtual address that belongs to no service: the service was deleted, or never existed; look its name \
+         up again",
+        dialled.ip()
+    );
+    Err(Refusal::because(Reason::UnknownAddress, sentence))
 }
 
 /// To an address at which the mesh knows something.
@@ -159,3 +188,6 @@ async fn direct(
     let series = worker.recorder.tcp_opened(Direction::Outbound, service, peer);
     relay::relay(&mut stream, &mut link, &worker.buffers, &series).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@ mod request;
 mod tcp;
 mod tries;
 mod tunnel;
+#[cfg(test)]
+mod world;
 
 use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;

@@ -301,6 +301,14 @@ impl Reason {
                 Never,
                 "the mesh does not know this place, and only registered places may be called",
             ),
+            Self::UnknownAddress => row(
+                "unknown_address",
+                502,
+                Unavailable,
+                Downstream,
+                Never,
+                "the virtual address belongs to no service: it was deleted, or never existed",
+            ),
             Self::NameNotResolved => row(
                 "name_not_resolved",
                 502,

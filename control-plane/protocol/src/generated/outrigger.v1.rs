@@ -220,10 +220,13 @@ pub struct Originate {
     pub ca_file: ::prost::alloc::string::String,
 }
 /// Type `outrigger.v1.Mesh`, named `default`: what holds for every sidecar. It always exists.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Mesh {
     #[prost(enumeration = "EgressPolicy", tag = "1")]
     pub egress: i32,
+    /// as 240.240.0.0/16: whatever is there is a Service's, or nobody's
+    #[prost(string, repeated, tag = "2")]
+    pub virtual_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InboundMtls {

@@ -49,7 +49,7 @@ fn addresses_are_asked_for_answered_forgotten_and_offered_again() {
 #[test]
 fn what_holds_for_the_mesh_is_asked_for_first_kept_and_offered_again() {
     let mut session = open(&[]);
-    let mesh = Mesh { egress: EgressPolicy::RegisteredOnly };
+    let mesh = Mesh { egress: EgressPolicy::RegisteredOnly, virtual_networks: vec![] };
     let resources = vec![resource(ResourceType::Mesh, "default", "m1", mesh.encode())];
     assert!(session.receive(response(ResourceType::Mesh, "n1", resources)).changed.mesh);
     let gone = session.receive(removed(ResourceType::Mesh, &["default"]));
