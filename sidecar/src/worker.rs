@@ -12,7 +12,7 @@ mod housekeeping;
 mod run;
 mod state;
 
-pub(crate) use state::Worker;
+pub(crate) use state::{Patience, Worker};
 
 use crate::demand::Demand;
 use crate::resolve::Names;

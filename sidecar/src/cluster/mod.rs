@@ -16,7 +16,7 @@ use crate::pool::Origin;
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{LastUsed, Pinned, ServiceState};
 use crate::telemetry::{Direction, LabelId};
-use crate::worker::Worker;
+use crate::worker::{Patience, Worker};
 use mesh_balance::{Balancer, Health, Nanos, RetryBudget, Slot};
 use mesh_names::{Port, ServiceName};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
@@ -147,13 +147,13 @@ impl Cluster {
         })
     }
 
-    /// Waits until the endpoints are known, at most as long as [`Worker::discovery_until`] says, or
+    /// Waits until the endpoints are known, at most as long as [`Worker::patience`] says, or
     /// [`deadline::LOOK_UP`] for DNS.
     ///
     /// # Errors
     /// `unknown_host` in the control plane's words, `discovery_timeout`, `not_ready`, or `name_not_resolved`.
     pub(crate) async fn ready(&self, worker: &Worker) -> Result<(), Refusal> {
-        let mut patience = None;
+        let (mut patience, mut look_up) = (Patience::default(), None);
         loop {
             let changed = worker.current.changed();
             let pinned = worker.current.pin();
@@ -165,11 +165,11 @@ impl Cluster {
             let until = match &self.source {
                 Source::Service(service, _) => {
                     worker.shared.config.demand.ask(service);
-                    *patience.get_or_insert_with(|| worker.discovery_until(&pinned))
+                    worker.patience(&mut patience, &pinned)
                 }
                 Source::Outside(outside) => {
                     outside.ask(worker);
-                    *patience.get_or_insert_with(|| Instant::now() + deadline::LOOK_UP)
+                    *look_up.get_or_insert_with(|| Instant::now() + deadline::LOOK_UP)
                 }
             };
             if tokio::time::timeout_at(until, changed).await.is_err() {

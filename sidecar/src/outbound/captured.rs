@@ -19,7 +19,7 @@ use crate::listen::original_dst::OriginalDst;
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{AddressState, LastUsed, Registered, Snapshot};
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, Side};
-use crate::worker::Worker;
+use crate::worker::{Patience, Worker};
 use mesh_mtls::Alpn;
 use mesh_names::Port;
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ pub(super) async fn connection(
 /// is away not at all, but for a virtual address, of which nobody else can say whose it is.
 async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
     let port = Port::new(dialled.port()).ok_or(Reason::ConnectFailed)?;
-    let mut patience = None;
+    let mut patience = Patience::default();
     loop {
         let changed = worker.current.changed();
         let pinned = worker.current.pin();
@@ -93,7 +93,7 @@ async fn way(worker: &Worker, dialled: SocketAddr) -> Result<Way, Refusal> {
         if is_told && !is_virtual && !demand.is_heard() {
             return Ok(Way::Entry(Entry::dialled(dialled)));
         }
-        let until = *patience.get_or_insert_with(|| worker.discovery_until(&pinned));
+        let until = worker.patience(&mut patience, &pinned);
         if tokio::time::timeout_at(until, changed).await.is_err() {
             if is_told {
                 // It is cut off, or has other things to do: whoever comes next need not find out again.

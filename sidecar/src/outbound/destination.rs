@@ -10,7 +10,7 @@ use crate::cluster;
 use crate::http::authority;
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{CompiledService, ServiceState, ServiceView};
-use crate::worker::Worker;
+use crate::worker::{Patience, Worker};
 use http::HeaderValue;
 use http::uri::Authority;
 use mesh_names::{Port, ServiceName};
@@ -182,7 +182,7 @@ impl Destination {
 
 /// The service as it is now. Waits for the control plane where it was never used before.
 async fn view(worker: &Worker, service: &ServiceName) -> Result<(u64, Arc<ServiceView>), Refusal> {
-    let mut patience = None;
+    let mut patience = Patience::default();
     loop {
         let changed = worker.current.changed();
         let pinned = worker.current.pin();
@@ -194,7 +194,7 @@ async fn view(worker: &Worker, service: &ServiceName) -> Result<(u64, Arc<Servic
             None => {}
         }
         worker.shared.config.demand.ask(service);
-        let until = *patience.get_or_insert_with(|| worker.discovery_until(&pinned));
+        let until = worker.patience(&mut patience, &pinned);
         if tokio::time::timeout_at(until, changed).await.is_err() {
             return Err(cluster::not_told(&pinned));
         }

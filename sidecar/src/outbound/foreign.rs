@@ -7,13 +7,14 @@ use super::external;
 use crate::cluster;
 use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{LastUsed, Pinned, ServiceState, ServiceView, Snapshot};
-use crate::worker::Worker;
+use crate::worker::{Patience, Worker};
 use mesh_names::{Destination as Meaning, HostPattern, Namespace, ServiceName};
 use mesh_protocol::external::ExternalService;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A host, and what it may stand for.
 #[derive(Debug)]
@@ -104,12 +105,15 @@ impl Foreign {
     /// `discovery_timeout`, `not_ready`.
     pub(super) async fn find(&self, worker: &Worker) -> Result<(Rc<Pinned>, Found), Refusal> {
         let config = &worker.shared.config;
-        let mut patience = None;
+        let mut patience = Patience::default();
         loop {
             let changed = worker.current.changed();
             let pinned = worker.current.pin();
             let missing = match self.decide(&pinned.snapshot, &config.namespace) {
-                Ok(found) => return Ok((pinned, found)),
+                Ok(found) => {
+                    self.used(worker, &pinned.snapshot, &found);
+                    return Ok((pinned, found));
+                }
                 Err(missing) => missing,
             };
             // While it is away too: it is told as soon as it is back.
@@ -125,7 +129,7 @@ impl Foreign {
             {
                 return Ok((pinned, found));
             }
-            let until = *patience.get_or_insert_with(|| worker.discovery_until(&pinned));
+            let until = worker.patience(&mut patience, &pinned);
             if tokio::time::timeout_at(until, changed).await.is_err() {
                 // It is cut off, or has other things to do. Whoever comes next need not find out again, and who dialled
                 // an address can do without its answer.
@@ -138,6 +142,16 @@ impl Foreign {
                     _ => Err(cluster::not_told(&pinned)),
                 };
             }
+        }
+    }
+
+    /// That nobody is called so is an answer too, and kept while it is used; of places and services, whoever calls them
+    /// notes it.
+    fn used(&self, worker: &Worker, snapshot: &Snapshot, found: &Found) {
+        let answer =
+            self.host.as_ref().and_then(|host| snapshot.external(host, &worker.shared.config.namespace));
+        if let (Found::Nothing(_), Some(answer)) = (found, answer) {
+            answer.last_used.touch(worker.nanos(Instant::now()).0 / 1_000_000_000);
         }
     }
 

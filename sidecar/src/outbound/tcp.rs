@@ -92,13 +92,15 @@ pub(super) async fn carry(downstream: &Rc<Downstream>, session: Box<Session>) {
         Ok(tunnel) => tunnel,
         Err(refusal) => {
             worker.recorder.refused(Direction::Outbound, refusal.reason);
-            tracing::info!(
-                service = &*bound.label,
-                reason = refusal.reason.word(),
-                source = refusal.source.as_deref().map(|e| e as &dyn std::error::Error),
-                "connection refused: {}",
-                refusal.sentence
-            );
+            worker.complaints.say(refusal.reason, || {
+                tracing::info!(
+                    service = &*bound.label,
+                    reason = refusal.reason.word(),
+                    source = refusal.source.as_deref().map(|e| e as &dyn std::error::Error),
+                    "connection refused: {}",
+                    refusal.sentence
+                );
+            });
             return;
         }
     };

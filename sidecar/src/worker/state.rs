@@ -49,6 +49,11 @@ pub(crate) struct Worker {
     started: Instant,
 }
 
+/// How long one question has been waited with. It ends once, but that the first configuration gives it its time anew:
+/// nobody could answer before.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Option<(bool, Instant)>);
+
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
         let snapshot = shared.config.snapshots.borrow().clone();
@@ -77,9 +82,21 @@ impl Worker {
     }
 
     /// Until when an answer of the control plane that is asked for now is waited for.
-    pub(crate) fn discovery_until(&self, pinned: &Pinned) -> Instant {
+    fn discovery_until(&self, pinned: &Pinned) -> Instant {
         let first = (!pinned.snapshot.received).then(|| self.started + deadline::FIRST_CONFIGURATION);
         deadline::discovery(Instant::now(), first)
+    }
+
+    /// The same for a question that is asked again with each change of the snapshot.
+    pub(crate) fn patience(&self, patience: &mut Patience, pinned: &Pinned) -> Instant {
+        let is_told = pinned.snapshot.received;
+        let until = match patience.0 {
+            Some((was_told, until)) if was_told == is_told => until,
+            Some((_, until)) => self.discovery_until(pinned).max(until),
+            None => self.discovery_until(pinned),
+        };
+        patience.0 = Some((is_told, until));
+        until
     }
 
     /// Monotonic time as the balancer counts it.

@@ -1,10 +1,13 @@
 //! Captured connections to virtual addresses.
 
+use crate::deadline::FIRST_CONFIGURATION;
 use crate::outbound::world::{Then, World};
 use crate::snapshot::AddressState;
 use mesh_protocol::mesh::EgressPolicy;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: orders\r\nConnection: close\r\n\r\n";
@@ -59,6 +62,28 @@ async fn a_virtual_address_of_which_nothing_was_said_is_never_taken_for_a_place_
             assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
             assert!(answer.contains("outrigger-reason: discovery_timeout"), "{answer}");
         }
+    };
+    LocalSet::new().run_until(promise).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_before_the_first_configuration_has_its_whole_time_after_it() {
+    let promise = async {
+        let mut world = World::new(EgressPolicy::Allow);
+        world.control_plane_is_heard(true);
+        world.snapshot.received = false;
+        world.publish();
+        let mut client = world.dial(virtual_address()).await;
+        client.write_all(REQUEST).await.unwrap();
+        let moment = Duration::from_millis(500);
+        tokio::time::sleep(FIRST_CONFIGURATION - moment).await;
+        world.snapshot.received = true;
+        world.publish();
+        tokio::time::sleep(2 * moment).await;
+        world.is_at(virtual_address().ip(), AddressState::Unknown);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("outrigger-reason: unknown_address"), "{answer}");
     };
     LocalSet::new().run_until(promise).await;
 }

@@ -10,6 +10,7 @@ use mesh_protocol::external::{
 use mesh_protocol::mesh::EgressPolicy;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
@@ -153,6 +154,21 @@ async fn a_place_known_by_its_address_is_called_as_its_port_says() {
         assert_eq!(world.count("outrigger_tcp_connections_total", "shop/db"), 1.0);
         let other: SocketAddr = ([127, 0, 0, 1], 2).into();
         assert_eq!(world.answer(other, b"hello").await, "", "another port of it is another place");
+    };
+    LocalSet::new().run_until(promise).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_host_is_nobodys_is_kept_while_it_is_used() {
+    let promise = async {
+        let dialled = server("dialled ").await;
+        let mut world = World::new(EgressPolicy::Allow);
+        world.register("db.example.com", external(dialled, ExternalProtocol::Http, dialled));
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        let request = b"GET / HTTP/1.1\r\nHost: other.example.org\r\n\r\n";
+        assert!(world.answer(dialled, request).await.starts_with("dialled GET"));
+        let answer = world.snapshot.external("other.example.org", &"shop".parse().unwrap()).unwrap();
+        assert_eq!(answer.last_used.second(), 7);
     };
     LocalSet::new().run_until(promise).await;
 }
