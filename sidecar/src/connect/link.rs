@@ -1,21 +1,23 @@
-//! The byte streams of the data path: a link upstream, plain or encrypted, as one type without boxed calls; and a stream
-//! whose first bytes were already read.
+//! The byte streams of the data path: a connection, plain or encrypted, as one type without boxed calls, so that HTTP is
+//! compiled for one kind of stream; and a stream whose first bytes were already read.
 
 use bytes::{Buf, Bytes};
-use mesh_mtls::{ClientStream, OutwardStream};
+use mesh_mtls::{ClientStream, OutwardStream, ServerStream};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connection to where requests go.
+/// A connection, from where requests come or to where they go.
 #[derive(Debug)]
 pub(crate) enum Link {
     /// In the clear.
     Plain(TcpStream),
     /// Mutual TLS; boxed, since its state is over a KiB.
     Tls(Box<ClientStream<TcpStream>>),
+    /// Mutual TLS that a peer has begun.
+    Accepted(Box<ServerStream<TcpStream>>),
     /// TLS with a place outside of the mesh.
     Outward(Box<OutwardStream<TcpStream>>),
 }
@@ -25,6 +27,7 @@ macro_rules! each {
         match $self.get_mut() {
             Link::Plain($io) => $call,
             Link::Tls($io) => $call,
+            Link::Accepted($io) => $call,
             Link::Outward($io) => $call,
         }
     };
@@ -53,6 +56,7 @@ impl AsyncWrite for Link {
         match self {
             Self::Plain(io) => io.is_write_vectored(),
             Self::Tls(io) => io.is_write_vectored(),
+            Self::Accepted(io) => io.is_write_vectored(),
             Self::Outward(io) => io.is_write_vectored(),
         }
     }
@@ -81,6 +85,12 @@ impl<IO> Prefixed<IO> {
     /// What was read.
     pub(crate) fn first(&self) -> &[u8] {
         &self.prefix
+    }
+}
+
+impl From<Link> for Prefixed<Link> {
+    fn from(link: Link) -> Self {
+        Self::new(Bytes::new(), link)
     }
 }
 

@@ -1,5 +1,5 @@
-//! What HTTP asks of an intermediary, apart from where a request goes. hyper reads and writes HTTP/1, `http2` drives
-//! HTTP/2 on the frames of the h2 crate; here requests are checked and cleaned (`normalise`, `hop_by_hop`), bodies are carried and watched (`body`, `replay`), and refusals
+//! What HTTP asks of an intermediary, apart from where a request goes. `http1` serves what hyper reads and writes, `http2`
+//! drives HTTP/2 on the frames of the h2 crate; here requests are checked and cleaned (`normalise`, `hop_by_hop`), bodies are carried and watched (`body`, `replay`), and refusals
 //! become answers (`reply`). Nothing here picks, connects or retries.
 
 pub(crate) mod authority;
@@ -7,6 +7,7 @@ pub(crate) mod body;
 pub(crate) mod explain;
 pub(crate) mod grpc;
 pub(crate) mod hop_by_hop;
+pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod normalise;
 pub(crate) mod replay;

@@ -15,14 +15,16 @@ mod spoken;
 mod tcp;
 mod terminate;
 
+use crate::connect::{Link, Prefixed};
 use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;
 use crate::http::settings::Hop;
+use crate::http::{http1, http2};
 use crate::limit::Permit;
 use crate::listen::accept;
 use crate::listen::activity::Activity;
 use crate::refusal::Refusal;
-use crate::telemetry::LabelId;
+use crate::telemetry::{ConnectionProtocol, Direction, LabelId, Side};
 use crate::worker::Worker;
 use http::header::HeaderName;
 use http::{HeaderValue, Request, Response};
@@ -70,10 +72,29 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, 
         worker,
         port,
     });
-    match stream.alpn() {
-        Alpn::H2 => terminate::serve_http2(&downstream, stream, Hop::Mesh).await,
-        Alpn::Http1 => terminate::serve_http1(&downstream, stream).await,
+    let alpn = stream.alpn();
+    let stream = Link::Accepted(Box::new(stream));
+    match alpn {
+        Alpn::H2 => serve_http2(&downstream, stream.into(), Hop::Mesh).await,
+        Alpn::Http1 => serve_http1(&downstream, stream.into()).await,
         Alpn::Tcp => spoken::carry(&downstream, stream).await,
+    }
+}
+
+/// Serves HTTP/1.1: on a connection made for one upgrade, or where bytes turned out to be it.
+async fn serve_http1(downstream: &Rc<Downstream>, stream: Prefixed<Link>) {
+    let answer = |received| request(downstream.clone(), received);
+    http1::serve(&downstream.worker, Direction::Inbound, &downstream.activity, stream, answer).await;
+}
+
+/// Serves HTTP/2, many requests at once.
+async fn serve_http2(downstream: &Rc<Downstream>, stream: Prefixed<Link>, hop: Hop) {
+    let config = &downstream.worker.shared.config;
+    let connections = &config.families.connections;
+    let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Http2);
+    let answer = |received| request(downstream.clone(), received);
+    if let Err(error) = http2::serve(stream, hop, config.drain.draining(), answer).await {
+        tracing::debug!(%error, "downstream connection ended");
     }
 }
 

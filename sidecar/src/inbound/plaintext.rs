@@ -8,7 +8,7 @@
 //! ```
 
 use super::{Downstream, spoken};
-use crate::connect::{self, Place, Security, relay, tune};
+use crate::connect::{self, Link, Place, Prefixed, Security, relay, tune};
 use crate::limit::Permit;
 use crate::listen::accept;
 use crate::listen::original_dst::OriginalDst;
@@ -75,16 +75,17 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, source: SocketAddr, p
         port: known,
         worker,
     });
-    spoken::carry(&downstream, stream).await;
+    spoken::carry(&downstream, Link::Plain(stream)).await;
 }
 
 /// To a port that the workload has not announced: another program on this machine, that is captured too.
-async fn unannounced(worker: &Rc<Worker>, mut stream: TcpStream, port: Port) {
+async fn unannounced(worker: &Rc<Worker>, stream: TcpStream, port: Port) {
     let address = SocketAddr::new(worker.shared.config.application, port.number());
     let place = Place { address, security: Security::Plaintext, direction: Direction::Inbound };
     let connections = &worker.shared.config.families.connections;
     match connect::open(worker, &place, Alpn::Tcp).await {
-        Ok(mut link) => {
+        Ok(link) => {
+            let (mut stream, mut link) = (Prefixed::from(Link::Plain(stream)), Prefixed::from(link));
             let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Tcp);
             let series = worker.recorder.tcp_opened(Direction::Inbound, &"".into(), LabelId::NONE);
             relay::relay(&mut stream, &mut link, &worker.buffers, &series).await;

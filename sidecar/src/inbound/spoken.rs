@@ -2,9 +2,8 @@
 //! declares is spoken on it, or what its first bytes show: HTTP is served request by request like any other, so that
 //! nobody slips a request past the vouching for peers by not calling it one; anything else is relayed.
 
-use super::terminate::{serve_http1, serve_http2};
 use super::{Downstream, tcp};
-use crate::connect::{self, Prefixed};
+use crate::connect::{self, Link, Prefixed};
 use crate::detect::{Early, More, Spoken, either, http_only};
 use crate::http::settings::Hop;
 use crate::pool::Wire;
@@ -13,15 +12,11 @@ use crate::telemetry::Direction;
 use mesh_mtls::Alpn;
 use mesh_names::AppProtocol;
 use std::rc::Rc;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Carries the connection to its end.
-pub(super) async fn carry<IO>(downstream: &Rc<Downstream>, stream: IO)
-where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+pub(super) async fn carry(downstream: &Rc<Downstream>, stream: Link) {
     match downstream.port.app_protocol {
-        AppProtocol::Tcp => tcp::carry(downstream, stream).await,
+        AppProtocol::Tcp => tcp::carry(downstream, stream.into()).await,
         AppProtocol::Http | AppProtocol::H2c | AppProtocol::Grpc => {
             let drain = &downstream.worker.shared.config.drain;
             match http_only(&downstream.activity, drain, stream).await {
@@ -45,13 +40,10 @@ where
     }
 }
 
-async fn serve<IO>(downstream: &Rc<Downstream>, wire: Wire, stream: Prefixed<IO>)
-where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefixed<Link>) {
     match wire {
-        Wire::Http1 => serve_http1(downstream, stream).await,
-        Wire::Http2 => serve_http2(downstream, stream, Hop::Local).await,
+        Wire::Http1 => super::serve_http1(downstream, stream).await,
+        Wire::Http2 => super::serve_http2(downstream, stream, Hop::Local).await,
     }
 }
 

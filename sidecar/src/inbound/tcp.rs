@@ -1,29 +1,26 @@
 //! An opaque connection: a connection to the application, and bytes both ways.
 
 use super::Downstream;
-use crate::connect::{self, relay};
+use crate::connect::{self, Link, Prefixed, relay};
 use crate::refusal::Refusal;
 use crate::telemetry::{ConnectionProtocol, Direction, Side};
 use mesh_mtls::Alpn;
 use std::rc::Rc;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 /// Connects to the application and relays until both sides have ended.
-pub(super) async fn carry<IO>(downstream: &Rc<Downstream>, stream: IO)
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
+pub(super) async fn carry(downstream: &Rc<Downstream>, stream: Prefixed<Link>) {
     let place = &downstream.port.origin.place;
     let application = connect::open(&downstream.worker, place, Alpn::Tcp).await;
-    relay(downstream, stream, application).await;
+    relay(downstream, stream, application.map(Prefixed::from)).await;
 }
 
 /// Relays until both sides have ended, if the application could be reached.
-pub(super) async fn relay<IO, A>(downstream: &Rc<Downstream>, mut stream: IO, application: Result<A, Refusal>)
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-    A: AsyncRead + AsyncWrite + Unpin,
-{
+pub(super) async fn relay(
+    downstream: &Rc<Downstream>,
+    mut stream: Prefixed<Link>,
+    application: Result<Prefixed<Link>, Refusal>,
+) {
     let worker = &downstream.worker;
     let connections = &worker.shared.config.families.connections;
     let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Tcp);

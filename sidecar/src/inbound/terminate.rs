@@ -1,26 +1,14 @@
-//! Mutual TLS ends here: the handshake with its deadline, why it failed if it did, which port the peer wants, and HTTP
-//! served on what is left.
+//! Mutual TLS ends here: the handshake with its deadline, why it failed if it did, and which port the peer wants.
 
-use super::Downstream;
 use super::port::InboundPort;
 use crate::connect::tune;
 use crate::deadline;
-use crate::http::body::WireBody;
-use crate::http::explain::Explained;
-use crate::http::http2;
-use crate::http::settings::{self, Hop};
-use crate::listen::activity::Watched;
 use crate::refusal::Reason;
-use crate::telemetry::{ConnectionProtocol, Direction, Side};
+use crate::telemetry::Direction;
 use crate::worker::Worker;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use mesh_mtls::{HandshakeFailure, ServerStream};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// A peer's connection after the handshake.
@@ -89,57 +77,4 @@ pub(super) fn wanted_port(
         });
     }
     found
-}
-
-/// Serves HTTP/2, many requests at once.
-pub(super) async fn serve_http2<IO>(downstream: &Rc<Downstream>, stream: IO, hop: Hop)
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    let connections = &downstream.worker.shared.config.families.connections;
-    let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Http2);
-    let context = downstream.clone();
-    let drain = &downstream.worker.shared.config.drain;
-    let answer = |request| super::request(context.clone(), request);
-    if let Err(error) = http2::serve(stream, hop, drain.draining(), answer).await {
-        tracing::debug!(%error, "downstream connection ended");
-    }
-}
-
-/// Serves HTTP/1.1: on a connection made for one upgrade, or captured plaintext.
-pub(super) async fn serve_http1<IO>(downstream: &Rc<Downstream>, stream: IO)
-where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let connections = &downstream.worker.shared.config.families.connections;
-    let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Http1);
-    let context = downstream.clone();
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let context = context.clone();
-        async move {
-            let mut response = super::request(context.clone(), request.map(WireBody::Http1)).await;
-            context.worker.shared.config.say_last(&mut response);
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let io = Explained::new(Watched::new(stream, &downstream.activity), downstream.activity.owed());
-    let connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let drain = &downstream.worker.shared.config.drain;
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        _ = downstream.activity.overdue() => return,
-        () = drain.draining() => {
-            if !downstream.worker.shared.config.handed_over.is_draining() {
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "downstream connection ended");
-    }
-    if let Some(reason) = downstream.activity.owed().refused() {
-        downstream.worker.recorder.refused(Direction::Inbound, reason);
-    }
 }

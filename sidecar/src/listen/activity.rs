@@ -28,7 +28,7 @@ const HEAD_TICKS: u32 = 6;
 
 /// From the end of a response to the first byte of the next request. An hour, as Envoy: a pool that finds its connection
 /// closed loses a request, an idle connection costs us a few KiB.
-const IDLE_TICKS: u32 = 720;
+pub(crate) const IDLE_TICKS: u32 = 720;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

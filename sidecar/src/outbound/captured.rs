@@ -13,7 +13,7 @@
 use super::entry::Entry;
 use super::external;
 use crate::cluster;
-use crate::connect::{self, Place, Security, relay};
+use crate::connect::{self, Link, Place, Prefixed, Security, relay};
 use crate::limit::Permit;
 use crate::listen::original_dst::OriginalDst;
 use crate::refusal::{Reason, Refusal};
@@ -160,15 +160,15 @@ fn known(
 /// Connects to the one place, and relays until both sides have ended.
 async fn direct(
     worker: &Rc<Worker>,
-    mut stream: TcpStream,
+    stream: TcpStream,
     place: &Place,
     service: &Arc<str>,
     peer: LabelId,
     _permit: Permit,
 ) {
     let connections = &worker.shared.config.families.connections;
-    let mut link = match connect::open(worker, place, Alpn::Tcp).await {
-        Ok(link) => link,
+    let (mut stream, mut link) = match connect::open(worker, place, Alpn::Tcp).await {
+        Ok(link) => (Prefixed::from(Link::Plain(stream)), Prefixed::from(link)),
         Err(refusal) => {
             worker.recorder.refused(Direction::Outbound, refusal.reason);
             worker.complaints.say(refusal.reason, || {

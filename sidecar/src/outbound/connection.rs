@@ -4,31 +4,23 @@ use super::Downstream;
 use super::destination::Destinations;
 use super::leaving;
 use super::tcp::{self, Session};
-use crate::connect::Prefixed;
+use crate::connect::{Link, Prefixed};
 use crate::deadline;
 use crate::detect::{FIRST_READ, More, Spoken, Verdict, either, http_only, judge, read_more};
-use crate::http::body::WireBody;
-use crate::http::explain::Explained;
-use crate::http::http2;
-use crate::http::settings::{self, Hop};
-use crate::listen::activity::Watched;
+use crate::http::settings::Hop;
+use crate::http::{http1, http2};
 use crate::pool::Wire;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, Direction, Side};
 use bytes::BytesMut;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use mesh_names::AppProtocol;
-use std::convert::Infallible;
 use std::rc::Rc;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// What a connection turned out to be.
 pub(super) enum Detected {
     /// HTTP of this version.
-    Http(Wire, Prefixed<TcpStream>),
+    Http(Wire, Prefixed<Link>),
     /// Anything else.
     Opaque(Box<Session>),
     /// Closed, or silent for too long.
@@ -36,7 +28,7 @@ pub(super) enum Detected {
 }
 
 /// Finds out what is spoken: the port's protocol decides where one is declared, else the first bytes of either side.
-pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream) -> Detected {
+pub(super) async fn detect(downstream: &Rc<Downstream>, stream: Link) -> Detected {
     let worker = &downstream.worker;
     if downstream.entry.is_proxy() {
         return http_version(downstream, stream).await;
@@ -55,11 +47,7 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream) -> De
             }
             AppProtocol::Tcp => {
                 let tunnel = tcp::open(worker, &bound).await;
-                Detected::Opaque(Box::new(Session::new(
-                    bound,
-                    Prefixed::new(Default::default(), stream),
-                    tunnel,
-                )))
+                Detected::Opaque(Box::new(Session::new(bound, stream.into(), tunnel)))
             }
             AppProtocol::Detect => {
                 let learned = &bound.cluster.learned;
@@ -77,7 +65,7 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream) -> De
 }
 
 /// There is nowhere to go: HTTP is told why, anything else is closed, and so is a client that waits to be spoken to.
-async fn unknown(downstream: &Rc<Downstream>, stream: TcpStream, refusal: &Refusal) -> Detected {
+async fn unknown(downstream: &Rc<Downstream>, stream: Link, refusal: &Refusal) -> Detected {
     let mut first = BytesMut::with_capacity(FIRST_READ);
     let mut stream = stream;
     let until = Instant::now() + deadline::REFUSED;
@@ -109,7 +97,7 @@ fn refused(downstream: &Downstream, refusal: &Refusal) -> Detected {
 }
 
 /// Where only HTTP is spoken: its version.
-async fn http_version(downstream: &Rc<Downstream>, stream: TcpStream) -> Detected {
+async fn http_version(downstream: &Rc<Downstream>, stream: Link) -> Detected {
     let drain = &downstream.worker.shared.config.outbound_drain;
     match http_only(&downstream.activity, drain, stream).await {
         Ok((wire, stream)) => Detected::Http(wire, stream),
@@ -127,66 +115,27 @@ fn gone(downstream: &Downstream, none: More) -> Detected {
 
 /// Serves HTTP until the connection ends: by the client, by being idle for too long, or by the drain once the requests
 /// in flight are answered.
-pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefixed<TcpStream>) {
+pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefixed<Link>) {
     let worker = &downstream.worker;
-    let connections = &worker.shared.config.families.connections;
-    let protocol = match wire {
-        Wire::Http1 => ConnectionProtocol::Http1,
-        Wire::Http2 => ConnectionProtocol::Http2,
-    };
-    let _open = connections.open(Direction::Outbound, Side::Downstream, protocol);
-    let drain = &worker.shared.config.outbound_drain;
+    let config = &worker.shared.config;
+    let context = downstream.clone();
+    let answer = |request| super::request(context.clone(), request);
     match wire {
-        Wire::Http1 => serve_http1(downstream, stream).await,
+        Wire::Http1 => {
+            http1::serve(worker, Direction::Outbound, &downstream.activity, stream, answer).await;
+        }
         Wire::Http2 => {
-            let context = downstream.clone();
-            let handed_over = &worker.shared.config.handed_over;
+            let connections = &config.families.connections;
+            let _open = connections.open(Direction::Outbound, Side::Downstream, ConnectionProtocol::Http2);
             let draining = async {
                 tokio::select! {
-                    () = drain.draining() => {}
-                    () = handed_over.draining() => {}
+                    () = config.outbound_drain.draining() => {}
+                    () = config.handed_over.draining() => {}
                 }
             };
-            let answer = |request| super::request(context.clone(), request);
-            let served = http2::serve(stream, Hop::Local, draining, answer);
-            if let Err(error) = served.await {
+            if let Err(error) = http2::serve(stream, Hop::Local, draining, answer).await {
                 tracing::debug!(%error, "downstream connection ended");
             }
         }
-    }
-}
-
-async fn serve_http1(downstream: &Rc<Downstream>, stream: Prefixed<TcpStream>) {
-    let worker = &downstream.worker;
-    let context = downstream.clone();
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let context = context.clone();
-        async move {
-            let mut response = super::request(context.clone(), request.map(WireBody::Http1)).await;
-            context.worker.shared.config.say_last(&mut response);
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let io = Explained::new(Watched::new(stream, &downstream.activity), downstream.activity.owed());
-    let connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        in_head = downstream.activity.overdue() => {
-            if in_head {
-                worker.recorder.refused(Direction::Outbound, Reason::HeaderTimeout);
-            }
-            return;
-        }
-        () = worker.shared.config.outbound_drain.draining() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "downstream connection ended");
-    }
-    if let Some(reason) = downstream.activity.owed().refused() {
-        worker.recorder.refused(Direction::Outbound, reason);
     }
 }

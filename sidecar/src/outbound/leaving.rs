@@ -12,7 +12,7 @@ use super::connection::Detected;
 use super::foreign::{Foreign, Found, Otherwise};
 use super::tcp::{self, Session};
 use super::{Downstream, external};
-use crate::connect::Prefixed;
+use crate::connect::{Link, Prefixed};
 use crate::detect::{Host, Look, Observed, Seen, host, see};
 use crate::http::authority;
 use crate::pool::Wire;
@@ -21,11 +21,10 @@ use crate::telemetry::Direction;
 use mesh_names::Port;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use tokio::net::TcpStream;
 
 /// Finds out what is spoken, and where it goes. Where egress is allowed the dialled address is connected to meanwhile, so
 /// that a server that speaks first is heard at once.
-pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream, dialled: SocketAddr) -> Detected {
+pub(super) async fn detect(downstream: &Rc<Downstream>, stream: Link, dialled: SocketAddr) -> Detected {
     let worker = &downstream.worker;
     let bound = match external::unregistered(worker, dialled) {
         Ok(bound) => bound,
@@ -72,7 +71,7 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: TcpStream, diall
 }
 
 /// Whether HTTP/1 is served here, each request by its host, and not left alone.
-async fn goes_by_host(downstream: &Downstream, client: &Prefixed<TcpStream>, dialled: SocketAddr) -> bool {
+async fn goes_by_host(downstream: &Downstream, client: &Prefixed<Link>, dialled: SocketAddr) -> bool {
     let worker = &downstream.worker;
     let Some(written) = first_host(client.first()) else { return true };
     let found = Foreign::of_host(worker, written, Otherwise::Dialled(dialled)).find(worker).await;

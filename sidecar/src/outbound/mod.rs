@@ -22,8 +22,9 @@ mod tcp;
 mod tries;
 mod tunnel;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
+use crate::connect::Link;
 use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;
 use crate::limit::Permit;
@@ -87,6 +88,7 @@ pub(crate) async fn listen(
 
 /// One connection: what is spoken decides the way.
 async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, permit: Permit) {
+    let stream = Link::Plain(stream);
     let activity = worker.watch.connection();
     let downstream = Rc::new(Downstream { worker, entry, permit: Rc::new(permit), activity });
     match connection::detect(&downstream, stream).await {

@@ -12,7 +12,6 @@ use crate::telemetry::{ConnectionProtocol, Direction, LabelId, OpenConnection, S
 use crate::worker::Worker;
 use mesh_mtls::Alpn;
 use std::rc::Rc;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// A connection to an endpoint's application.
@@ -26,16 +25,12 @@ pub(super) struct Tunnel {
 /// An opaque connection with its way.
 pub(super) struct Session {
     bound: Rc<BoundPort>,
-    client: Prefixed<TcpStream>,
+    client: Prefixed<Link>,
     tunnel: Result<Tunnel, Refusal>,
 }
 
 impl Session {
-    pub(super) fn new(
-        bound: Rc<BoundPort>,
-        client: Prefixed<TcpStream>,
-        tunnel: Result<Tunnel, Refusal>,
-    ) -> Self {
+    pub(super) fn new(bound: Rc<BoundPort>, client: Prefixed<Link>, tunnel: Result<Tunnel, Refusal>) -> Self {
         Self { bound, client, tunnel }
     }
 }

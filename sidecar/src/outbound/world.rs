@@ -20,16 +20,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-pub(super) struct World {
-    pub(super) worker: Rc<Worker>,
+pub(crate) struct World {
+    pub(crate) worker: Rc<Worker>,
     registry: prometheus::Registry,
-    pub(super) snapshot: Snapshot,
+    pub(crate) snapshot: Snapshot,
     /// Kept, so that neither ends.
     ends: (watch::Sender<Arc<Snapshot>>, demand::Demands, Drain),
 }
 
 impl World {
-    pub(super) fn new(egress: EgressPolicy) -> Self {
+    pub(crate) fn new(egress: EgressPolicy) -> Self {
         let (sender, snapshots) = watch::channel(Arc::default());
         let (demand, demands) = demand::channel();
         let registry = prometheus::Registry::new();
@@ -63,24 +63,24 @@ impl World {
     }
 
     /// What is in `snapshot` is what the control plane has said.
-    pub(super) fn publish(&self) {
+    pub(crate) fn publish(&self) {
         self.worker.current.publish(Arc::new(self.snapshot.clone()));
     }
 
     /// The control plane says what is at this address.
-    pub(super) fn is_at(&mut self, address: IpAddr, state: AddressState) {
+    pub(crate) fn is_at(&mut self, address: IpAddr, state: AddressState) {
         let view = AddressView { state, last_used: Arc::default() };
         Arc::make_mut(&mut self.snapshot.addresses).insert(address, view);
         self.publish();
     }
 
     /// Whether it can answer.
-    pub(super) fn control_plane_is_heard(&self, is_heard: bool) {
+    pub(crate) fn control_plane_is_heard(&self, is_heard: bool) {
         self.ends.1.heard(is_heard);
     }
 
     /// The control plane says who is called by this pattern.
-    pub(super) fn register(&mut self, pattern: &str, service: ExternalService) {
+    pub(crate) fn register(&mut self, pattern: &str, service: ExternalService) {
         let mut hosts = ExternalHosts::default();
         let host: HostPattern = pattern.parse().unwrap();
         for asked in ["db.example.com", "api.example.com", "other.example.org"] {
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// An application's connection to `dialled`, as it is captured.
-    pub(super) async fn dial(&self, dialled: SocketAddr) -> TcpStream {
+    pub(crate) async fn dial(&self, dialled: SocketAddr) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, source) = listener.accept().await.unwrap();
@@ -109,11 +109,11 @@ impl World {
     }
 
     /// What the other side answers to these bytes and their end.
-    pub(super) async fn answer(&self, dialled: SocketAddr, bytes: &[u8]) -> String {
+    pub(crate) async fn answer(&self, dialled: SocketAddr, bytes: &[u8]) -> String {
         self.talk(dialled, bytes, Then::End).await
     }
 
-    pub(super) async fn talk(&self, dialled: SocketAddr, bytes: &[u8], then: Then) -> String {
+    pub(crate) async fn talk(&self, dialled: SocketAddr, bytes: &[u8], then: Then) -> String {
         let mut client = self.dial(dialled).await;
         client.write_all(bytes).await.unwrap();
         if then == Then::End {
@@ -124,7 +124,7 @@ impl World {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    pub(super) fn count(&self, family: &str, value: &str) -> f64 {
+    pub(crate) fn count(&self, family: &str, value: &str) -> f64 {
         self.worker.recorder.flush();
         let families = self.registry.gather();
         let metrics = families.iter().filter(|found| found.name() == family).flat_map(|it| it.get_metric());
@@ -135,7 +135,7 @@ impl World {
 
 /// What a client does once it has asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// It ends its side.
     End,
     /// It waits.
@@ -143,7 +143,7 @@ pub(super) enum Then {
 }
 
 /// A server that says its word, then what it has heard until the end.
-pub(super) async fn server(word: &'static str) -> SocketAddr {
+pub(crate) async fn server(word: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::task::spawn_local(async move {

@@ -2,7 +2,7 @@
 //! when all are busy. Requests go to the first that is not busy, so that they gather instead of spreading out.
 
 use super::{Origin, SendFailure};
-use crate::connect::{self, Link};
+use crate::connect::{self, Link, Prefixed};
 use crate::http::body::{UpBody, WireBody};
 use crate::http::http2::{Alive, Chunk, Sent, Silence, send_at_once, send_rest};
 use crate::http::settings::{self, Hop};
@@ -155,7 +155,8 @@ async fn open(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<(), Refusal> {
 pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) -> Result<(), Refusal> {
     let hop = if origin.place.is_meshed() { Hop::Mesh } else { Hop::Local };
     let heard = Arc::new(AtomicBool::new(false));
-    let handshake = settings::http2_client(hop).handshake(Watched::noting(link, heard.clone())).await;
+    let handshake =
+        settings::http2_client(hop).handshake(Watched::noting(Prefixed::from(link), heard.clone())).await;
     let (sender, mut driver) =
         handshake.map_err(|error| Refusal::new(Reason::ConnectFailed).caused_by(error))?;
     let mut alive = Alive::new(driver.ping_pong(), heard);
