@@ -1,5 +1,6 @@
 //! What reaches a service from other machines comes to its sidecar first.
 
+use std::process::Command;
 use tests::netns::{Host, Server};
 
 /// A machine with a service on 8080, and another from which it is called.
@@ -85,5 +86,22 @@ fn what_passes_through_the_machine_is_left_alone() {
         let _inner = inner.serve("inner", "10.77.1.2:8080");
         app.intercepts(&format!("install --sidecar-uid 900 --inbound-mode {mode}"));
         assert_eq!(far.asks(0, "10.77.1.2:8080").unwrap(), "inner - 10.77.0.2", "{mode}");
+    }
+}
+
+#[test]
+fn while_nobody_takes_what_tproxy_hands_over_nothing_new_gets_past() {
+    for flags in ["", "--backend iptables"] {
+        let (app, far, _servers) = world();
+        app.intercepts(&format!("install --sidecar-uid 900 --inbound-mode tproxy {flags}"));
+        // Somebody listens, but not for other addresses than its own.
+        let _sidecar = app.serve("sidecar", "0.0.0.0:15006");
+        for place in ["10.77.0.1:8080", "[fd77::1]:8080"] {
+            let mut caller = Command::new("curl");
+            caller.args(["--silent", "--max-time", "1", &format!("telnet://{place}")]);
+            let output = far.run(caller);
+            assert_eq!(output.status.code(), Some(28), "{flags}: {output:?}");
+        }
+        assert_eq!(far.asks(0, "10.77.0.1:22").unwrap(), "ssh - 10.77.0.2");
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Sender<'a> {
 pub(crate) enum Fate {
     /// It goes where it was going.
     Left,
+    /// It goes nowhere.
+    Dropped,
     /// It comes to this port of the sidecar.
     Captured(u16),
 }
@@ -65,6 +67,7 @@ fn through(ruleset: &Ruleset, chain: &Chain, packet: &Packet<'_>) -> Fate {
     let Some(rule) = chain.rules.iter().find(|rule| applies(&rule.when)) else { return Fate::Left };
     match rule.then {
         Verdict::Leave | Verdict::SetMark(_) | Verdict::SetConnectionMark(_) => Fate::Left,
+        Verdict::Drop => Fate::Dropped,
         // A chain leads only to later ones, so this ends.
         Verdict::Goto(name) => ruleset.chain(name).map_or(Fate::Left, |next| through(ruleset, next, packet)),
         Verdict::Redirect(port) | Verdict::Tproxy(port, _) => Fate::Captured(port),
@@ -87,6 +90,8 @@ fn holds(condition: &Condition, packet: &Packet<'_>) -> bool {
             interfaces.iter().any(|interface| interface.matches(packet.interface))
         }
         Condition::ForThisMachine => packet.reach == Reach::Here,
+        Condition::NewConnection => true,
+        Condition::Opening => packet.protocol == Protocol::Tcp,
         // A first packet belongs to no connection yet.
         Condition::ConnectionMark(_) | Condition::TransparentSocket => false,
     }

@@ -203,6 +203,8 @@ fn condition_words(condition: &Condition, family: Family) -> Option<Vec<String>>
         }
         Condition::Mark(mark) => vec![format!(" -m mark --mark {mark}")],
         Condition::ConnectionMark(mark) => vec![format!(" -m connmark --mark {mark}")],
+        Condition::NewConnection => vec![" -m conntrack --ctstate NEW".to_owned()],
+        Condition::Opening => vec![" -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN".to_owned()],
         Condition::Leaves(interfaces) => interface_words("-o", interfaces),
         Condition::Enters(interfaces) => interface_words("-i", interfaces),
         Condition::ForThisMachine => vec![" -m addrtype --dst-type LOCAL".to_owned()],
@@ -242,6 +244,7 @@ fn verdict_words(verdict: Verdict, names: &Names<'_>) -> Vec<String> {
     let leave = || "-j RETURN".to_owned();
     match verdict {
         Verdict::Leave => vec![leave()],
+        Verdict::Drop => vec!["-j DROP".to_owned()],
         Verdict::Goto(chain) => vec![format!("-g {}", names.of_chain(chain))],
         Verdict::Redirect(port) => vec![format!("-j REDIRECT --to-ports {port}")],
         Verdict::Tproxy(port, mark) => vec![format!("-j TPROXY --on-port {port} --tproxy-mark {mark}")],

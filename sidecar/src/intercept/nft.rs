@@ -78,6 +78,8 @@ fn condition_words(condition: &Condition) -> String {
         Condition::Cgroup(cgroup) => format!("socket cgroupv2 level {} \"{cgroup}\"", cgroup.level()),
         Condition::Mark(mark) => format!("meta mark {mark}"),
         Condition::ConnectionMark(mark) => format!("ct mark {mark}"),
+        Condition::NewConnection => "ct state new".to_owned(),
+        Condition::Opening => "tcp flags & (fin|syn|rst|ack) == syn".to_owned(),
         Condition::Leaves(interfaces) => format!("oifname {}", quoted(interfaces)),
         Condition::Enters(interfaces) => format!("iifname {}", quoted(interfaces)),
         Condition::ForThisMachine => "fib daddr type local".to_owned(),
@@ -88,6 +90,7 @@ fn condition_words(condition: &Condition) -> String {
 fn verdict_words(verdict: Verdict) -> String {
     match verdict {
         Verdict::Leave => "return".to_owned(),
+        Verdict::Drop => "drop".to_owned(),
         Verdict::Goto(chain) => format!("goto {chain}"),
         Verdict::Redirect(port) => format!("redirect to :{port}"),
         Verdict::Tproxy(port, mark) => format!("tproxy to :{port} meta mark set {mark} accept"),

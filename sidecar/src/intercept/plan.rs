@@ -154,8 +154,10 @@ fn inbound(capture: &Capture, inbound: &Inbound) -> Vec<Chain> {
     way.leave(not_captured(capture.families));
     if let InboundWay::Tproxy(mark) = inbound.way {
         // The sidecar calls the service in the client's name. The connection is marked, so that the service's replies
-        // to the client come back to the sidecar.
-        way.rule(vec![loopback(), Condition::Mark(mark)], Verdict::SetConnectionMark(mark));
+        // to the client come back to the sidecar. Only a new one is: should it be between the same ports as one of the
+        // client's own, that one keeps its way to the client.
+        let when = vec![loopback(), Condition::Mark(mark), Condition::NewConnection];
+        way.rule(when, Verdict::SetConnectionMark(mark));
     }
     way.leave(Some(loopback()));
     way.leave(some(&capture.exclude_interfaces).map(Condition::Enters));
@@ -175,6 +177,8 @@ fn inbound(capture: &Capture, inbound: &Inbound) -> Vec<Chain> {
         InboundWay::Tproxy(mark) => {
             way.rule(vec![tcp.clone(), Condition::TransparentSocket], Verdict::SetMark(mark));
             way.rule(vec![tcp], Verdict::Tproxy(inbound.port, mark));
+            // While no sidecar listens, nft lets packets go on: what was open before may, nothing new gets past.
+            way.rule(vec![Condition::Opening], Verdict::Drop);
         }
     }
     way.end()

@@ -102,6 +102,10 @@ pub(crate) enum Condition {
     Mark(Mark),
     /// It belongs to a connection that has this mark.
     ConnectionMark(Mark),
+    /// The kernel knows of no connection that it belongs to.
+    NewConnection,
+    /// It opens a TCP connection.
+    Opening,
     /// It leaves through one of these interfaces.
     Leaves(Vec<Interface>),
     /// It came in through one of these interfaces.
@@ -126,6 +130,8 @@ pub(crate) enum Protocol {
 pub(crate) enum Verdict {
     /// The packet is left alone.
     Leave,
+    /// The packet is dropped.
+    Drop,
     /// The packet goes through that chain, and does not come back.
     Goto(&'static str),
     /// The connection goes to this port of this machine; its original destination is kept by the kernel.
