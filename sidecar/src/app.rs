@@ -20,6 +20,7 @@ use crate::command::SpawnError;
 use crate::control_plane::Reach;
 use crate::deadline;
 use crate::demand::{self, Demand, Demands};
+use crate::dial::Dial;
 use crate::dns;
 use crate::identity::authority::{Authority, SignError};
 use crate::identity::renewal::Renewal;
@@ -288,7 +289,8 @@ impl App {
         if self.preflight.before.is_none() {
             views.take().map(|views| self.tasks.spawn("views", views));
         }
-        let reach = || Reach::new(self.settings.control_plane.clone(), self.settings.trust_domain());
+        let dial = Dial::new(self.settings.mark);
+        let reach = || Reach::new(self.settings.control_plane.clone(), self.settings.trust_domain(), dial);
         let inbound_port = Port::new(self.preflight.listeners.inbound.port());
         let inbound_port =
             inbound_port.ok_or_else(|| io::Error::other("the inbound listener has no port"))?;
@@ -304,7 +306,7 @@ impl App {
                 let source = dns::Source::of_flags(self.settings.dns_upstreams.clone());
                 let metrics = DnsMetrics::register(&self.registry)?;
                 let place = place.map_err(io::Error::other)?;
-                Some(dns::Server::new(self.preflight.dns, names, place, source, metrics)?)
+                Some(dns::Server::new(self.preflight.dns, names, place, source, dial, metrics)?)
             }
         };
         let follower = Follower::new(Parts {
@@ -323,7 +325,7 @@ impl App {
             stop: self.stop.clone(),
         });
         let from_disk = self.snapshots.borrow().received;
-        let look_up = SystemDns::new(&self.settings.dns_upstreams);
+        let look_up = SystemDns::new(&self.settings.dns_upstreams, dial);
         let (names, resolver) =
             resolve::resolver(look_up, ResolveMetrics::register(&self.registry)?, started);
 
@@ -366,6 +368,7 @@ impl App {
             snapshots: self.snapshots.clone(),
             demand,
             names,
+            dial,
             drain: self.workers_drain.signal(),
             outbound_drain: self.outbound_drain.signal(),
             handed_over: self.handed_over.signal(),

@@ -12,6 +12,7 @@ mod deadline;
 pub mod demand;
 mod descriptors;
 mod detect;
+pub mod dial;
 mod dns;
 mod http;
 mod identity;

@@ -2,14 +2,15 @@
 //! directory in use, ports in use. Enters: settings. Leaves: what is needed to start, with every port bound; or one line
 //! for each problem, with the flag to mend it.
 
-use crate::bootstrap::{DnsAddress, Settings, Start, State, User};
+use crate::bootstrap::{DnsAddress, InboundMode, Settings, Start, State, User};
 use crate::command::{self, Launcher};
+use crate::dial::{self, Right};
 use crate::dns;
 use crate::identity::authority::read_token;
 use crate::identity::stored::Store;
 use crate::privileges::{Later, Owner};
 use crate::takeover::{Inherited, Kept, Link};
-use crate::worker::{self, Listeners, Upstream};
+use crate::worker::{self, Listeners, Taking, Upstream};
 use mesh_mtls::{Svid, TrustBundle, pem};
 use mesh_names::Subdomain;
 use std::fmt;
@@ -170,7 +171,9 @@ impl Sockets {
         let addresses = worker::Addresses {
             outbound: Some(settings.outbound_addr),
             inbound: Some(settings.inbound_addr),
+            capture: settings.capture,
             plaintext: settings.plaintext_addr,
+            taking: taking(settings),
             upstreams,
         };
         let mut inherit = |flag: &str, address| inherited.listeners(flag, address);
@@ -181,6 +184,14 @@ impl Sockets {
             metrics: noted(bind(METRICS, settings.metrics_addr, inherited), problems),
             dns: noted(dns_sockets(settings.dns_addr, inherited), problems),
         }
+    }
+}
+
+/// How captured plain text is to be taken. Without the right to take it so, what else is wrong is still to be found.
+fn taking(settings: &Settings) -> Taking {
+    match settings.inbound_mode {
+        InboundMode::Tproxy if dial::missing(settings).is_none() => Taking::Any,
+        InboundMode::Tproxy | InboundMode::Redirect | InboundMode::Off => Taking::Own,
     }
 }
 
@@ -204,7 +215,7 @@ impl Users {
         if problems.is_empty() { Ok(users) } else { Err(problems) }
     }
 
-    /// Starts the launcher and becomes the user.
+    /// Starts the launcher and becomes the user, who must have the right that the settings take.
     fn take_over(&self, settings: &Settings) -> Result<Option<Launcher>, String> {
         let launcher = match (self.command, &settings.command) {
             (Some(Owner { uid, gid }), Some(command)) => {
@@ -220,9 +231,15 @@ impl Users {
                 (Some(_), None) => Later::Other,
                 (None, _) | (_, Some(_)) => Later::NoOther,
             };
-            own.become_for_good(later).map_err(|error| format!("--uid: cannot become {own}: {error}"))?;
+            own.become_for_good(later, Right::needed(settings))
+                .map_err(|error| format!("--uid: cannot become {own}: {error}"))?;
         }
-        Ok(launcher)
+        if Right::needed(settings) == Right::NetAdmin {
+            let cleared = dial::clear_ambient();
+            cleared
+                .map_err(|error| format!("cannot keep CAP_NET_ADMIN from programs started later: {error}"))?;
+        }
+        dial::missing(settings).map_or(Ok(launcher), Err)
     }
 }
 

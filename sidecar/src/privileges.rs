@@ -1,13 +1,17 @@
 //! Giving up root. Enters: users as flags name them. Leaves: their numbers; and a process that is such a user for good,
-//! without root's capabilities, groups or a way back.
+//! without root's groups or a way back, and without its capabilities but the one that its sockets need.
 //!
 //! Linux keeps this per thread, so it happens in `main`'s thread before there is another: what is started later
 //! inherits it.
 
 use crate::bootstrap::User;
+use crate::dial::Right;
 use crate::intercept;
 use rustix::process::{Gid, Uid, getegid, geteuid};
-use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_no_new_privs,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
@@ -97,17 +101,23 @@ impl Owner {
         lchown(directory, Some(self.uid), Some(self.gid)).map_err(naming)
     }
 
-    /// Becomes this user for good.
+    /// Becomes this user for good, with this one of root's rights at most. Programs started later do not have it.
     ///
     /// # Errors
     /// The system refuses; the process should end.
-    pub(crate) fn become_for_good(self, later: Later) -> io::Result<()> {
+    pub(crate) fn become_for_good(self, later: Later, right: Right) -> io::Result<()> {
         if self != Self::now() || geteuid().is_root() {
             let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
             set_thread_groups(&[])?;
             set_thread_res_gid(gid, gid, gid)?;
-            // Last, since it takes the right to do the others. The kernel drops all capabilities with it.
+            set_keep_capabilities(right == Right::NetAdmin)?;
+            // Last, since it takes the right to do the others. The kernel drops all capabilities with it, unless told to
+            // keep them; then all but the one are dropped here.
             set_thread_res_uid(uid, uid, uid)?;
+            if right == Right::NetAdmin && self.uid != 0 {
+                keep(CapabilitySet::NET_ADMIN)?;
+            }
+            set_keep_capabilities(false)?;
         }
         if later == Later::NoOther {
             set_no_new_privs(true)?;
@@ -118,4 +128,13 @@ impl Owner {
         }
         Ok(())
     }
+}
+
+/// Keeps this one capability, if it is there, and drops all others.
+fn keep(capability: CapabilitySet) -> io::Result<()> {
+    let held = capabilities(None)?.permitted & capability;
+    Ok(set_capabilities(
+        None,
+        CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() },
+    )?)
 }

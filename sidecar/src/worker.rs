@@ -15,6 +15,7 @@ mod state;
 pub(crate) use state::{Patience, Worker};
 
 use crate::demand::Demand;
+use crate::dial::Dial;
 use crate::resolve::Names;
 use crate::snapshot::Snapshot;
 use crate::telemetry::DataFamilies;
@@ -32,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use crate::listen::bind_or_inherit;
-pub use crate::listen::{Addresses, BindError, Capture, Listeners, Upstream, bind};
+pub use crate::listen::{Addresses, BindError, Capture, Listeners, Taking, Upstream, bind};
 
 /// Commands waiting for a worker. Only scrapes send any.
 const MAILBOX_MAX: usize = 16;
@@ -72,6 +73,8 @@ pub struct WorkerConfig {
     pub demand: Demand,
     /// Where places outside of the mesh are.
     pub names: Names,
+    /// How sockets towards others are opened.
+    pub dial: Dial,
     /// When to stop taking connections from peers and finish theirs; forced: when to stop at once.
     pub drain: DrainSignal,
     /// When the application is done calling others, so that its connections are finished too.

@@ -43,6 +43,8 @@ fn help_shows_every_flag_of_the_contract() {
                 "--config",
                 "--uid",
                 "--takeover",
+                "--mark",
+                "--inbound-mode",
                 "--ready-timeout",
                 "--command-uid",
                 "COMMAND",

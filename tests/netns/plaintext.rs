@@ -18,7 +18,7 @@ fn world() -> (Site, Machine, Machine) {
     (site, orders, stranger)
 }
 
-fn mesh_mode(site: &Site, mode: &str) {
+pub(crate) fn mesh_mode(site: &Site, mode: &str) {
     site.apply(&format!(
         "apiVersion: outrigger.dev/v1alpha1\nkind: MeshConfig\nmetadata: {{name: default}}\nspec:\n  mtls: {{mode: {mode}}}\n"
     ));
@@ -31,7 +31,7 @@ fn namespace_mode(site: &Site, mtls: &str) {
     ));
 }
 
-fn until_refused(stranger: &Machine, url: &str) {
+pub(crate) fn until_refused(stranger: &Machine, url: &str) {
     eventually("plain text is refused", || match stranger.curl(url) {
         Ok(answer) => Err(answer),
         Err(said) => holds(said.contains("52") || said.contains("56") || said.contains("reset"), said),

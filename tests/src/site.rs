@@ -55,6 +55,8 @@ pub struct Machine {
     dir: PathBuf,
     sidecar: Option<Running>,
     arguments: Vec<String>,
+    /// Who starts the sidecar.
+    starter: u32,
     running: Vec<Running>,
     /// Its namespace; the last, as what runs ends before where it runs.
     pub host: Host,
@@ -178,7 +180,8 @@ impl Site {
         fs::write(dir.join("resolv.conf"), format!("nameserver {server}\n")).unwrap();
         let (v4, v6) = (format!("10.78.0.{number}"), format!("fd78::{number:x}"));
         let (sidecar, arguments, running) = (None, Vec::new(), Vec::new());
-        Machine { host, v4, v6, name: name.to_owned(), versions, dir, sidecar, arguments, running }
+        let name = name.to_owned();
+        Machine { host, v4, v6, name, versions, dir, sidecar, arguments, starter: SIDECAR, running }
     }
 
     /// A machine with a sidecar that captures all of it, for the service account `name`, and these flags of
@@ -195,6 +198,12 @@ impl Site {
         let name = machine.name.clone();
         machine.arguments = self.sidecar_arguments(machine, &name, flags);
         machine.restart_sidecar();
+    }
+
+    /// Starts a machine's sidecar as root, which gives all of that up but what its sockets need; nothing is captured yet.
+    pub fn join_as_root(&self, machine: &mut Machine, flags: &str) {
+        machine.starter = 0;
+        self.join(machine, &format!("--uid {SIDECAR}:{SIDECAR} {flags}"));
     }
 
     /// The arguments of `sidecar run` on a machine, with everything it needs put there.
@@ -342,10 +351,18 @@ impl Machine {
     /// Starts the sidecar, the first time or after its end.
     pub fn restart_sidecar(&mut self) {
         self.sidecar = None;
-        let mut command = self.command(SIDECAR, sidecar());
+        let mut command = self.command(self.starter, sidecar());
         command.arg("run").args(&self.arguments);
         let logs = self.logs();
         self.sidecar = Some(self.host.inside(|| Running::start("sidecar", command, &logs)).unwrap());
+    }
+
+    /// Lets another process, with these flags more, take over from the sidecar.
+    pub fn take_over_sidecar(&mut self, flags: &str) {
+        let mut command = self.command(self.starter, sidecar());
+        command.arg("run").args(&self.arguments).arg("--takeover").args(flags.split_whitespace());
+        let logs = self.logs();
+        self.sidecar = Some(self.host.inside(|| Running::start("successor", command, &logs)).unwrap());
     }
 
     /// Kills the sidecar.

@@ -1,7 +1,7 @@
 //! The admin views' JSON, from what they look at. Pure but for the clock on the wall.
 
 use crate::admin::Look;
-use crate::bootstrap::{AccessLog, Settings};
+use crate::bootstrap::{AccessLog, InboundMode, Settings};
 use crate::snapshot::{AddressState, ServiceState, Snapshot};
 use mesh_mtls::Identity;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
@@ -100,6 +100,8 @@ fn settings(settings: &Settings) -> Value {
         "adminAddr": settings.admin_addr.to_string(),
         "metricsAddr": settings.metrics_addr.to_string(),
         "plaintextAddr": settings.plaintext_addr.map(|address| address.to_string()),
+        "inboundMode": mode(settings.inbound_mode),
+        "mark": settings.mark.map(|mark| mark.to_string()),
         "dnsAddr": settings.dns_addr.to_string(),
         "dnsUpstreams": settings.dns_upstreams.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "stateDir": settings.state_dir.display().to_string(),
@@ -108,6 +110,14 @@ fn settings(settings: &Settings) -> Value {
         "logFormat": settings.log_format.to_string(),
         "accessLog": settings.access_log == AccessLog::On,
     })
+}
+
+fn mode(mode: InboundMode) -> &'static str {
+    match mode {
+        InboundMode::Redirect => "redirect",
+        InboundMode::Tproxy => "tproxy",
+        InboundMode::Off => "off",
+    }
 }
 
 fn summary(state: &ServiceState) -> Value {

@@ -5,8 +5,8 @@
 use crate::bootstrap::grammar::{
     ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, ReadyTimeout, Upstream, User, Zone,
 };
-use crate::intercept;
-use clap::{Args, Parser, Subcommand};
+use crate::intercept::{self, Mark};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh_names::{Namespace, ServiceAccount, Subdomain, TrustDomain};
 use mesh_process::logging::{Format, checked_level};
 use std::ffi::OsString;
@@ -72,6 +72,17 @@ pub(super) struct LaunchFlags {
     /// What to start
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
+}
+
+/// Whether, and how, captured plain text arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InboundMode {
+    /// Redirected; the application sees this process's address
+    Redirect,
+    /// By TPROXY; the application sees the client's address
+    Tproxy,
+    /// Not at all: nobody listens on --plaintext-addr
+    Off,
 }
 
 /// The flags of `sidecar run`.
@@ -155,6 +166,16 @@ pub struct RunFlags {
     /// Where captured plain text for the application arrives; used with --capture
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:15006", help_heading = "Capture")]
     pub plaintext_addr: SocketAddr,
+
+    /// Whether, and how, plain text arrives there; as given to `sidecar intercept install`, used with --capture. tproxy
+    /// needs the right CAP_NET_ADMIN, which --uid keeps, and an application that listens on the addresses that are called
+    #[arg(long, value_name = "MODE", default_value = "redirect", help_heading = "Capture")]
+    pub inbound_mode: InboundMode,
+
+    /// The firewall mark (SO_MARK) of every socket this process opens towards others, by which rules know it: that of
+    /// `sidecar intercept install --sidecar-mark`, as 1337 or 0x539. Needs the right CAP_NET_ADMIN, which --uid keeps
+    #[arg(long, value_name = "MARK", help_heading = "Capture")]
+    pub mark: Option<Mark>,
 
     /// Where the names of the mesh are answered, and all others forwarded, over UDP and TCP; loopback only, or off. By
     /// default 127.0.0.1:15053 with --capture, and off without

@@ -7,6 +7,7 @@ mod grammar;
 mod settings;
 mod state;
 
+pub use flags::InboundMode;
 pub use grammar::{ControlPlane, DnsAddress, DnsServer, GrammarError, Host, Inbound, Upstream, User};
 pub use settings::{AccessLog, Problems, Settings, Start, Surroundings};
 pub(crate) use state::narrow;

@@ -1,9 +1,11 @@
 //! What the flags mean together. Enters: parsed flags. Leaves: [`Settings`], or every problem at once. Nothing outside
 //! the process is looked at here but where the home directory is.
 
-use crate::bootstrap::flags::RunFlags;
+use crate::bootstrap::flags::{InboundMode, RunFlags};
 use crate::bootstrap::grammar::{ControlPlane, DnsAddress, DnsServer, Inbound, Upstream, User};
 use crate::command::Command;
+use crate::intercept::Mark;
+use crate::worker::Capture;
 use mesh_names::{Namespace, ServiceAccount, SpiffeId, Subdomain, TrustDomain};
 use mesh_process::logging::Format;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,8 +53,14 @@ pub struct Settings {
     pub admin_addr: SocketAddr,
     /// Metrics.
     pub metrics_addr: SocketAddr,
-    /// Where captured plaintext arrives; none: nothing is captured.
+    /// Whether connections that the kernel redirects are taken for what they were going to be.
+    pub capture: Capture,
+    /// Where captured plaintext arrives; none: it is not captured.
     pub plaintext_addr: Option<SocketAddr>,
+    /// How the kernel brings it there.
+    pub inbound_mode: InboundMode,
+    /// The mark of every socket that is opened towards others.
+    pub mark: Option<Mark>,
     /// Where DNS is answered.
     pub dns_addr: DnsAddress,
     /// DNS servers for names that are not the mesh's; none means those of the system.
@@ -146,6 +154,7 @@ impl Settings {
             false => DnsAddress::Off,
         });
         check_addresses(&flags, dns_addr, &mut problems);
+        check_mark(&flags, &mut problems);
         check_repetitions(&flags, &mut problems);
         let workers = flags.workers.unwrap_or(around.cores);
         if workers.get() > WORKERS_MAX {
@@ -166,6 +175,7 @@ impl Settings {
                 "--takeover: a COMMAND stays the child of the process that started it; restart that one instead".to_owned(),
             );
         }
+        let plaintext_addr = plaintext_addr(&flags);
         let account = format!("{}.{}", flags.namespace, flags.service_account);
         let state_dir = flags.state_dir.or_else(|| default_state_dir(&account, around));
         if state_dir.is_none() {
@@ -189,7 +199,10 @@ impl Settings {
                 inbound_addr: flags.inbound_addr,
                 admin_addr: flags.admin_addr,
                 metrics_addr: flags.metrics_addr,
-                plaintext_addr: flags.capture.then_some(flags.plaintext_addr),
+                capture: if flags.capture { Capture::On } else { Capture::Off },
+                plaintext_addr,
+                inbound_mode: flags.inbound_mode,
+                mark: flags.mark,
                 dns_addr,
                 dns_upstreams: flags.dns_upstream.into_iter().map(|DnsServer(address)| address).collect(),
                 state_dir,
@@ -259,7 +272,7 @@ fn check_addresses(flags: &RunFlags, dns_addr: DnsAddress, problems: &mut Vec<St
     let all: Vec<_> = listeners
         .into_iter()
         .chain(dns)
-        .chain(flags.capture.then_some(("--plaintext-addr", flags.plaintext_addr)))
+        .chain(plaintext_addr(flags).map(|address| ("--plaintext-addr", address)))
         .chain(upstreams)
         .filter(|(_, address)| address.port() != 0)
         .collect();
@@ -270,6 +283,24 @@ fn check_addresses(flags: &RunFlags, dns_addr: DnsAddress, problems: &mut Vec<St
                     .push(format!("{flag} {address} and {other_flag} {other} are the same port; change one"));
             }
         }
+    }
+}
+
+/// Where captured plaintext arrives, if it does.
+fn plaintext_addr(flags: &RunFlags) -> Option<SocketAddr> {
+    (flags.capture && flags.inbound_mode != InboundMode::Off).then_some(flags.plaintext_addr)
+}
+
+/// With TPROXY, the port is also the mark of packets that are led to this machine.
+fn check_mark(flags: &RunFlags, problems: &mut Vec<String>) {
+    let led = plaintext_addr(flags).filter(|_| flags.inbound_mode == InboundMode::Tproxy);
+    if let Some((mark, port)) = flags.mark.zip(led.map(|address| address.port()))
+        && mark.number() == u32::from(port)
+    {
+        problems.push(format!(
+            "--mark {mark} is {port}, the port of --plaintext-addr, which with --inbound-mode tproxy marks what is led \
+             to this machine: everything would be; give another mark"
+        ));
     }
 }
 

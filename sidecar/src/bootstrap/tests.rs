@@ -1,6 +1,8 @@
 //! Promises of the command line: precedence, defaults, and the exact text of what is wrong.
 
 use super::*;
+use crate::worker::Capture;
+use std::net::SocketAddr;
 use std::path::Path;
 
 const REQUIRED: [&str; 10] = [
@@ -153,6 +155,33 @@ fn dns_stays_on_this_machine_and_never_asks_itself() {
         .map(|server| ["--dns-upstream", server])
         .concat();
     assert_eq!(with(&four).unwrap_err(), "sidecar: --dns-upstream is given 4 times; at most 3");
+}
+
+#[test]
+fn captured_plain_text_comes_in_the_way_that_is_said_and_not_without_capture() {
+    let plaintext = |flags: &[&str]| with(flags).map(|it| (it.capture, it.inbound_mode, it.plaintext_addr));
+    let at = |port| Some(SocketAddr::from(([0, 0, 0, 0], port)));
+    assert_eq!(plaintext(&["--capture"]).unwrap(), (Capture::On, InboundMode::Redirect, at(15006)));
+    let tproxy = ["--capture", "--inbound-mode", "tproxy", "--plaintext-addr", "0.0.0.0:16006"];
+    assert_eq!(plaintext(&tproxy).unwrap(), (Capture::On, InboundMode::Tproxy, at(16006)));
+    let off = ["--capture", "--inbound-mode", "off", "--metrics-addr", "0.0.0.0:15006"];
+    assert_eq!(plaintext(&off).unwrap(), (Capture::On, InboundMode::Off, None));
+    assert_eq!(plaintext(&["--inbound-mode", "tproxy"]).unwrap(), (Capture::Off, InboundMode::Tproxy, None));
+}
+
+#[test]
+fn a_mark_is_a_number_and_not_that_of_what_is_led_to_this_machine() {
+    let mark = |flags: &[&str]| with(flags).map(|settings| settings.mark.map(|mark| mark.to_string()));
+    assert_eq!(mark(&[]).unwrap(), None);
+    assert_eq!(mark(&["--mark", "1337"]).unwrap().as_deref(), Some("0x539"));
+    assert!(mark(&["--mark", "0"]).unwrap_err().contains("a mark is a number from 1 to 4294967295"));
+    let same = ["--mark", "15006", "--capture", "--inbound-mode"];
+    assert_eq!(
+        mark(&[&same[..], &["tproxy"]].concat()).unwrap_err(),
+        "sidecar: --mark 0x3a9e is 15006, the port of --plaintext-addr, which with --inbound-mode tproxy marks what is \
+         led to this machine: everything would be; give another mark"
+    );
+    mark(&[&same[..], &["redirect"]].concat()).unwrap();
 }
 
 #[test]

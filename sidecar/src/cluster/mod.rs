@@ -300,7 +300,7 @@ pub(crate) fn place(endpoint: &Endpoint, port: Port) -> Option<Place> {
         }
     };
     let address = SocketAddr::new(endpoint.address, number.number());
-    Some(Place { address, security, direction: Direction::Outbound })
+    Some(Place { address, security, direction: Direction::Outbound, caller: None })
 }
 
 fn health(health: EndpointHealth) -> Health {

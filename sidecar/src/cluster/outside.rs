@@ -81,7 +81,8 @@ impl Outside {
     fn places(&self, addresses: &[IpAddr]) -> Vec<(Place, Health)> {
         let place = |address: &IpAddr| {
             let address = SocketAddr::new(*address, self.port.number());
-            let place = Place { address, security: self.security.clone(), direction: Direction::Outbound };
+            let security = self.security.clone();
+            let place = Place { address, security, direction: Direction::Outbound, caller: None };
             (place, Health::Ready)
         };
         addresses.iter().map(place).collect()

@@ -9,6 +9,7 @@ pub(crate) use link::{Link, Prefixed};
 pub(crate) use outward::{Outward, open_http};
 
 use crate::deadline;
+use crate::dial::Caller;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::Direction;
 use crate::worker::Worker;
@@ -38,6 +39,8 @@ pub(crate) struct Place {
     pub(crate) security: Security,
     /// As whom we go there.
     pub(crate) direction: Direction,
+    /// In whose name, where it is not our own.
+    pub(crate) caller: Option<Caller>,
 }
 
 /// How a connection is secured.
@@ -108,7 +111,7 @@ async fn reach(worker: &Worker, place: &Place) -> Result<TcpStream, Refusal> {
     if place.direction == Direction::Outbound && worker.shared.own.contain(place.address) {
         return Err(Reason::LoopDetected.into());
     }
-    tcp(place.address).await.map_err(|reason| match (place.direction, reason.0) {
+    tcp(worker, place).await.map_err(|reason| match (place.direction, reason.0) {
         (Direction::Inbound, Reason::ConnectTimeout) => with_source(Reason::AppTimeout, reason.1),
         (Direction::Inbound, _) => with_source(Reason::AppRefused, reason.1),
         (Direction::Outbound, outbound) => with_source(outbound, reason.1),
@@ -142,8 +145,14 @@ fn handshake_refusal(error: HandshakeError) -> Refusal {
     Refusal::new(reason).caused_by(error)
 }
 
-async fn tcp(address: SocketAddr) -> Result<TcpStream, (Reason, Option<io::Error>)> {
-    let stream = match tokio::time::timeout(deadline::CONNECT, TcpStream::connect(address)).await {
+async fn tcp(worker: &Worker, place: &Place) -> Result<TcpStream, (Reason, Option<io::Error>)> {
+    let opening = async {
+        match place.caller {
+            Some(caller) => caller.tcp(place.address).await,
+            None => worker.shared.config.dial.tcp(place.address).await,
+        }
+    };
+    let stream = match tokio::time::timeout(deadline::CONNECT, opening).await {
         Err(_elapsed) => return Err((Reason::ConnectTimeout, None)),
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             return Err((Reason::ConnectRefused, Some(error)));

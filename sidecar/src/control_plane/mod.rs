@@ -7,6 +7,7 @@ mod resolve;
 mod transport;
 
 use crate::bootstrap::ControlPlane;
+use crate::dial::Dial;
 use mesh_mtls::{Alpn, Connector, HandshakeError, HandshakeFailure, control_plane_id};
 use mesh_names::{SpiffeId, TrustDomain};
 use resolve::{ResolveError, Resolver};
@@ -14,7 +15,6 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
 /// From the first packet to one address to the end of the TLS handshake with it.
@@ -28,6 +28,7 @@ pub(crate) struct Reach {
     control_plane: ControlPlane,
     expect: SpiffeId,
     resolver: Resolver,
+    dial: Dial,
 }
 
 /// A connection to the control plane.
@@ -112,9 +113,9 @@ impl fmt::Display for Attempts<'_> {
 }
 
 impl Reach {
-    /// The control plane at this URL, of this trust domain.
-    pub(crate) fn new(control_plane: ControlPlane, trust_domain: &TrustDomain) -> Self {
-        Self { control_plane, expect: control_plane_id(trust_domain), resolver: Resolver }
+    /// The control plane at this URL, of this trust domain, over sockets opened so.
+    pub(crate) fn new(control_plane: ControlPlane, trust_domain: &TrustDomain, dial: Dial) -> Self {
+        Self { control_plane, expect: control_plane_id(trust_domain), resolver: Resolver::new(dial), dial }
     }
 
     /// Opens a connection, as whoever `connector` is.
@@ -147,7 +148,7 @@ impl Reach {
     }
 
     async fn attempt(&self, peer: SocketAddr, connector: &Connector) -> Result<Reached, AttemptError> {
-        let stream = TcpStream::connect(peer).await.map_err(AttemptError::Connect)?;
+        let stream = self.dial.tcp(peer).await.map_err(AttemptError::Connect)?;
         stream.set_nodelay(true).map_err(AttemptError::Connect)?;
         let local = stream.local_addr().map_err(AttemptError::Connect)?.ip();
         let name = match self.control_plane.host() {

@@ -4,7 +4,7 @@
 
 use crate::backoff::random;
 use crate::bootstrap::Host;
-use hickory_resolver::TokioResolver;
+use crate::dial::{Dial, Marked};
 use hickory_resolver::config::ResolveHosts;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Looks names up.
 #[derive(Debug)]
-pub(super) struct Resolver;
+pub(super) struct Resolver(Dial);
 
 /// Why a name has no addresses.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,11 @@ pub(crate) enum ResolveError {
 }
 
 impl Resolver {
+    /// Asks over sockets opened so.
+    pub(super) fn new(dial: Dial) -> Self {
+        Self(dial)
+    }
+
     /// All addresses of `host`, in random order; an address stands for itself.
     ///
     /// # Errors
@@ -51,7 +56,8 @@ impl Resolver {
             Host::Address(address) => return Ok(vec![*address]),
             Host::Name(name) => name,
         };
-        let mut builder = TokioResolver::builder_tokio().map_err(ResolveError::Configuration)?;
+        let mut builder =
+            hickory_resolver::Resolver::builder(Marked::new(self.0)).map_err(ResolveError::Configuration)?;
         builder.options_mut().use_hosts_file = ResolveHosts::Always;
         let resolver = builder.build().map_err(ResolveError::Configuration)?;
         let answer = tokio::time::timeout(DEADLINE, resolver.lookup_ip(name.as_str())).await;
@@ -92,8 +98,9 @@ mod tests {
     #[tokio::test]
     async fn an_address_stands_for_itself_and_localhost_is_in_the_hosts_file() {
         let address: IpAddr = "192.0.2.1".parse().unwrap();
-        assert_eq!(Resolver.resolve(&Host::Address(address)).await.unwrap(), [address]);
-        let local = Resolver.resolve(&Host::Name("localhost".into())).await.unwrap();
+        let resolver = Resolver::new(Dial::default());
+        assert_eq!(resolver.resolve(&Host::Address(address)).await.unwrap(), [address]);
+        let local = resolver.resolve(&Host::Name("localhost".into())).await.unwrap();
         assert!(local.iter().all(IpAddr::is_loopback) && !local.is_empty());
     }
 }

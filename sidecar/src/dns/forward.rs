@@ -9,6 +9,7 @@ use super::question::Question;
 use super::reply::Reply;
 use super::upstream::{self, Outcome};
 use super::upstreams::Upstreams;
+use crate::dial::Dial;
 use crate::telemetry::{DnsBound, DnsCacheResult, DnsMetrics};
 use hickory_resolver::proto::op::ResponseCode;
 use mesh_process::Tasks;
@@ -33,6 +34,7 @@ pub(super) struct Forwarder {
     state: Mutex<State>,
     asking: Semaphore,
     upstreams: Upstreams,
+    dial: Dial,
     tasks: Tasks,
     metrics: DnsMetrics,
 }
@@ -67,11 +69,12 @@ enum Step {
 }
 
 impl Forwarder {
-    pub(super) fn new(upstreams: Upstreams, metrics: DnsMetrics) -> Self {
+    pub(super) fn new(upstreams: Upstreams, dial: Dial, metrics: DnsMetrics) -> Self {
         Self {
             state: Mutex::default(),
             asking: Semaphore::new(ASKING_MAX),
             upstreams,
+            dial,
             tasks: Tasks::new(),
             metrics,
         }
@@ -148,7 +151,7 @@ impl Forwarder {
             // The semaphore is never closed.
             let _turn = self.asking.acquire().await.ok();
             let servers = self.upstreams.list().await;
-            upstream::ask(&key, servers, by, &self.metrics).await
+            upstream::ask(&key, servers, by, self.dial, &self.metrics).await
         };
         let outcome = tokio::time::timeout_at(by, asked).await;
         let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(Reply::bare(ResponseCode::ServFail)));

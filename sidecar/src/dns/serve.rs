@@ -8,6 +8,7 @@ use super::names::MeshNames;
 use super::reply::Transport;
 use super::respond::Responder;
 use super::upstreams::{Source, Upstreams};
+use crate::dial::Dial;
 use crate::telemetry::{DnsBound, DnsMetrics};
 use futures_util::future::{join, join_all};
 use std::io;
@@ -117,10 +118,11 @@ impl<N: MeshNames> Server<N> {
         names: N,
         place: Place,
         source: Source,
+        dial: Dial,
         metrics: DnsMetrics,
     ) -> io::Result<Self> {
         let own = sockets.iter().map(Sockets::address).collect();
-        let forwarder = Arc::new(Forwarder::new(Upstreams::new(source, own), metrics.clone()));
+        let forwarder = Arc::new(Forwarder::new(Upstreams::new(source, own), dial, metrics.clone()));
         let taken = sockets.into_iter().map(|Sockets { udp, tcp, .. }| {
             Ok((Arc::new(UdpSocket::from_std(udp)?), TcpListener::from_std(tcp)?))
         });

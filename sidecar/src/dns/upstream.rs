@@ -14,11 +14,11 @@
 
 use super::cache::Key;
 use super::reply::{PAYLOAD_MAX, Reply};
+use crate::dial::{Dial, Marked};
 use crate::telemetry::{DnsFailure, DnsMetrics};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::tcp::TcpClientStream;
 use hickory_resolver::net::udp::UdpClientStream;
 use hickory_resolver::net::xfer::{DnsHandle, DnsRequestSender};
@@ -61,7 +61,13 @@ struct Heard {
 }
 
 /// Asks `servers` until one answers or the deadline passes.
-pub(super) async fn ask(key: &Key, servers: Vec<SocketAddr>, by: Instant, metrics: &DnsMetrics) -> Outcome {
+pub(super) async fn ask(
+    key: &Key,
+    servers: Vec<SocketAddr>,
+    by: Instant,
+    dial: Dial,
+    metrics: &DnsMetrics,
+) -> Outcome {
     if servers.is_empty() {
         metrics.failed(DnsFailure::Unreachable);
     }
@@ -70,7 +76,7 @@ pub(super) async fn ask(key: &Key, servers: Vec<SocketAddr>, by: Instant, metric
     let mut failed = Reply::bare(ResponseCode::ServFail);
     loop {
         match waiting.next() {
-            Some(server) => running.push(async move { (server, ask_one(key, server).await) }),
+            Some(server) => running.push(async move { (server, ask_one(key, server, dial).await) }),
             None if running.is_empty() => return Outcome::Failed(failed),
             None => {}
         }
@@ -100,28 +106,28 @@ pub(super) async fn ask(key: &Key, servers: Vec<SocketAddr>, by: Instant, metric
     }
 }
 
-async fn ask_one(key: &Key, server: SocketAddr) -> Result<Heard, NetError> {
-    let heard = ask_with(key, server, request(key, Extension::Present)).await?;
+async fn ask_one(key: &Key, server: SocketAddr, dial: Dial) -> Result<Heard, NetError> {
+    let heard = ask_with(key, server, dial, request(key, Extension::Present)).await?;
     let code = heard.message.metadata.response_code;
     // A server from before EDNS (RFC 6891 §6.2.2).
     if matches!(code, ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS) {
-        return ask_with(key, server, request(key, Extension::Absent)).await;
+        return ask_with(key, server, dial, request(key, Extension::Absent)).await;
     }
     Ok(heard)
 }
 
-async fn ask_with(key: &Key, server: SocketAddr, request: DnsRequest) -> Result<Heard, NetError> {
-    match over_udp(server, request.clone()).await {
-        Ok(response) if response.metadata.truncation => over_tcp(key, server, request).await,
+async fn ask_with(key: &Key, server: SocketAddr, dial: Dial, request: DnsRequest) -> Result<Heard, NetError> {
+    match over_udp(server, dial, request.clone()).await {
+        Ok(response) if response.metadata.truncation => over_tcp(key, server, dial, request).await,
         Ok(response) => Ok(heard(response)),
         // Cut on its way, or longer than it may be: a stream has no such limit.
-        Err(NetError::Proto(_)) => over_tcp(key, server, request).await,
+        Err(NetError::Proto(_)) => over_tcp(key, server, dial, request).await,
         Err(error) => Err(error),
     }
 }
 
-async fn over_udp(server: SocketAddr, request: DnsRequest) -> Result<DnsResponse, NetError> {
-    let mut client = UdpClientStream::builder(server, TokioRuntimeProvider::new())
+async fn over_udp(server: SocketAddr, dial: Dial, request: DnsRequest) -> Result<DnsResponse, NetError> {
+    let mut client = UdpClientStream::builder(server, Marked::new(dial))
         .with_timeout(Some(DEADLINE))
         .with_max_retries(DATAGRAMS_MAX)
         .with_retry_interval_floor(REPEAT_MS)
@@ -129,9 +135,9 @@ async fn over_udp(server: SocketAddr, request: DnsRequest) -> Result<DnsResponse
     client.send_message(request).next().await.unwrap_or(Err(NetError::Timeout))
 }
 
-async fn over_tcp(key: &Key, server: SocketAddr, request: DnsRequest) -> Result<Heard, NetError> {
+async fn over_tcp(key: &Key, server: SocketAddr, dial: Dial, request: DnsRequest) -> Result<Heard, NetError> {
     // Owns the task that drives the connection, and ends it when dropped.
-    let provider = TokioRuntimeProvider::new();
+    let provider = Marked::new(dial);
     let client = TcpClientStream::exchange(server, None, DEADLINE, None, provider.clone()).await?;
     let response = client.send(request).next().await.unwrap_or(Err(NetError::Timeout))?;
     drop(provider);

@@ -6,9 +6,16 @@
 //! original port ─> mode ─┬─ strict ─────> closed, counted as `plaintext`
 //!                        └─ permissive ─> counted by source ─> HTTP as from a peer, but nobody's; anything else relayed
 //! ```
+//!
+//! The kernel tells how it led the connection here. Redirected, it goes on to the application on loopback, as from a peer.
+//! Handed over by TPROXY, it keeps both its addresses, and it goes on between the same two: from the caller's address to
+//! the one that was dialled, so that the application sees who calls.
 
+use super::port::application;
 use super::{Downstream, spoken};
-use crate::connect::{self, Link, Place, Prefixed, Security, relay, tune};
+use crate::connect::{self, Link, Prefixed, relay, tune};
+use crate::dial::Caller;
+use crate::intercept::Mark;
 use crate::limit::Permit;
 use crate::listen::accept;
 use crate::listen::original_dst::OriginalDst;
@@ -29,23 +36,43 @@ pub(crate) async fn listen(worker: Rc<Worker>, listener: TcpListener) {
     accept::accept_until(listener, &worker.inbound, drain.draining(), |stream, source, permit| {
         let worker_ = worker.clone();
         let connection = async move {
-            let Some(port) = dialled(&stream, own) else { return };
-            connection(worker_, stream, source, port, permit).await;
+            let Some(dialled) = dialled(&stream, source, own) else { return };
+            connection(worker_, stream, source, dialled, permit).await;
         };
         worker.tasks.spawn_local("plaintext-connection", connection);
     })
     .await;
 }
 
-/// The port that was dialled; nothing if the connection was opened to us.
-fn dialled(stream: &TcpStream, own: u16) -> Option<Port> {
-    let local = stream.local_addr().ok()?;
-    // By TPROXY the connection keeps the address it was opened to.
-    let dialled = OriginalDst::of(stream).map_or(local, OriginalDst::addr).port();
-    Port::new(dialled).filter(|port| port.number() != own)
+/// What was called.
+struct Dialled {
+    port: Port,
+    /// Who calls and where, if it goes on so.
+    caller: Option<(Caller, SocketAddr)>,
 }
 
-async fn connection(worker: Rc<Worker>, stream: TcpStream, source: SocketAddr, port: Port, permit: Permit) {
+/// What was called; nothing if the connection was opened to us.
+fn dialled(stream: &TcpStream, source: SocketAddr, own: u16) -> Option<Dialled> {
+    let not_own = |port| Port::new(port).filter(|port| port.number() != own);
+    if let Some(original) = OriginalDst::of(stream) {
+        return Some(Dialled { port: not_own(original.addr().port())?, caller: None });
+    }
+    // By TPROXY the connection keeps the address it was opened to.
+    let local = stream.local_addr().ok()?;
+    let port = not_own(local.port())?;
+    let caller = Mark::new(own.into()).and_then(|mark| Caller::of(source, mark));
+    let address = SocketAddr::new(local.ip().to_canonical(), local.port());
+    Some(Dialled { port, caller: caller.map(|caller| (caller, address)) })
+}
+
+async fn connection(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    source: SocketAddr,
+    dialled: Dialled,
+    permit: Permit,
+) {
+    let Dialled { port, caller } = dialled;
     tune(&stream);
     let mode = worker.current.pin().snapshot.workload.as_ref().map(|workload| workload.mtls.mode_of(port));
     let connections = &worker.shared.config.families.connections;
@@ -65,7 +92,11 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, source: SocketAddr, p
         }
     }
     let Some(known) = worker.inbound_ports.of(&worker, port) else {
-        return unannounced(&worker, stream, port).await;
+        return unannounced(&worker, stream, port, caller).await;
+    };
+    let known = match caller {
+        Some((caller, address)) => known.called_by(&worker, caller, address),
+        None => known,
     };
     let downstream = Rc::new(Downstream {
         peer: LabelId::NONE,
@@ -79,9 +110,14 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, source: SocketAddr, p
 }
 
 /// To a port that the workload has not announced: another program on this machine, that is captured too.
-async fn unannounced(worker: &Rc<Worker>, stream: TcpStream, port: Port) {
-    let address = SocketAddr::new(worker.shared.config.application, port.number());
-    let place = Place { address, security: Security::Plaintext, direction: Direction::Inbound };
+async fn unannounced(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    port: Port,
+    caller: Option<(Caller, SocketAddr)>,
+) {
+    let here = || SocketAddr::new(worker.shared.config.application, port.number());
+    let place = caller.map_or_else(|| application(here(), None), |(who, at)| application(at, Some(who)));
     let connections = &worker.shared.config.families.connections;
     match connect::open(worker, &place, Alpn::Tcp).await {
         Ok(link) => {

@@ -2,6 +2,7 @@
 
 use crate::connect::{Place, Security};
 use crate::detect::Learned;
+use crate::dial::Caller;
 use crate::pool::Origin;
 use crate::snapshot::Pinned;
 use crate::telemetry::{Direction, RouteSeries, ServiceSeries};
@@ -24,7 +25,7 @@ pub(crate) struct InboundPort {
     pub(crate) app_protocol: AppProtocol,
     pub(crate) origin: Rc<Origin>,
     /// Whether connections without a declared protocol needed the application.
-    pub(crate) learned: Learned,
+    pub(crate) learned: Rc<Learned>,
     counted: RefCell<Counted>,
 }
 
@@ -45,11 +46,10 @@ impl InboundPorts {
         }
         let config = &worker.shared.config;
         let announced = config.ports.iter().find(|announced| announced.port == port)?;
-        let address = SocketAddr::new(config.application, port.number());
-        let place = Place { address, security: Security::Plaintext, direction: Direction::Inbound };
+        let place = application(SocketAddr::new(config.application, port.number()), None);
         let counted = RefCell::new(counted(worker, &worker.current.pin(), port));
         let origin = worker.origins.at(&place);
-        let learned = config.families.connections.learned(Direction::Inbound);
+        let learned = Rc::new(config.families.connections.learned(Direction::Inbound));
         let app_protocol = announced.app_protocol;
         let known = Rc::new(InboundPort { port, app_protocol, origin, learned, counted });
         self.0.borrow_mut().insert(port, known.clone());
@@ -57,7 +57,24 @@ impl InboundPorts {
     }
 }
 
+/// The application as a place: where it listens, and in whose name it is called.
+pub(super) fn application(address: SocketAddr, caller: Option<Caller>) -> Place {
+    Place { address, security: Security::Plaintext, direction: Direction::Inbound, caller }
+}
+
 impl InboundPort {
+    /// The same port, called at `address` in the name of a caller. Its connections are not shared with other callers,
+    /// and end with the last connection of this one.
+    pub(super) fn called_by(&self, worker: &Worker, caller: Caller, address: SocketAddr) -> Rc<Self> {
+        Rc::new(Self {
+            port: self.port,
+            app_protocol: self.app_protocol,
+            origin: worker.origins.at(&application(address, Some(caller))),
+            learned: self.learned.clone(),
+            counted: self.counted.clone(),
+        })
+    }
+
     /// For which service a request is counted now.
     pub(crate) fn counted(&self, worker: &Worker) -> Counted {
         let pinned = worker.current.pin();

@@ -16,8 +16,9 @@ pub enum Verb {
     /// All rules go in at once or not at all, into a table of their own (`outrigger`, or `outrigger_NAME` with --name).
     /// Installing again replaces them. Then probe connections are opened each way, as the captured user and from a
     /// temporary network namespace; if one does not arrive where it should, everything is as it was before. No sidecar
-    /// need be running for this. While rules are installed and no sidecar runs, captured connections are refused. Needs
-    /// root, and `nft` or iptables-nft. Exit codes: 0 done, 1 failed and nothing changed, 2 wrong usage.
+    /// need be running for this. While rules are installed and no sidecar runs, captured connections are refused, or
+    /// not answered with --inbound-mode tproxy. Needs root, and `nft` or iptables-nft. Exit codes: 0 done, 1 failed and
+    /// nothing changed, 2 wrong usage.
     Install(Box<InstallFlags>),
 
     /// Removes the rules of `install`; fine if there are none. Needs root.
@@ -76,7 +77,7 @@ pub struct CaptureFlags {
     #[arg(long, value_name = "GROUP", help_heading = "The sidecar's own traffic")]
     pub sidecar_gid: Vec<Account>,
 
-    /// The firewall mark of the sidecar's sockets, likewise
+    /// The firewall mark of the sidecar's sockets, likewise; the sidecar gives it to them with `sidecar run --mark`
     #[arg(long, value_name = "MARK", help_heading = "The sidecar's own traffic")]
     pub sidecar_mark: Vec<Mark>,
 
@@ -200,7 +201,8 @@ pub enum OutboundMode {
 pub enum InboundMode {
     /// They go to --inbound-port; the service sees the sidecar's address
     Redirect,
-    /// They go to --inbound-port by TPROXY, so that the service can see the client's address
+    /// They go to --inbound-port by TPROXY, so that the service sees the client's address; needs `sidecar run
+    /// --inbound-mode tproxy`
     Tproxy,
     /// They are left alone
     Off,

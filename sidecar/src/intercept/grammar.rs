@@ -98,7 +98,7 @@ impl fmt::Display for Account {
 }
 
 /// A firewall mark other than 0, which is what packets without a mark have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(u32);
 
 impl Mark {

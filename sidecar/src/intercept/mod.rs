@@ -34,7 +34,7 @@ mod wanted;
 pub(crate) use accounts::{group, user};
 pub use failure::InterceptError;
 pub use flags::{CaptureFlags, InstallFlags, ProbeFlags, UninstallFlags, Verb};
-pub use grammar::Account;
+pub use grammar::{Account, Mark};
 pub use install::run;
 pub use wanted::Wanted;
 

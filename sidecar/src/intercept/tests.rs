@@ -111,6 +111,14 @@ fn everything_that_does_not_go_together_is_told_at_once() {
         ["--outbound-mode, --inbound-mode and --dns-mode are all off: nothing would be captured"]
     );
     assert_eq!(
+        wanted("--sidecar-mark 0x3a9e --inbound-mode tproxy").unwrap_err(),
+        [
+            "--sidecar-mark 0x3a9e is 15006, the --inbound-port, which with --inbound-mode tproxy marks what is led to \
+             this machine: everything the sidecar sends would be; give another mark"
+        ]
+    );
+    wanted("--sidecar-mark 0x3a9e").unwrap();
+    assert_eq!(
         wanted("--include-inbound-port 15000-15010").unwrap_err(),
         [
             "nothing tells the sidecar's own connections from the service's, so they would come back to it for ever: \

@@ -19,6 +19,7 @@ impl Wanted {
         check_own_traffic(&flags, &mut problems);
         check_own_ports(&flags, &mut problems);
         check_inbound(&flags, &mut problems);
+        check_marks(&flags, &mut problems);
         check_effect(&flags, &mut problems);
         check_families(&flags, &mut problems);
         if problems.is_empty() { Ok(Self(flags)) } else { Err(problems) }
@@ -100,6 +101,19 @@ fn check_inbound(flags: &CaptureFlags, problems: &mut Vec<String>) {
         for (flag, port) in own_ports(flags).into_iter().filter(|(_, port)| ports.contains(*port)) {
             problems.push(format!(
                 "--include-inbound-port {ports} holds {port}, the sidecar's own ({flag}), which is never captured"
+            ));
+        }
+    }
+}
+
+/// With TPROXY, what has the port's number as its mark is led to this machine.
+fn check_marks(flags: &CaptureFlags, problems: &mut Vec<String>) {
+    let port = flags.inbound_port.number();
+    for mark in flags.sidecar_mark.iter().filter(|mark| mark.number() == u32::from(port)) {
+        if flags.inbound_mode == InboundMode::Tproxy {
+            problems.push(format!(
+                "--sidecar-mark {mark} is {port}, the --inbound-port, which with --inbound-mode tproxy marks what is led \
+                 to this machine: everything the sidecar sends would be; give another mark"
             ));
         }
     }

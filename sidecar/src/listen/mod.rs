@@ -8,5 +8,5 @@ pub(crate) mod original_dst;
 mod socket;
 pub(crate) mod sockets;
 
-pub use socket::{Addresses, BindError, Capture, Listeners, Upstream, bind};
+pub use socket::{Addresses, BindError, Capture, Listeners, Taking, Upstream, bind};
 pub(crate) use socket::{WorkerListeners, bind_or_inherit};

@@ -1,7 +1,7 @@
 //! Binding: one socket per worker and address, sharing the port by SO_REUSEPORT, all before anything is served.
 
 use mesh_names::{Port, ServiceName};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -66,6 +66,31 @@ pub enum Capture {
     On,
 }
 
+/// Which connections a listener is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Taking {
+    /// Those to its own address.
+    #[default]
+    Own,
+    /// Those to any address that rules hand over to it, as TPROXY does (`IP_TRANSPARENT`).
+    Any,
+}
+
+impl Taking {
+    /// Makes `socket`, which is for addresses of this one's version of IP, take what this says.
+    ///
+    /// # Errors
+    /// To take what is for any address needs CAP_NET_ADMIN.
+    pub(crate) fn apply(self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
+        let is_any = self == Self::Any;
+        if address.is_ipv6() {
+            socket.set_ip_transparent_v6(is_any)
+        } else {
+            socket.set_ip_transparent_v4(is_any)
+        }
+    }
+}
+
 /// Where to listen.
 #[derive(Debug, Clone, Default)]
 pub struct Addresses {
@@ -73,8 +98,12 @@ pub struct Addresses {
     pub outbound: Option<SocketAddr>,
     /// The inbound mutual-TLS port, as `--inbound-addr`.
     pub inbound: Option<SocketAddr>,
-    /// Captured plaintext, as `--plaintext-addr`; none: nothing is captured.
+    /// Whether the kernel redirects connections to the outbound port.
+    pub capture: Capture,
+    /// Captured plaintext, as `--plaintext-addr`; none: it is not captured.
     pub plaintext: Option<SocketAddr>,
+    /// How the kernel brings it there.
+    pub taking: Taking,
     /// The upstreams, as `--upstream`.
     pub upstreams: Vec<Upstream>,
 }
@@ -86,7 +115,7 @@ pub struct Listeners {
     pub outbound: SocketAddr,
     /// Where the inbound mutual-TLS port is, likewise.
     pub inbound: SocketAddr,
-    /// Where captured plaintext is taken, likewise; none: nothing is captured.
+    /// Where captured plaintext is taken, likewise; none: it is not captured.
     pub plaintext: Option<SocketAddr>,
     /// The upstreams, likewise.
     pub upstreams: Vec<Upstream>,
@@ -101,6 +130,8 @@ pub(crate) struct WorkerListeners {
     /// The mutual-TLS port; also its twin in IPv6 where it is on every address.
     pub(crate) inbound: Vec<TcpListener>,
     pub(crate) plaintext: Vec<TcpListener>,
+    /// Whether the kernel redirects connections to the outbound port.
+    pub(crate) capture: Capture,
     /// By their places in [`Listeners::upstreams`].
     pub(crate) upstreams: BTreeMap<usize, Vec<TcpListener>>,
 }
@@ -153,10 +184,12 @@ pub(crate) fn bind_or_inherit(
     inherit: Inherit<'_>,
 ) -> Result<Listeners, BindError> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut all: Vec<WorkerListeners> = (0..workers.get()).map(|_| WorkerListeners::default()).collect();
+    let of_worker = |_| WorkerListeners { capture: addresses.capture, ..WorkerListeners::default() };
+    let mut all: Vec<WorkerListeners> = (0..workers.get()).map(of_worker).collect();
     let mut each = |address, flag: (&'static str, &str), versions, place: Place<'_>| {
         let found = inherit(flag.1, address);
-        let (address, listeners) = bind_each(address, flag.0, versions, workers, found)?;
+        let taking = if flag.0 == PLAINTEXT { addresses.taking } else { Taking::Own };
+        let (address, listeners) = bind_each(address, flag.0, Kind { versions, taking }, workers, found)?;
         let mut listeners = listeners.into_iter();
         while listeners.len() > 0 {
             for (worker, listener) in all.iter_mut().zip(listeners.by_ref().take(workers.get())) {
@@ -178,8 +211,10 @@ pub(crate) fn bind_or_inherit(
     if let Some(address) = addresses.plaintext {
         let bound = each(address, (PLAINTEXT, PLAINTEXT), asked, &|w| &mut w.plaintext)?;
         plaintext = Some(bound);
-        twins.push((twin(outbound), OUTBOUND, &|w| &mut w.outbound));
         twins.push((twin(bound), PLAINTEXT, &|w| &mut w.plaintext));
+    }
+    if addresses.capture == Capture::On {
+        twins.push((twin(outbound), OUTBOUND, &|w| &mut w.outbound));
     }
     for (twin, flag, place) in twins {
         match twin.map(|twin| each(twin, (flag, flag), Versions::Ipv6Only, place)) {
@@ -220,25 +255,31 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 fn bind_each(
     address: SocketAddr,
     flag: &'static str,
-    versions: Versions,
+    kind: Kind,
     workers: NonZeroUsize,
     mut listeners: Vec<TcpListener>,
 ) -> Result<(SocketAddr, Vec<TcpListener>), BindError> {
     let failed = |source| BindError { address, flag, source };
+    if kind.taking == Taking::Any {
+        // It is not taken back where it is not asked for: the process before may yet go on with these sockets.
+        for inherited in &listeners {
+            kind.taking.apply(&SockRef::from(inherited), address).map_err(failed)?;
+        }
+    }
     let bound = match listeners.first() {
         Some(inherited) => inherited.local_addr().map_err(failed)?,
         None => {
             // With SO_REUSEPORT two processes of one user share a port without noticing. A first socket without it
             // notices.
-            drop(listening(address, Sharing::No, versions).map_err(failed)?);
-            let first = listening(address, Sharing::Yes, versions).map_err(failed)?;
+            drop(listening(address, Sharing::No, kind).map_err(failed)?);
+            let first = listening(address, Sharing::Yes, kind).map_err(failed)?;
             let bound = first.local_addr().map_err(failed)?;
             listeners.push(first);
             bound
         }
     };
     while listeners.len() < workers.get() {
-        listeners.push(listening(bound, Sharing::Yes, versions).map_err(failed)?);
+        listeners.push(listening(bound, Sharing::Yes, kind).map_err(failed)?);
     }
     Ok((bound, listeners))
 }
@@ -258,12 +299,22 @@ enum Versions {
     Ipv6Only,
 }
 
-fn listening(address: SocketAddr, sharing: Sharing, versions: Versions) -> io::Result<TcpListener> {
+/// What a socket takes.
+#[derive(Clone, Copy)]
+struct Kind {
+    versions: Versions,
+    taking: Taking,
+}
+
+fn listening(address: SocketAddr, sharing: Sharing, kind: Kind) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last minute's connections to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
-    if versions == Versions::Ipv6Only {
+    if kind.versions == Versions::Ipv6Only {
         socket.set_only_v6(true)?;
+    }
+    if kind.taking == Taking::Any {
+        kind.taking.apply(&socket, address)?;
     }
     if sharing == Sharing::Yes {
         socket.set_reuse_port(true)?;
@@ -342,7 +393,8 @@ mod tests {
 
     #[test]
     fn with_capture_both_versions_of_ip_are_listened_on_at_the_same_port() {
-        let addresses = Addresses { plaintext: Some("0.0.0.0:0".parse().unwrap()), ..Addresses::default() };
+        let plaintext = Some("0.0.0.0:0".parse().unwrap());
+        let addresses = Addresses { plaintext, capture: Capture::On, ..Addresses::default() };
         let listeners = bind(&addresses, NonZeroUsize::new(2).unwrap()).unwrap();
         let plaintext = listeners.plaintext.unwrap();
         for worker in &listeners.workers {

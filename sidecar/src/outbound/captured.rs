@@ -30,7 +30,8 @@ use tokio::time::Instant;
 
 /// What is wrong when a captured connection is our own.
 const CIRCLE: &str = "this sidecar opened the captured connection itself: run it as the user that `sidecar intercept \
-                      install --sidecar-uid` was given, or install the rules again for its user";
+                      install --sidecar-uid` was given, or with `sidecar run --mark` and the mark that --sidecar-mark \
+                      was, or install the rules again for its user or mark";
 
 /// Where a captured connection goes.
 enum Way {

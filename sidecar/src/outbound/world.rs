@@ -2,6 +2,7 @@
 //! destination is made up.
 
 use crate::demand;
+use crate::dial::Dial;
 use crate::limit::Permit;
 use crate::listen::original_dst::OriginalDst;
 use crate::resolve::{SystemDns, resolver};
@@ -37,7 +38,7 @@ impl World {
         let key = rcgen::KeyPair::generate().unwrap();
         let root = rcgen::CertificateParams::default().self_signed(&key).unwrap();
         let metrics = ResolveMetrics::register(&registry).unwrap();
-        let (names, _) = resolver(SystemDns::new(&[]), metrics, tokio::time::Instant::now());
+        let (names, _) = resolver(SystemDns::new(&[], Dial::default()), metrics, tokio::time::Instant::now());
         let config = WorkerConfig {
             namespace: "shop".parse().unwrap(),
             mesh_domain: Default::default(),
@@ -48,6 +49,7 @@ impl World {
             snapshots,
             demand,
             names,
+            dial: Dial::default(),
             drain: drain.signal(),
             outbound_drain: drain.signal(),
             handed_over: drain.signal(),

@@ -116,6 +116,7 @@ struct Open {
     outbound: Vec<TcpListener>,
     inbound: Vec<TcpListener>,
     plaintext: Vec<TcpListener>,
+    capture: Capture,
     upstreams: BTreeMap<usize, Vec<TcpListener>>,
 }
 
@@ -127,6 +128,7 @@ fn open(listeners: WorkerListeners) -> io::Result<Open> {
         outbound: all(listeners.outbound)?,
         inbound: all(listeners.inbound)?,
         plaintext: all(listeners.plaintext)?,
+        capture: listeners.capture,
         upstreams: listeners
             .upstreams
             .into_iter()
@@ -145,13 +147,13 @@ async fn serve(worker: &Rc<Worker>, mut listeners: Open, ends: Ends) {
     for listener in listeners.inbound {
         tasks.spawn_local("inbound", inbound::listen(worker.clone(), listener));
     }
-    let capture = if listeners.plaintext.is_empty() { Capture::Off } else { Capture::On };
     for listener in listeners.plaintext {
         tasks.spawn_local("plaintext", inbound::plaintext::listen(worker.clone(), listener));
     }
     for listener in listeners.outbound {
         let entry = worker.entries.proxy();
-        let future = outbound::listen(worker.clone(), listener, entry, capture, inbound_done.clone());
+        let future =
+            outbound::listen(worker.clone(), listener, entry, listeners.capture, inbound_done.clone());
         tasks.spawn_local("outbound", future);
     }
     for (place, entry) in worker.entries.upstreams().iter().enumerate() {

@@ -160,6 +160,7 @@ impl<'a> Plan<'a> {
             snapshots: receiver,
             demand,
             names,
+            dial: Default::default(),
             drain: drain.signal(),
             outbound_drain: drain.signal(),
             handed_over: mesh_process::Drain::new().signal(),

@@ -1,6 +1,7 @@
 //! Promises about bytes that are no questions: they are answered small or not at all, and harm nobody.
 
 use super::world::{Directory, question, short};
+use crate::dial::Dial;
 use crate::dns::Place;
 use crate::dns::forward::Forwarder;
 use crate::dns::reply::{PAYLOAD_MAX, Transport};
@@ -21,7 +22,7 @@ fn responder() -> (Runtime, Responder<Directory>) {
     let responder = Responder {
         names: Directory::new(),
         place: Place::new("shop".parse().unwrap(), MeshDomain::default()).unwrap(),
-        forwarder: Arc::new(Forwarder::new(upstreams, metrics.clone())),
+        forwarder: Arc::new(Forwarder::new(upstreams, Dial::default(), metrics.clone())),
         metrics,
     };
     (runtime, responder)

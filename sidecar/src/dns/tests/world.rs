@@ -1,6 +1,7 @@
 //! What the tests are made of: a mesh in memory ([`Directory`]), an upstream server ([`Origin`]), the server under test
 //! ([`World`]), and a client.
 
+use crate::dial::Dial;
 use crate::dns::names::{Answer, MeshNames, NamedPort, ServiceFacts};
 use crate::dns::reply::Transport;
 use crate::dns::{Place, Server, Sockets, Source};
@@ -197,7 +198,9 @@ impl World {
         let metrics = DnsMetrics::register(&prometheus::Registry::new()).unwrap();
         let place = Place::new("shop".parse().unwrap(), MeshDomain::default()).unwrap();
         let source = Source::Given(upstreams.iter().map(|origin| origin.address).collect());
-        let server = Server::new(vec![sockets], directory.clone(), place, source, metrics.clone()).unwrap();
+        let server =
+            Server::new(vec![sockets], directory.clone(), place, source, Dial::default(), metrics.clone());
+        let server = server.unwrap();
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(server.run(stop.clone()));

@@ -1,5 +1,6 @@
 //! Where probes arrive: a listener of our own where nobody listens, else whoever has the port, watched from outside.
 
+use crate::listen::Taking;
 use crate::listen::original_dst::OriginalDst;
 use crate::listen::sockets::{self, State};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -11,15 +12,6 @@ use std::time::Duration;
 const ARRIVAL: Duration = Duration::from_secs(2);
 /// Other connections than ours that may come first: a service that is being captured as we look.
 const STRANGERS_MAX: usize = 256;
-
-/// How a socket takes connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taking {
-    /// Those to its address.
-    Usual,
-    /// Those to any address, as TPROXY needs.
-    Transparent,
-}
 
 /// Who listens on a TCP port.
 #[derive(Debug)]
@@ -52,8 +44,8 @@ impl Arrival {
             Self::Ours(listener, taking) => accepted(listener, *taking, client, dst),
             Self::Theirs(address, taking) => {
                 let local_port = match taking {
-                    Taking::Usual => address.port(),
-                    Taking::Transparent => dst.port(),
+                    Taking::Own => address.port(),
+                    Taking::Any => dst.port(),
                 };
                 let arrived = sockets::all().iter().any(|socket| {
                     socket.state == State::Connection
@@ -78,8 +70,8 @@ fn accepted(
             continue;
         }
         let seen = match taking {
-            Taking::Usual => OriginalDst::of(&stream).map(OriginalDst::addr),
-            Taking::Transparent => stream.local_addr().ok(),
+            Taking::Own => OriginalDst::of(&stream).map(OriginalDst::addr),
+            Taking::Any => stream.local_addr().ok(),
         };
         return match seen {
             Some(seen) if seen == dst => Ok(()),
@@ -105,11 +97,7 @@ pub(super) fn listen(address: SocketAddr, taking: Taking) -> io::Result<TcpListe
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    match (taking, address.is_ipv6()) {
-        (Taking::Usual, _) => {}
-        (Taking::Transparent, false) => socket.set_ip_transparent_v4(true)?,
-        (Taking::Transparent, true) => socket.set_ip_transparent_v6(true)?,
-    }
+    taking.apply(&socket, address)?;
     socket.set_read_timeout(Some(ARRIVAL))?;
     socket.bind(&address.into())?;
     socket.listen(16)?;

@@ -17,8 +17,9 @@ use super::fate::{Fate, Reach};
 use super::flags::ProbeKind;
 use super::programs::Program;
 use super::ruleset::{Families, Family, Protocol, Ruleset};
+use crate::listen::Taking;
 use crate::listen::sockets;
-use arrival::{Arrival, Taking};
+use arrival::Arrival;
 use choice::{Target, Who};
 use machine::Machine;
 use sender::Probe;
@@ -119,7 +120,7 @@ impl Probes<'_> {
             return Ok(not_probed(what, NO_TARGET));
         };
         let here = SocketAddr::new(loopback(self.family), port);
-        let arrival = Arrival::at(here, Taking::Usual).map_err(InterceptError::Probing)?;
+        let arrival = Arrival::at(here, Taking::Own).map_err(InterceptError::Probing)?;
         let mut probe = Probe::start(&who, ProbeKind::Tcp, to).map_err(InterceptError::Probing)?;
         let arrived = probe.outcome().and_then(|client| arrival.check(client, to));
         let sent = format!("a connection of {} to {to}", who.known_by);
@@ -159,7 +160,7 @@ impl Probes<'_> {
                 continue;
             };
             let any = SocketAddr::new(target.address, 0);
-            let listener = arrival::listen(any, Taking::Usual).map_err(InterceptError::Probing)?;
+            let listener = arrival::listen(any, Taking::Own).map_err(InterceptError::Probing)?;
             let to = listener.local_addr().map_err(InterceptError::Probing)?;
             let captured = self.choose(Protocol::Tcp, &[to.port()], outbound.port).is_some();
             let own = choice::outbound_fate(self.ruleset, target, Protocol::Tcp, to.port(), &who);
@@ -222,8 +223,8 @@ fn inbound(
     let Some(inbound) = &capture.inbound else { return Ok(Vec::new()) };
     let what = |family: Family| format!("inbound {}", version(family));
     let taking = match inbound.way {
-        InboundWay::Redirect => Taking::Usual,
-        InboundWay::Tproxy(_) => Taking::Transparent,
+        InboundWay::Redirect => Taking::Own,
+        InboundWay::Tproxy(_) => Taking::Any,
     };
     let mut findings = Vec::new();
     for family in families {
@@ -235,7 +236,7 @@ fn inbound(
         let listener = SocketAddr::new(all, inbound.port);
         let arrival = Arrival::at(listener, taking).map_err(InterceptError::Probing)?;
         // Watched from outside, a connection by TPROXY looks like one to the service itself.
-        let must_be_free = matches!(arrival, Arrival::Theirs(_, Taking::Transparent));
+        let must_be_free = matches!(arrival, Arrival::Theirs(_, Taking::Any));
         let is_free = |port| !must_be_free || !machine::is_listened_on(port);
         let to = choice::inbound(capture, ruleset, there, here, stranger::INTERFACE, is_free);
         let Some(to) = to else {

@@ -4,6 +4,7 @@
 use super::*;
 use crate::bootstrap::State;
 use crate::demand::{self, Demand};
+use crate::dial::Dial;
 use crate::register::{Left, Registrar, registrar};
 use crate::snapshot::{AddressState, ServiceView};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -191,7 +192,11 @@ impl Sidecar {
         let domain = TrustDomain::default();
         let follower = Follower::new(Parts {
             own: Own { trust_domain: domain.clone(), workload: "shop/front-1".parse().unwrap() },
-            reach: Arc::new(Reach::new(format!("https://{control_plane}").parse().unwrap(), &domain)),
+            reach: Arc::new(Reach::new(
+                format!("https://{control_plane}").parse().unwrap(),
+                &domain,
+                Dial::default(),
+            )),
             identity,
             pinned: vec![],
             registration: Registration::of_name("front-1".parse().unwrap(), Port::new(15008).unwrap()),
@@ -385,7 +390,8 @@ async fn whoever_is_not_the_control_plane_is_told_nothing() {
     let address = listener.local_addr().unwrap();
     let acceptor = Acceptor::new(scene.pki.identity(&imposter), &[Alpn::H2]);
     let serve = async { acceptor.accept(listener.accept().await.unwrap().0).await.is_ok() };
-    let reach = Reach::new(format!("https://{address}").parse().unwrap(), &TrustDomain::default());
+    let reach =
+        Reach::new(format!("https://{address}").parse().unwrap(), &TrustDomain::default(), Dial::default());
     let connector = Connector::new(identity);
     let (reached, accepted) = in_time(async { tokio::join!(reach.connect(&connector), serve) }).await;
     assert!(!accepted);
