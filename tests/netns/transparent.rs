@@ -3,6 +3,7 @@
 use crate::plaintext::{mesh_mode, until_refused};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use tests::netns::no_probe_is_left;
 use tests::site::{Machine, Site, Versions};
 
 const FLAGS: &str = "--inbound-mode tproxy --inbound 8080/http --inbound 8081 --inbound 7000/tcp";
@@ -117,6 +118,27 @@ fn while_no_sidecar_runs_nothing_new_gets_past_and_what_was_open_stays() {
 const KEPT: &str = "import http.client, sys\nc = http.client.HTTPConnection(sys.argv[1], 8080, timeout=10)\nc.connect()\n\
                     print('open', end='', flush=True)\nsys.stdin.read()\nc.request('GET', '/')\n\
                     print(c.getresponse().read().decode(), end='')\n";
+
+#[test]
+fn verify_finds_the_sidecar_beside_a_running_service() {
+    let (site, mut orders, _stranger) = world();
+    let flags = "--sidecar-uid 900 --inbound-mode tproxy --include-inbound-port 8080";
+    orders.host.intercepts(&format!("install {flags}"));
+    for mode in ["Strict", "Permissive"] {
+        mesh_mode(&site, mode);
+        let said = orders.host.intercepts(&format!("verify {flags}"));
+        assert_eq!(said.matches("a connection from another network namespace to ").count(), 2, "{said}");
+        assert!(!said.contains("not probed"), "{said}");
+    }
+    orders.kill_sidecar();
+    let said = orders.host.intercepts(&format!("verify {flags}"));
+    assert!(!said.contains("not probed"), "without a sidecar it listens itself: {said}");
+    // A sidecar for rules that redirect does not take what TPROXY hands over.
+    site.join_as_root(&mut orders, &FLAGS.replace("tproxy", "redirect"));
+    let said = orders.host.refuses(&format!("verify {flags}"));
+    assert!(said.contains("did not come to 0.0.0.0:15006"), "{said}");
+    no_probe_is_left(&orders.host);
+}
 
 #[test]
 fn a_process_that_takes_over_makes_the_sockets_transparent() {

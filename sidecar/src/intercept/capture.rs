@@ -25,6 +25,8 @@ pub(crate) struct Capture {
     pub own: Own,
     /// The sidecar's ports, never captured.
     pub own_ports: Vec<Ports>,
+    /// The one where the sidecar says what it has counted.
+    pub metrics_port: u16,
     /// Whose connections are captured; everyone's if nobody is named.
     pub include: Senders,
     /// Whose connections are left alone.
@@ -167,6 +169,7 @@ impl Capture {
             families: if flags.ipv4_only { Families::Ipv4 } else { Families::Both },
             own,
             own_ports: Ports::merged(own_ports(flags).map(|(_, port)| Ports::one(port))),
+            metrics_port: flags.metrics_port.number(),
             include,
             exclude,
             include_interfaces: in_order(&flags.include_interface),

@@ -77,6 +77,7 @@ fn captures() -> impl Strategy<Value = Capture> {
                 families,
                 own,
                 own_ports: Ports::merged([15001, 15006, 15008, 15053].map(Ports::one)),
+                metrics_port: 15020,
                 include,
                 exclude,
                 include_interfaces,

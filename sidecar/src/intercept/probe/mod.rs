@@ -5,6 +5,7 @@
 
 mod arrival;
 mod choice;
+mod count;
 mod machine;
 mod sender;
 mod stranger;
@@ -21,6 +22,7 @@ use crate::listen::Taking;
 use crate::listen::sockets;
 use arrival::Arrival;
 use choice::{Target, Who};
+use count::Count;
 use machine::Machine;
 use sender::Probe;
 use std::fmt;
@@ -235,25 +237,47 @@ fn inbound(
         };
         let listener = SocketAddr::new(all, inbound.port);
         let arrival = Arrival::at(listener, taking).map_err(InterceptError::Probing)?;
-        // Watched from outside, a connection by TPROXY looks like one to the service itself.
-        let must_be_free = matches!(arrival, Arrival::Theirs(_, Taking::Any));
-        let is_free = |port| !must_be_free || !machine::is_listened_on(port);
-        let to = choice::inbound(capture, ruleset, there, here, stranger::INTERFACE, is_free);
-        let Some(to) = to else {
-            findings.push(not_probed(
-                what(*family),
-                "no captured port can be reached from a namespace made for it",
-            ));
-            continue;
+        let (to, count) = match target(capture, ruleset, &arrival, [here, there]) {
+            Ok(chosen) => chosen,
+            Err(why) => {
+                findings.push(not_probed(what(*family), &why));
+                continue;
+            }
         };
         let started = Probe::start_in(stranger.ip().path(), stranger.name(), to);
         let mut probe = started.map_err(InterceptError::Probing)?;
-        let arrived = probe.outcome().and_then(|client| arrival.check(client, to));
+        let arrived = probe.outcome().and_then(|client| match count {
+            Some(count) => count.has_grown(),
+            None => arrival.check(client, to),
+        });
         let sent = format!("a connection from another network namespace to {to}");
         let hint = format!("a firewall of this machine must let port {} in", inbound.port);
         findings.push(Finding { what: what(*family), outcome: judge(arrived, &sent, listener, &hint) });
     }
     Ok(findings)
+}
+
+/// Where the stranger connects to. Watched from outside, a connection by TPROXY looks like one to the service itself: then
+/// it goes where no service is, or else the running sidecar must have counted it.
+///
+/// # Errors
+/// In words: there is no such place, or no such sidecar.
+fn target(
+    capture: &Capture,
+    ruleset: &Ruleset,
+    arrival: &Arrival,
+    [here, there]: [IpAddr; 2],
+) -> Result<(SocketAddr, Option<Count>), String> {
+    let choose = |is_free: fn(u16) -> bool| {
+        choice::inbound(capture, ruleset, there, here, stranger::INTERFACE, is_free)
+    };
+    let is_theirs = matches!(arrival, Arrival::Theirs(_, Taking::Any));
+    if is_theirs && let Some(to) = choose(|port| !machine::is_listened_on(port)) {
+        return Ok((to, None));
+    }
+    let to = choose(|_| true).ok_or("no captured port can be reached from a namespace made for it")?;
+    let count = is_theirs.then(|| Count::before(capture.metrics_port, there)).transpose()?;
+    Ok((to, count))
 }
 
 const NO_TARGET: &str = "no captured address can be reached from here yet";
