@@ -59,11 +59,11 @@ pub(crate) enum Seen<IO, T> {
 /// The server, while its client is listened to.
 ///
 /// ```text
-/// Held ──HELD──> Opening ─┬─> Open ──> it speaks, or ends
-///                         └─> Refused ──REFUSED──> the client is told
+/// Held ──HELD, or at once──> Opening ─┬─> Open ──> it speaks, or ends
+///                                     └─> Refused ──REFUSED──> the client is told
 /// ```
 pub(crate) enum Server<T> {
-    /// It is not connected to yet: most likely it is not needed.
+    /// It is not connected to yet: the client comes first, and most likely it is not needed.
     Held,
     /// It is being connected to.
     Opening,
@@ -140,7 +140,8 @@ pub(crate) async fn see<IO: AsyncRead + Unpin, T: Speaks>(
     look: Look,
 ) -> Seen<IO, T> {
     let mut first = BytesMut::with_capacity(FIRST_READ);
-    let mut server = if learned.is_held() { Server::Held } else { Server::Opening };
+    let is_held = learned.is_held();
+    let mut server = Server::Held;
     // Of a server that is held, then of one that is refused.
     let mut patience = pin!(tokio::time::sleep(HELD));
     let mut spoke_first = None;
@@ -148,6 +149,7 @@ pub(crate) async fn see<IO: AsyncRead + Unpin, T: Speaks>(
         let partial = !first.is_empty();
         let is_opening = matches!(server, Server::Opening);
         let is_waiting = matches!(server, Server::Held | Server::Refused(_));
+        let is_patient = is_held || matches!(server, Server::Refused(_));
         tokio::select! {
             // The client first: if it has spoken, the server is not asked.
             biased;
@@ -174,7 +176,7 @@ pub(crate) async fn see<IO: AsyncRead + Unpin, T: Speaks>(
                     Server::Refused(refusal)
                 }
             },
-            () = patience.as_mut(), if is_waiting => match server {
+            () = async { if is_patient { patience.as_mut().await } }, if is_waiting => match server {
                 Server::Held => server = Server::Opening,
                 Server::Opening | Server::Open(_) | Server::Refused(_) => break,
             },

@@ -29,9 +29,12 @@ impl Speaks for Scripted {
     }
 }
 
+fn counters() -> [IntCounter; 4] {
+    Observed::ALL.map(|it| IntCounter::new(it.word(), "connections").unwrap())
+}
+
 fn learned(history: &[Observed]) -> Learned {
-    let counted = Observed::ALL.map(|it| IntCounter::new(it.word(), "connections").unwrap());
-    let learned = Learned::new(counted);
+    let learned = Learned::new(counters());
     history.iter().for_each(|observed| learned.saw(*observed));
     learned
 }
@@ -92,6 +95,19 @@ async fn nothing_is_known_and_the_server_is_connected_to_at_once() {
         assert_eq!(run.opened, Some(Duration::ZERO), "for nothing, as it turned out");
         assert_eq!(learned.is_held(), is_held);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_there_already_spares_the_server_and_is_counted_so() {
+    let (near, mut far) = duplex(4096);
+    far.write_all(REQUEST).await.unwrap();
+    let counted = counters();
+    let learned = Learned::new(counted.clone());
+    let opening = async { panic!("nobody needs it") };
+    let activity = Watch::default().connection();
+    let spoken: Spoken<_, Scripted> = either(&activity, near, &learned, opening).await;
+    assert!(matches!(spoken, Spoken::Http(Wire::Http1, _)));
+    assert_eq!(counted.map(|counter| counter.get()), [1, 0, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
