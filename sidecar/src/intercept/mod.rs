@@ -21,6 +21,7 @@ mod fate;
 pub(crate) mod flags;
 mod grammar;
 mod install;
+mod installation;
 mod iptables;
 mod marker;
 mod nft;

@@ -9,7 +9,7 @@
 use super::choice::Who;
 use crate::intercept::flags::{ProbeFlags, ProbeKind};
 use crate::intercept::grammar::Mark;
-use crate::intercept::install::CGROUPS;
+use crate::intercept::installation::CGROUPS;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
