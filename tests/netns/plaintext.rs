@@ -49,9 +49,7 @@ fn plain_text_is_refused_by_default_and_the_operator_sees_from_whom() {
         orders.counted(PLAINTEXT, &[("source", source), ("verdict", "refused")], 1.0);
     }
     orders.counted("outrigger_refusals_total", &[("direction", "inbound"), ("reason", "plaintext")], 2.0);
-    // A line a second, and the first was that of the installation's own probe.
     eventually("the log says so", || {
-        stranger.curl(&format!("http://{}:8080/", orders.v4)).unwrap_err();
         let log = orders.log();
         let says = |line: &str| {
             line.contains("plain text where mutual TLS is required")
@@ -59,6 +57,28 @@ fn plain_text_is_refused_by_default_and_the_operator_sees_from_whom() {
         };
         holds(log.lines().any(says), log)
     });
+}
+
+#[test]
+fn probes_of_the_rules_are_no_callers() {
+    let (_site, orders, stranger) = world();
+    let said = orders.host.intercepts("verify --sidecar-uid 900");
+    for version in ["IPv4", "IPv6"] {
+        assert!(
+            said.lines().any(|line| line.starts_with(&format!("inbound {version}: a connection"))),
+            "{said}"
+        );
+    }
+    stranger.curl(&format!("http://{}:8080/", orders.v4)).unwrap_err();
+    orders.counted("outrigger_refusals_total", &[("reason", "plaintext")], 1.0);
+    let samples = orders.metrics();
+    assert_eq!(
+        samples.sum("outrigger_refusals_total", &[("reason", "plaintext")]),
+        1.0,
+        "the stranger's alone"
+    );
+    assert_eq!(samples.sum(PLAINTEXT, &[]), 1.0, "the stranger's alone");
+    assert_eq!(samples.sum(PLAINTEXT, &[("source", &stranger.v4)]), 1.0);
 }
 
 #[test]

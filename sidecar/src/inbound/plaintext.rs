@@ -15,7 +15,7 @@ use super::port::application;
 use super::{Downstream, spoken};
 use crate::connect::{self, Link, Prefixed, relay, tune};
 use crate::dial::Caller;
-use crate::intercept::Mark;
+use crate::intercept::{Mark, is_probe};
 use crate::limit::Permit;
 use crate::listen::accept;
 use crate::listen::original_dst::OriginalDst;
@@ -25,7 +25,7 @@ use crate::worker::Worker;
 use mesh_mtls::Alpn;
 use mesh_names::Port;
 use mesh_protocol::mtls::MtlsMode;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -51,10 +51,15 @@ struct Dialled {
     caller: Option<(Caller, SocketAddr)>,
 }
 
-/// What was called; nothing if the connection was opened to us.
+/// What was called; nothing if the connection was opened to us, or is a probe.
 fn dialled(stream: &TcpStream, source: SocketAddr, own: u16) -> Option<Dialled> {
     let not_own = |port| Port::new(port).filter(|port| port.number() != own);
     if let Some(original) = OriginalDst::of(stream) {
+        // One of `sidecar intercept`: it has seen what it wanted, and is no caller. By TPROXY what it wants to see is that
+        // it is counted here.
+        if is_probe(source.ip().to_canonical(), original.addr().ip().to_canonical()) {
+            return None;
+        }
         return Some(Dialled { port: not_own(original.addr().port())?, caller: None });
     }
     // By TPROXY the connection keeps the address it was opened to.

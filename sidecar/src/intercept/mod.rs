@@ -37,6 +37,7 @@ pub use failure::InterceptError;
 pub use flags::{CaptureFlags, InstallFlags, ProbeFlags, UninstallFlags, Verb};
 pub use grammar::{Account, Mark};
 pub use install::run;
+pub(crate) use probe::is_probe;
 pub use wanted::Wanted;
 
 /// What `sidecar intercept` is to do, with flags that go together.

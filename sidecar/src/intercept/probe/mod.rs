@@ -11,6 +11,7 @@ mod sender;
 mod stranger;
 
 pub(super) use sender::probe;
+pub(crate) use stranger::is_probe;
 
 use super::capture::{Capture, InboundWay};
 use super::failure::InterceptError;

@@ -79,6 +79,13 @@ impl Drop for Stranger {
     }
 }
 
+/// Whether a connection is a probe, and so nobody's: from the namespace's address to ours, which this machine has only
+/// while there is a namespace. Another machine can send a packet with that address, but its answer goes into the
+/// namespace, so it can't open a connection.
+pub(crate) fn is_probe(source: IpAddr, destination: IpAddr) -> bool {
+    [V4, V6].iter().any(|[here, there]| (source, destination) == (*there, *here))
+}
+
 /// The namespace on this line of `ip netns list`, if it is one of a probe that has ended.
 fn left_behind(line: &str) -> Option<&str> {
     let name = line.split(' ').next()?;
@@ -93,5 +100,21 @@ pub(super) fn addresses(family: Family) -> [IpAddr; 2] {
     match family {
         Family::V4 => V4,
         Family::V6 => V6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_is_told_by_both_of_its_addresses() {
+        for [here, there] in [V4, V6] {
+            assert!(is_probe(there, here));
+            // Someone who has taken the namespace's address, calling this machine by its own; and ourselves.
+            for (source, destination) in [(there, "10.0.0.1".parse().unwrap()), (here, there), (here, here)] {
+                assert!(!is_probe(source, destination), "{source} {destination}");
+            }
+        }
     }
 }
