@@ -1,5 +1,6 @@
 //! Capture as the kernel does it: machines made of network namespaces, real rules, real connections as real users. Needs
-//! root, `nft`, `ip` and iptables-nft; without them these tests fail, and `cargo xtask test --skip netns` leaves them out.
+//! root, `nft`, `ip` and iptables-nft; without them these tests fail. `cargo xtask test` skips them by name then, and
+//! `cargo xtask test --install` installs what they need.
 
 #![allow(
     clippy::unwrap_used,

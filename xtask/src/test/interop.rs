@@ -1,6 +1,7 @@
 //! Tests with programs we did not write. Each is skipped by name when its program is missing.
 
 use super::tally::{Selection, Tally, build_binaries, run_tests};
+use super::tools;
 use crate::cargo::target_dir;
 use anyhow::Result;
 use std::ffi::OsString;
@@ -10,10 +11,12 @@ use std::process::{Command, Stdio};
 /// What the Python tests need: pinned, so that a release elsewhere breaks nothing here.
 const PYTHON_PACKAGES: [&str; 1] = ["grpcio==1.85.1"];
 
-/// The tests in the module `module`, if `program` is installed.
-pub(super) fn with_tool(program: &str, module: &str) -> Result<Tally> {
-    if !is_installed(program) {
-        return Ok(Tally::skipped(1).because(&format!("{program} is not installed")));
+/// The tests in the module `module`, if what they need is installed.
+pub(super) fn with_tool(module: &str) -> Result<Tally> {
+    let missing = tools::missing_for(&format!("interop::{module}"));
+    if !missing.is_empty() {
+        let packages = missing.join(" ");
+        return Ok(Tally::skipped(1).because(&format!("missing: {packages}; `apt-get install {packages}`")));
     }
     tests_of(module, &[])
 }
@@ -34,11 +37,6 @@ fn tests_of(module: &str, environment: &[(&str, OsString)]) -> Result<Tally> {
     let module = format!("{module}::");
     let cargo = ["--package", "tests", "--test", "interop", &module];
     run_tests(Selection { nextest: &nextest, cargo: &cargo }, environment)
-}
-
-pub(super) fn is_installed(program: &str) -> bool {
-    let found = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&found).any(|dir| dir.join(program).is_file())
 }
 
 /// An interpreter that has the packages; made on first use.

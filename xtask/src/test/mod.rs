@@ -1,15 +1,17 @@
 //! What continuous integration runs: every check in order, each to its end, and one table of what came of them. A check
 //! that cannot run because a tool is missing is skipped by name, never silently; `netns`, which shows that capture works,
-//! fails instead.
+//! fails instead in continuous integration.
 
 mod interop;
 mod netns;
 mod tally;
+mod tools;
 
 use crate::cargo::{self, repository};
 use crate::{codegen, tidy};
 use anyhow::{Result, bail};
 use clap::Args;
+use netns::Lack;
 use std::time::SystemTime;
 use tally::{Selection, Tally};
 
@@ -22,27 +24,45 @@ pub(crate) struct Options {
     /// Run only the checks whose names begin with this; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// First install what the chosen checks lack, with apt-get, as root; no service is started
+    #[arg(long)]
+    install: bool,
+}
+
+impl Options {
+    fn skips(&self, name: &str) -> bool {
+        self.skip.iter().any(|skipped| name.starts_with(skipped))
+    }
+
+    fn chooses(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only))
+    }
+
+    /// What it means that the check `netns` lacks something.
+    fn lack(&self) -> Lack {
+        Lack::of(std::env::var("CI").ok().as_deref(), self.install)
+    }
 }
 
 /// One check: its name, and how it is run.
 struct Check {
     name: &'static str,
-    run: fn() -> Result<Tally>,
+    run: fn(&Options) -> Result<Tally>,
 }
 
 const CHECKS: [Check; 12] = [
-    Check { name: "format", run: || one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
-    Check { name: "tidy", run: || tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
-    Check { name: "lints", run: lints },
-    Check { name: "unit", run: unit },
-    Check { name: "documentation", run: documentation },
-    Check { name: "end-to-end", run: end_to_end },
-    Check { name: "netns", run: netns::run },
-    Check { name: "interop::curl", run: || interop::with_tool("curl", "curl") },
-    Check { name: "interop::kubectl", run: || interop::with_tool("kubectl", "kubectl") },
-    Check { name: "interop::grpcio", run: interop::grpcio },
-    Check { name: "interop::prometheus", run: || interop::with_tool("promtool", "prometheus") },
-    Check { name: "generated", run: generated },
+    Check { name: "format", run: |_| one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
+    Check { name: "tidy", run: |_| tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
+    Check { name: "lints", run: |_| lints() },
+    Check { name: "unit", run: |_| unit() },
+    Check { name: "documentation", run: |_| documentation() },
+    Check { name: "end-to-end", run: |_| end_to_end() },
+    Check { name: netns::NAME, run: |options| netns::run(options.lack()) },
+    Check { name: "interop::curl", run: |_| interop::with_tool("curl") },
+    Check { name: "interop::kubectl", run: |_| interop::with_tool("kubectl") },
+    Check { name: "interop::grpcio", run: |_| interop::grpcio() },
+    Check { name: "interop::prometheus", run: |_| interop::with_tool("prometheus") },
+    Check { name: "generated", run: |_| generated() },
 ];
 
 /// Runs the checks and sums up.
@@ -56,18 +76,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
         bail!("`{unknown}`: there is no such check; there are {}", names.join(", "));
     }
-    let chosen = |check: &&Check| {
-        options.only.is_empty() || options.only.iter().any(|only| check.name.starts_with(only))
-    };
+    let chosen: Vec<&Check> = CHECKS.iter().filter(|check| options.chooses(check.name)).collect();
+    if options.install {
+        let names: Vec<_> =
+            chosen.iter().map(|check| check.name).filter(|name| !options.skips(name)).collect();
+        tools::install(&names)?;
+    }
     let mut rows = Vec::new();
     let mut total = Tally::default();
-    for check in CHECKS.iter().filter(chosen) {
+    for check in chosen {
         println!("== {}", check.name);
         let start = SystemTime::now();
-        let (tally, note) = if options.skip.iter().any(|name| check.name.starts_with(name)) {
+        let (tally, note) = if options.skips(check.name) {
             (Tally::skipped(1), "skipped by --skip".to_owned())
         } else {
-            match (check.run)() {
+            match (check.run)(options) {
                 Ok(tally) => {
                     let note = tally.note.clone();
                     (tally, note)

@@ -1,57 +1,59 @@
-//! Tests of capture in network namespaces. They need root and some tools; without them the check fails and says what is
-//! missing, so that it is left out by name (`--skip netns`) or not at all.
+//! Tests of capture in network namespaces. They need root and some tools. Where these are missing on a developer's
+//! machine, they are skipped by name, with what to do; where everything is to be checked they fail.
 
-use super::interop::is_installed;
 use super::tally::{Selection, Tally, build_binaries, run_tests};
+use super::tools;
 use anyhow::{Result, bail};
 
-/// What the tests start, and the package of Debian, and mostly of others, that has it.
-const TOOLS: [(&str, &str); 15] = [
-    ("nft", "nftables"),
-    ("ip", "iproute2"),
-    ("iptables-nft-restore", "iptables"),
-    ("ip6tables-nft-restore", "iptables"),
-    ("bash", "bash"),
-    ("unshare", "util-linux"),
-    ("setpriv", "util-linux"),
-    ("runuser", "util-linux"),
-    ("useradd", "passwd"),
-    ("curl", "curl"),
-    ("python3", "python3"),
-    ("node", "nodejs"),
-    ("psql", "postgresql"),
-    ("redis-server", "redis-server"),
-    ("redis-benchmark", "redis-tools"),
-];
+/// The check's name.
+pub(super) const NAME: &str = "netns";
+
+/// What it means that something is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The check is skipped.
+    Skips,
+    /// It fails: whoever runs it relies on it.
+    Fails,
+}
+
+impl Lack {
+    /// Fails in continuous integration, which says so by `CI=true`, and after `--install`.
+    pub(super) fn of(ci: Option<&str>, is_installed_for: bool) -> Self {
+        let is_ci = !matches!(ci, None | Some("" | "0" | "false"));
+        if is_ci || is_installed_for { Self::Fails } else { Self::Skips }
+    }
+}
 
 /// Runs them.
 ///
 /// # Errors
-/// Something they need is missing, or one of them failed.
-pub(super) fn run() -> Result<Tally> {
-    let missing = missing(is_installed);
-    if !missing.is_empty() {
-        let packages = missing.join(" ");
-        bail!("missing: {packages}; `apt-get install {packages}`, or leave this out with --skip netns");
-    }
-    if !is_root() {
-        bail!("network namespaces need root: run this as root, or leave it out with --skip netns");
+/// One of them failed, or something they need is missing where that fails.
+pub(super) fn run(lack: Lack) -> Result<Tally> {
+    if let Some(why) = lacking(&tools::missing_for(NAME), tools::is_root()) {
+        return match lack {
+            Lack::Skips => Ok(Tally::skipped(1).because(&why)),
+            Lack::Fails => bail!("{why}, or leave it out with --skip {NAME}"),
+        };
     }
     build_binaries()?;
-    let cargo = ["--package", "tests", "--test", "netns"];
+    let cargo = ["--package", "tests", "--test", NAME];
     run_tests(Selection { nextest: "package(tests) and binary(netns)", cargo: &cargo }, &[])
 }
 
-fn missing(is_installed: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let mut packages: Vec<_> =
-        TOOLS.iter().filter(|(tool, _)| !is_installed(tool)).map(|(_, package)| *package).collect();
-    packages.dedup();
-    packages
-}
-
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+/// What is missing, and how to get it.
+fn lacking(packages: &[&str], is_root: bool) -> Option<String> {
+    match (packages, is_root) {
+        ([], true) => None,
+        ([], false) => Some("network namespaces need root: run this as root".to_owned()),
+        (packages, _) => {
+            let packages = packages.join(" ");
+            let root = if is_root { "" } else { ", and root" };
+            Some(format!(
+                "missing: {packages}{root}; `apt-get install {packages}`, or `cargo xtask test --install` as root"
+            ))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -59,8 +61,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_missing_package_is_named_once() {
-        assert!(missing(|_| true).is_empty());
-        assert_eq!(missing(|tool| !tool.contains("tables-nft") && tool != "nft"), ["nftables", "iptables"]);
+    fn what_is_missing_is_said_with_how_to_get_it() {
+        assert_eq!(lacking(&[], true), None);
+        assert_eq!(lacking(&[], false).unwrap(), "network namespaces need root: run this as root");
+        assert_eq!(
+            lacking(&["nftables", "curl"], false).unwrap(),
+            "missing: nftables curl, and root; `apt-get install nftables curl`, or `cargo xtask test --install` as root"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_fails_in_continuous_integration_and_where_it_was_installed() {
+        for (ci, is_installed_for, expected) in [
+            (None, false, Lack::Skips),
+            (Some(""), false, Lack::Skips),
+            (Some("false"), false, Lack::Skips),
+            (Some("true"), false, Lack::Fails),
+            (Some("1"), false, Lack::Fails),
+            (None, true, Lack::Fails),
+        ] {
+            assert_eq!(Lack::of(ci, is_installed_for), expected, "CI={ci:?} --install={is_installed_for}");
+        }
     }
 }
