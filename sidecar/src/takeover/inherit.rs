@@ -3,6 +3,7 @@
 use super::{LOCK, Named, SERVING, SOCKET, receive_all};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
+use socket2::{SockRef, Type};
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -70,20 +71,30 @@ impl Inherited {
 
     /// The TCP sockets of this flag, listening where it wants to.
     pub(crate) fn listeners(&mut self, flag: &str, wanted: SocketAddr) -> Vec<TcpListener> {
-        let all = self.take(flag).into_iter().map(TcpListener::from);
-        let (found, others): (Vec<_>, Vec<_>) =
-            all.partition(|socket| socket.local_addr().is_ok_and(|bound| suits(wanted, bound)));
-        self.files.extend(others.into_iter().map(|socket| (flag.to_owned(), OwnedFd::from(socket))));
-        found
+        self.sockets(flag, Type::STREAM, wanted).map(TcpListener::from).collect()
     }
 
     /// The UDP socket of this flag, bound where it wants to.
     pub(crate) fn datagrams(&mut self, flag: &str, wanted: SocketAddr) -> Option<UdpSocket> {
-        let all = self.take(flag).into_iter().map(UdpSocket::from);
-        let (mut found, others): (Vec<_>, Vec<_>) =
-            all.partition(|socket| socket.local_addr().is_ok_and(|bound| suits(wanted, bound)));
-        self.files.extend(others.into_iter().map(|socket| (flag.to_owned(), OwnedFd::from(socket))));
-        found.pop()
+        self.sockets(flag, Type::DGRAM, wanted).map(UdpSocket::from).next()
+    }
+
+    /// Those of this flag that are of this type and bound where it wants to: one flag may have sockets of both types at
+    /// the same address, as DNS has.
+    fn sockets(
+        &mut self,
+        flag: &str,
+        kind: Type,
+        wanted: SocketAddr,
+    ) -> impl Iterator<Item = OwnedFd> + use<> {
+        let (found, others): (Vec<_>, Vec<_>) = self.take(flag).into_iter().partition(|file| {
+            let socket = SockRef::from(file);
+            let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
+            socket.r#type().is_ok_and(|found| found == kind)
+                && bound.is_some_and(|bound| suits(wanted, bound))
+        });
+        self.files.extend(others.into_iter().map(|file| (flag.to_owned(), file)));
+        found.into_iter()
     }
 
     /// The link to the other process; what was not asked for is closed here.
@@ -103,4 +114,43 @@ impl Inherited {
 /// Whether a socket bound there is one that was asked for: port 0 asks for any.
 fn suits(wanted: SocketAddr, bound: SocketAddr) -> bool {
     wanted.ip() == bound.ip() && (wanted.port() == 0 || wanted.port() == bound.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two DNS servers' sockets, as they are offered: UDP and TCP at the same address, twice.
+    fn dns() -> (Inherited, [SocketAddr; 2]) {
+        let pair = |ip: &str| loop {
+            let tcp = TcpListener::bind((ip, 0)).unwrap();
+            let address = tcp.local_addr().unwrap();
+            // Taken by another program of this machine, perhaps.
+            if let Ok(udp) = UdpSocket::bind(address) {
+                return (udp, tcp, address);
+            }
+        };
+        let (first, second) = (pair("127.0.0.1"), pair("::1"));
+        let addresses = [first.2, second.2];
+        let files =
+            [first, second].into_iter().flat_map(|(udp, tcp, _)| [OwnedFd::from(udp), OwnedFd::from(tcp)]);
+        let files = files.map(|file| ("--dns-addr".to_owned(), file)).collect();
+        (Inherited { files, link: None }, addresses)
+    }
+
+    #[test]
+    fn each_socket_is_taken_once_by_who_asks_for_its_type_and_address() {
+        let (mut inherited, addresses) = dns();
+        for address in addresses {
+            let udp = inherited.datagrams("--dns-addr", address).unwrap();
+            udp.send_to(b"to itself", address).unwrap();
+            assert_eq!(udp.recv(&mut [0; 16]).unwrap(), 9, "it is a UDP socket");
+            let tcp = inherited.listeners("--dns-addr", address).pop().unwrap();
+            assert_eq!(tcp.local_addr().unwrap(), address);
+            std::net::TcpStream::connect(address).unwrap();
+            tcp.accept().unwrap();
+            assert!(inherited.datagrams("--dns-addr", address).is_none());
+            assert!(inherited.listeners("--dns-addr", address).is_empty());
+        }
+    }
 }
