@@ -12,6 +12,7 @@
 mod called;
 mod demo;
 mod dns;
+mod guard;
 mod inbound;
 mod iptables;
 mod marks;

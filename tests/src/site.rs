@@ -357,12 +357,24 @@ impl Machine {
         self.sidecar = Some(self.host.inside(|| Running::start("sidecar", command, &logs)).unwrap());
     }
 
-    /// Lets another process, with these flags more, take over from the sidecar.
-    pub fn take_over_sidecar(&mut self, flags: &str) {
+    /// Has a new sidecar process, with these flags more, take over from the running one, which is returned.
+    ///
+    /// # Panics
+    /// None runs, or the new one does not get ready.
+    pub fn take_over_sidecar(&mut self, flags: &str) -> Running {
         let mut command = self.command(self.starter, sidecar());
         command.arg("run").args(&self.arguments).arg("--takeover").args(flags.split_whitespace());
         let logs = self.logs();
-        self.sidecar = Some(self.host.inside(|| Running::start("successor", command, &logs)).unwrap());
+        let new = self.host.inside(|| Running::start("successor", command, &logs)).unwrap();
+        self.sidecar.replace(new).expect("a sidecar to take over from")
+    }
+
+    /// The running sidecar.
+    ///
+    /// # Panics
+    /// None runs.
+    pub fn sidecar(&mut self) -> &mut Running {
+        self.sidecar.as_mut().expect("a running sidecar")
     }
 
     /// Kills the sidecar.

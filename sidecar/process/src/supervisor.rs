@@ -38,6 +38,8 @@ pub struct Supervisor {
 pub enum Word<'a> {
     /// What depends on this process may start. With one line for people.
     Ready(&'a str),
+    /// One line for people on how it is now.
+    Status(&'a str),
     /// It is ending.
     Stopping,
     /// It still works.
@@ -93,6 +95,7 @@ impl fmt::Display for Word<'_> {
         match self {
             // A line break would begin another assignment.
             Self::Ready(status) => write!(f, "READY=1\nSTATUS={}", status.replace('\n', " ")),
+            Self::Status(status) => write!(f, "STATUS={}", status.replace('\n', " ")),
             Self::Stopping => f.write_str("STOPPING=1\nSTATUS=finishing what runs"),
             Self::Alive => f.write_str("WATCHDOG=1"),
             Self::MainPid(pid) => write!(f, "MAINPID={pid}"),
@@ -134,6 +137,8 @@ mod tests {
         let manager = Supervisor::invited(&invitation(path.as_os_str()), 7).unwrap();
         manager.tell(Word::Ready("serving\nas demo/web"));
         assert_eq!(received(&listener), "READY=1\nSTATUS=serving as demo/web");
+        manager.tell(Word::Status("serving\nno more"));
+        assert_eq!(received(&listener), "STATUS=serving no more");
         manager.tell(Word::MainPid(8));
         assert_eq!(received(&listener), "MAINPID=8");
 

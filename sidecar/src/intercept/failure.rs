@@ -48,6 +48,9 @@ pub enum InterceptError {
     /// The operating system refuses something a probe needs.
     #[error("cannot probe: {0}")]
     Probing(#[source] io::Error),
+    /// The operating system refuses something the guard of `--fail-open` needs.
+    #[error("cannot watch the sidecar: {0}")]
+    Guarding(#[source] io::Error),
     /// The rules could not be put back after a failure.
     #[error("{failure}\nsidecar: and what was there before could not be put back ({rollback}); {mend}")]
     NotRestored {

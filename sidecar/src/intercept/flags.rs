@@ -17,8 +17,8 @@ pub enum Verb {
     /// Installing again replaces them. Then probe connections are opened each way, as the captured user and from a
     /// temporary network namespace; if one does not arrive where it should, everything is as it was before. No sidecar
     /// need be running for this. While rules are installed and no sidecar runs, captured connections are refused, or
-    /// not answered with --inbound-mode tproxy. Needs root, and `nft` or iptables-nft. Exit codes: 0 done, 1 failed and
-    /// nothing changed, 2 wrong usage.
+    /// not answered with --inbound-mode tproxy, unless --fail-open is given. Needs root, and `nft` or iptables-nft. Exit
+    /// codes: 0 done, 1 failed and nothing changed, 2 wrong usage.
     Install(Box<InstallFlags>),
 
     /// Removes the rules of `install`; fine if there are none. Needs root.
@@ -43,6 +43,16 @@ pub struct InstallFlags {
     /// What to capture.
     #[command(flatten)]
     pub capture: CaptureFlags,
+
+    /// Stays, and has the rules installed only while the sidecar carries traffic
+    ///
+    /// The rules go in when the sidecar first answers as ready at 127.0.0.1 and --admin-port, are taken away when it is gone,
+    /// hangs or takes no new connections, and are back when it is ready again. While they are away connections go where
+    /// they are sent, in plain text and past every rule of the mesh; sidecars of a strict mesh refuse them. SIGTERM ends
+    /// this and leaves the rules as they are; SIGHUP has it look for the rules anew. Tells systemd when it watches
+    /// (Type=notify).
+    #[arg(long, help_heading = "Process")]
+    pub fail_open: bool,
 
     /// Leaves out the probe connections
     #[arg(long, help_heading = "Process")]

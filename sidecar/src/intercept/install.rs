@@ -8,7 +8,7 @@ use super::iptables::{Lines, TABLES};
 use super::probe::{self, Finding};
 use super::programs::check_rights;
 use super::ruleset::Family;
-use super::{Request, Verification, Wanted, alone, conflicts, nft, route};
+use super::{Request, Verification, Wanted, alone, conflicts, guard, nft, route};
 use std::io::{self, Write};
 
 /// Does what is asked, and says on standard output what was done.
@@ -18,6 +18,7 @@ use std::io::{self, Write};
 pub fn run(request: Request) -> Result<(), InterceptError> {
     match request {
         Request::Install(wanted, verification) => install(&wanted, verification),
+        Request::Guard(wanted, verification) => guard::run(&wanted, verification),
         Request::Uninstall(flags) => uninstall(&flags),
         Request::Print(wanted) => print(&wanted),
         Request::Verify(wanted) => verify(&wanted),
@@ -88,10 +89,12 @@ fn verify(wanted: &Wanted) -> Result<(), InterceptError> {
     tell(&findings)
 }
 
-fn tell(findings: &[Finding]) -> Result<(), InterceptError> {
+/// Prints what each probe showed.
+pub(super) fn tell(findings: &[Finding]) -> Result<(), InterceptError> {
     findings.iter().try_for_each(|finding| say(&finding.to_string()))
 }
 
-fn say(text: &str) -> Result<(), InterceptError> {
+/// Prints a line.
+pub(super) fn say(text: &str) -> Result<(), InterceptError> {
     writeln!(io::stdout(), "{text}").map_err(InterceptError::Output)
 }

@@ -47,6 +47,11 @@ impl Installation {
         Ok(Self { capture, ruleset, backend })
     }
 
+    /// What is captured.
+    pub(super) fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
     /// Puts the rules there, in the place of those that are.
     ///
     /// # Errors
@@ -61,6 +66,24 @@ impl Installation {
             Verification::On => probe::verify(&self.capture, &self.ruleset),
             Verification::Off => Ok(Vec::new()),
         })
+    }
+
+    /// Takes them away; fine if there are none.
+    ///
+    /// # Errors
+    /// The command fails, or what is there is not ours.
+    pub(super) fn take_away(&self) -> Result<Removal, InterceptError> {
+        let _turn = alone::turn()?;
+        remove(&self.backend, &self.capture.instance)
+    }
+
+    /// Whether rules of this instance are there, of these flags or others.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub(super) fn is_there(&self) -> Result<bool, InterceptError> {
+        let _turn = alone::turn()?;
+        Ok(!self.backend.installed(&self.capture.instance)?.is_empty())
     }
 
     /// What the rules are in, in words.

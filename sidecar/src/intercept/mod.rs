@@ -5,6 +5,7 @@
 //!                                                                                    │
 //!                                                                                    └─> fate: what it does to a packet
 //! install:  conflicts ─> rules in, in one transaction ─> probe connections ─> or everything as it was
+//! guard:    with --fail-open: rules in while the sidecar carries traffic, out while it can't
 //! ```
 //!
 //! All up to the text is pure. Only [`backend`] and [`route`] change anything outside the process, and only what is this
@@ -20,6 +21,7 @@ mod failure;
 mod fate;
 pub(crate) mod flags;
 mod grammar;
+mod guard;
 mod install;
 mod installation;
 mod iptables;
@@ -45,6 +47,8 @@ pub use wanted::Wanted;
 pub enum Request {
     /// Put the rules there, and probe them unless told not to.
     Install(Box<Wanted>, Verification),
+    /// The same, and then have them there only while the sidecar carries traffic.
+    Guard(Box<Wanted>, Verification),
     /// Take them away.
     Uninstall(UninstallFlags),
     /// Show them.
@@ -74,7 +78,8 @@ impl Request {
         match verb {
             Verb::Install(flags) => {
                 let verification = if flags.no_verify { Verification::Off } else { Verification::On };
-                Ok(Self::Install(wanted(flags.capture)?, verification))
+                let request = if flags.fail_open { Self::Guard } else { Self::Install };
+                Ok(request(wanted(flags.capture)?, verification))
             }
             Verb::Uninstall(flags) => Ok(Self::Uninstall(flags)),
             Verb::Print(flags) => wanted(*flags).map(Self::Print),
