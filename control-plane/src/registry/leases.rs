@@ -9,6 +9,11 @@
 //!                 └───────────┴──────────── announce ────────────────┘
 //! ```
 //!
+//! Several streams may speak for one workload: those of two processes while one takes over from the other, or of one
+//! that is back before its old stream's end was noticed. The one opened last is believed. When it ends without having
+//! left, the workload is as the one before it says, if that still lives: a process that failed to take over leaves the
+//! other one registered.
+//!
 //! After a restart of the control plane stored workloads are `Lost` with a longer grace: their sidecars are on their
 //! way back.
 //!
@@ -39,7 +44,11 @@ pub const CUT_OFF_MAX: Duration = Duration::from_secs(60 * 60);
 /// With fewer workloads, only the loss of all of them counts as being cut off: losing two of three is no rare accident.
 const MAJORITY_OF: usize = 8;
 
-/// One discovery stream, for as long as the process lives.
+/// Streams remembered behind the one that is believed: a takeover has one, and a sidecar on a bad network some more that
+/// are about to end. One more makes the oldest forgotten, which then ends without effect.
+const SUPERSEDED_MAX: usize = 4;
+
+/// One discovery stream, for as long as the process lives. One opened later has a greater number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
@@ -103,7 +112,10 @@ pub enum Standing {
 #[derive(Debug, Default)]
 pub struct Leases {
     leases: BTreeMap<WorkloadName, Lease>,
+    /// The streams that hold a workload, and which.
     streams: HashMap<StreamId, WorkloadName>,
+    /// The streams behind those, and for which workload they spoke.
+    superseded: HashMap<StreamId, WorkloadName>,
     /// When something ends by itself, and whose.
     deadlines: BTreeSet<(Instant, WorkloadName)>,
     changed: BTreeSet<WorkloadName>,
@@ -117,6 +129,8 @@ struct Lease {
     /// Nothing for a stored workload whose sidecar has not been heard yet.
     said: Option<Announcement>,
     phase: Phase,
+    /// The streams opened before the one that holds it, oldest first, and what they said last.
+    superseded: Vec<(StreamId, Announcement)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,12 +149,13 @@ impl Leases {
         let unready_at = now + RESTART_GRACE;
         self.deadlines.insert((unready_at, name.clone()));
         let phase = Phase::Lost { since: now, unready_at, cut_off: false };
-        self.leases.insert(name, Lease { account, said: None, phase });
+        self.leases.insert(name, Lease { account, said: None, phase, superseded: Vec::new() });
         self.lost += 1;
     }
 
     /// Takes a sidecar's word on its workload. The same service account takes a name over even while its old stream
-    /// seems alive: a sidecar that lost its connection is back before the loss is noticed.
+    /// seems alive: a sidecar that lost its connection is back before the loss is noticed. What a stream says that was
+    /// opened before the one that holds the workload is only noted.
     ///
     /// # Errors
     /// [`Refusal`]: another service account holds the name, or the stream has announced another name before.
@@ -151,7 +166,8 @@ impl Leases {
         announcement: Announcement,
     ) -> Result<WorkloadName, Refusal> {
         let name = WorkloadName::new(peer.namespace.clone(), announcement.name.clone());
-        if let Some(first) = self.streams.get(&stream).filter(|first| **first != name) {
+        let spoken_for = self.streams.get(&stream).or_else(|| self.superseded.get(&stream));
+        if let Some(first) = spoken_for.filter(|first| **first != name) {
             return Err(Refusal::Renamed { first: first.clone(), then: name });
         }
         if let Some(lease) = self.leases.get(&name) {
@@ -160,12 +176,28 @@ impl Leases {
                 return Err(Refusal::Held { name, holder: lease.account.clone() });
             }
         }
-        self.end_phase(&name);
+        let mut superseded = match self.leases.get_mut(&name) {
+            Some(Lease { phase: Phase::Held(holder), superseded, .. }) if stream < *holder => {
+                let forgotten = note(superseded, stream, announcement);
+                self.superseded.insert(stream, name.clone());
+                self.forget(forgotten);
+                return Ok(name);
+            }
+            Some(lease) => std::mem::take(&mut lease.superseded),
+            None => Vec::new(),
+        };
+        if let Some((holder, said)) = self.end_phase(&name).filter(|(holder, _)| *holder != stream) {
+            self.superseded.insert(holder, name.clone());
+            let forgotten = note(&mut superseded, holder, said);
+            self.forget(forgotten);
+        }
+        self.superseded.remove(&stream);
         self.streams.insert(stream, name.clone());
         let lease = Lease {
             account: peer.service_account.clone(),
             said: Some(announcement),
             phase: Phase::Held(stream),
+            superseded,
         };
         self.leases.insert(name.clone(), lease);
         self.changed.insert(name.clone());
@@ -174,11 +206,23 @@ impl Leases {
 
     /// Notes that a stream has ended. A stream whose workload has been taken over by another ends without effect.
     pub fn lost(&mut self, stream: StreamId, now: Instant) {
+        if let Some(name) = self.superseded.remove(&stream) {
+            if let Some(lease) = self.leases.get_mut(&name) {
+                lease.superseded.retain(|(other, _)| *other != stream);
+            }
+            return;
+        }
         let Some(name) = self.streams.remove(&stream) else { return };
         let Some(lease) = self.leases.get_mut(&name) else { return };
         let has_left = lease.said.as_ref().is_some_and(|said| said.state == AnnouncedState::Leaving);
         if has_left {
             self.leases.remove(&name);
+            self.changed.insert(name);
+        } else if let Some((before, said)) = lease.superseded.pop() {
+            lease.phase = Phase::Held(before);
+            lease.said = Some(said);
+            self.superseded.remove(&before);
+            self.streams.insert(before, name.clone());
             self.changed.insert(name);
         } else {
             let unready_at = now + LOST_GRACE;
@@ -257,20 +301,29 @@ impl Leases {
         self.changed.insert(name);
     }
 
-    /// Takes a workload out of whatever phase it is in: its deadline, or the stream that held it.
-    fn end_phase(&mut self, name: &WorkloadName) {
-        match self.leases.get(name).map(|lease| lease.phase) {
-            Some(Phase::Held(stream)) => {
+    /// Takes a workload out of whatever phase it is in: its deadline, or the stream that held it, which is returned with
+    /// what it said.
+    fn end_phase(&mut self, name: &WorkloadName) -> Option<(StreamId, Announcement)> {
+        let lease = self.leases.get_mut(name)?;
+        match lease.phase {
+            Phase::Held(stream) => {
                 self.streams.remove(&stream);
+                return Some((stream, lease.said.take()?));
             }
-            Some(Phase::Lost { unready_at, .. }) => {
+            Phase::Lost { unready_at, .. } => {
                 self.deadlines.remove(&(unready_at, name.clone()));
                 self.lost -= 1;
             }
-            Some(Phase::Unready { delete_at }) => {
+            Phase::Unready { delete_at } => {
                 self.deadlines.remove(&(delete_at, name.clone()));
             }
-            None => {}
+        }
+        None
+    }
+
+    fn forget(&mut self, stream: Option<StreamId>) {
+        if let Some(stream) = stream {
+            self.superseded.remove(&stream);
         }
     }
 
@@ -285,6 +338,18 @@ impl Leases {
         };
         Desired::Registered { announcement, account: lease.account.clone(), standing }
     }
+}
+
+/// Remembers what a stream said that is not the one believed. Returns the one forgotten for it, if there are too many.
+fn note(
+    superseded: &mut Vec<(StreamId, Announcement)>,
+    stream: StreamId,
+    announcement: Announcement,
+) -> Option<StreamId> {
+    superseded.retain(|(other, _)| *other != stream);
+    let place = superseded.partition_point(|(other, _)| *other < stream);
+    superseded.insert(place, (stream, announcement));
+    (superseded.len() > SUPERSEDED_MAX).then(|| superseded.remove(0).0)
 }
 
 #[cfg(test)]

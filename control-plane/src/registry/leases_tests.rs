@@ -123,6 +123,56 @@ fn a_takeover_makes_the_old_streams_end_harmless() {
 }
 
 #[test]
+fn a_takeover_that_fails_leaves_the_old_stream_in_its_place() {
+    let mut world = World::new();
+    world.announce(1, "orders", "a").unwrap();
+    world.announce(2, "orders", "a").unwrap();
+    world.changes();
+    world.lose(2);
+    assert_eq!(world.changes(), ["shop/a orders Ready"]);
+    assert!(world.after(UNREADY_KEEP * 2).is_empty(), "the old process serves as before");
+    assert_eq!(world.leases.holder(&"shop/a".parse().unwrap()), Some(StreamId(1)));
+    world.lose(1);
+    assert_eq!(world.after(LOST_GRACE), ["shop/a orders Lost"]);
+}
+
+#[test]
+fn a_stream_that_was_superseded_may_not_take_the_workload_away() {
+    let mut world = World::new();
+    world.say(1, "a", 1, AnnouncedState::Ready);
+    world.say(2, "a", 1, AnnouncedState::Ready);
+    world.changes();
+    world.say(1, "a", 2, AnnouncedState::Leaving);
+    assert!(world.changes().is_empty());
+    world.lose(1);
+    assert!(world.after(UNREADY_KEEP * 2).is_empty());
+    // The word of one that has left is final: what is behind it is a stream whose end was not noticed yet.
+    world.say(3, "a", 1, AnnouncedState::Ready);
+    world.say(3, "a", 2, AnnouncedState::Leaving);
+    world.changes();
+    world.lose(3);
+    assert_eq!(world.changes(), ["shop/a absent"]);
+}
+
+#[test]
+fn only_so_many_superseded_streams_are_remembered() {
+    let mut world = World::new();
+    for stream in 1..=20 {
+        world.announce(stream, "orders", "a").unwrap();
+    }
+    let name = "shop/a".parse().unwrap();
+    assert_eq!(world.leases.superseded.len(), SUPERSEDED_MAX);
+    assert_eq!(world.leases.leases[&name].superseded.len(), SUPERSEDED_MAX);
+    for stream in (17..=20).rev() {
+        assert_eq!(world.leases.holder(&name), Some(StreamId(stream)));
+        world.lose(stream);
+    }
+    world.lose(16);
+    assert_eq!(world.leases.holder(&name), None);
+    assert!(world.leases.superseded.is_empty());
+}
+
+#[test]
 fn leaving_is_told_at_once_and_the_end_of_the_stream_deletes() {
     let mut world = World::new();
     world.say(1, "a", 1, AnnouncedState::Ready);
@@ -229,7 +279,7 @@ fn in_a_small_mesh_only_the_loss_of_all_means_being_cut_off() {
 proptest! {
     #[test]
     fn every_workload_ends_held_by_a_living_stream_or_gone(
-        steps in proptest::collection::vec((0u8..4, 0u8..3, 0u64..400), 0..60),
+        steps in proptest::collection::vec((0u8..6, 0u8..3, 0u64..400), 0..60),
     ) {
         let mut world = World::new();
         let mut alive = BTreeSet::new();
@@ -238,6 +288,9 @@ proptest! {
             match action {
                 0 | 1 => { world.announce(stream, "orders", name).unwrap(); alive.insert(stream); }
                 2 => if let Some(stream) = alive.pop_first() { world.lose(stream); },
+                3 => if let Some(stream) = alive.pop_last() { world.lose(stream); },
+                // One that was opened before and comes last.
+                4 => { world.announce(1000 - stream, "orders", name).unwrap(); alive.insert(1000 - stream); }
                 _ => { world.after(Duration::from_secs(wait)); }
             }
         }
@@ -247,6 +300,9 @@ proptest! {
         let held: Vec<_> = world.leases.leases.keys().filter_map(|name| world.leases.holder(name)).collect();
         prop_assert_eq!(held.len(), world.leases.leases.len());
         prop_assert!(held.iter().all(|stream| alive.contains(&stream.0)));
+        let behind: usize = world.leases.leases.values().map(|lease| lease.superseded.len()).sum();
+        prop_assert_eq!(behind, world.leases.superseded.len());
+        prop_assert!(world.leases.superseded.keys().all(|stream| alive.contains(&stream.0)));
         prop_assert_eq!(world.leases.next_deadline(), None);
     }
 }
