@@ -136,22 +136,24 @@ impl<N: MeshNames> Server<N> {
         })
     }
 
-    /// Serves until told to stop, which is to be the last thing: an application that drains still looks names up. What is
-    /// being answered then is not.
+    /// Serves until told to stop, which is to be the last thing: an application that drains still looks names up. From then
+    /// on no question is taken any more, so that whoever else has these sockets gets it; what was asked before is
+    /// answered, within the deadline of any question.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let Self { sockets, service } = self;
         let serving = sockets.into_iter().map(|(udp, tcp)| {
-            join(serve_datagrams(udp, service.clone()), serve_connections(tcp, service.clone()))
+            join(serve_datagrams(udp, service.clone(), &stop), serve_connections(tcp, service.clone(), &stop))
         });
-        tokio::select! {
-            _ = join_all(serving) => {}
-            () = stop.cancelled() => {}
-        }
+        join_all(serving).await;
         service.responder.forwarder.stop();
     }
 }
 
-async fn serve_datagrams<N: MeshNames>(socket: Arc<UdpSocket>, service: Service<N>) {
+async fn serve_datagrams<N: MeshNames>(
+    socket: Arc<UdpSocket>,
+    service: Service<N>,
+    stop: &CancellationToken,
+) {
     let mut answering = JoinSet::new();
     // One byte more, so that a question that was cut is told from one that just fits.
     let mut buffer = vec![0; QUESTION_BYTES + 1];
@@ -184,11 +186,19 @@ async fn serve_datagrams<N: MeshNames>(socket: Arc<UdpSocket>, service: Service<
                 }
             },
             Some(ended) = answering.join_next(), if !answering.is_empty() => note(ended),
+            () = stop.cancelled() => break,
         }
+    }
+    while let Some(ended) = answering.join_next().await {
+        note(ended);
     }
 }
 
-async fn serve_connections<N: MeshNames>(listener: TcpListener, service: Service<N>) {
+async fn serve_connections<N: MeshNames>(
+    listener: TcpListener,
+    service: Service<N>,
+    stop: &CancellationToken,
+) {
     let mut conversations = JoinSet::new();
     loop {
         tokio::select! {
@@ -197,7 +207,10 @@ async fn serve_connections<N: MeshNames>(listener: TcpListener, service: Service
                     // An answer is one write.
                     stream.set_nodelay(true).ok();
                     let Service { responder, questions, metrics } = service.clone();
-                    conversations.spawn(async move { converse(stream, &responder, &questions, &metrics).await });
+                    let stop = stop.clone();
+                    conversations.spawn(async move {
+                        converse(stream, &responder, &questions, &metrics, &stop).await;
+                    });
                     if conversations.len() == CONNECTIONS_MAX {
                         service.metrics.limited(DnsBound::Connections);
                     }
@@ -208,7 +221,12 @@ async fn serve_connections<N: MeshNames>(listener: TcpListener, service: Service
                 }
             },
             Some(ended) = conversations.join_next(), if !conversations.is_empty() => note(ended),
+            () = stop.cancelled() => break,
         }
+    }
+    drop(listener);
+    while let Some(ended) = conversations.join_next().await {
+        note(ended);
     }
 }
 

@@ -13,10 +13,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 /// Connections served at once. Two Prometheus servers, an orchestrator's probes and a few people need far fewer; one
 /// more waits in the listener's backlog until another ends.
@@ -32,43 +34,72 @@ const HEADER_BYTES: usize = 16 * 1024;
 /// Pause after a failed accept (usually: no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// From the order to stop to the end of a connection on which nothing is asked: what was asked before it arrives in this
+/// time, on a machine's loopback or within a region.
+const LAST_REQUEST: Duration = Duration::from_millis(250);
+
 /// Serves the views until the future is dropped, which closes the listener and all connections.
 ///
 /// It has no end of its own, so that operators can watch a process drain: run it beside the work and drop it last.
 pub async fn serve(listener: TcpListener, views: Views) {
+    serve_until(listener, views, &CancellationToken::new()).await;
+}
+
+/// The same until told to stop, which closes the listener; returns when what has been asked is answered. Who accepts on
+/// another handle of the same socket gets what comes next.
+pub async fn serve_until(listener: TcpListener, views: Views, stop: &CancellationToken) {
     let views = Arc::new(views);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _peer)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&views)));
+                    connections.spawn(serve_connection(stream, Arc::clone(&views), stop.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection to the metrics address");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "a view for operators panicked");
-                }
-            }
+            Some(ended) = connections.join_next() => note(ended),
+            () = stop.cancelled() => break,
         }
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        note(ended);
     }
 }
 
-async fn serve_connection(stream: TcpStream, views: Arc<Views>) {
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a view for operators panicked");
+    }
+}
+
+async fn serve_connection(stream: TcpStream, views: Arc<Views>, stop: CancellationToken) {
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let views = Arc::clone(&views);
         async move { Ok::<_, Infallible>(views.answer(request).await) }
     });
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_header_size(HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let stopped = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST_REQUEST).await;
+    };
+    let served = tokio::select! {
+        biased;
+        served = connection.as_mut() => served,
+        () = stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "connection to the metrics address ended early");
     }
@@ -131,6 +162,42 @@ mod tests {
         assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"), "{answer}");
         assert!(answer.contains("# TYPE demo counter\ndemo_total 2\n"), "{answer}");
         assert!(answer.ends_with("# EOF\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_before_the_stop_is_answered_and_nothing_is_accepted_after_it() {
+        let asked = Arc::new(tokio::sync::Semaphore::new(0));
+        let go = Arc::new(tokio::sync::Semaphore::new(0));
+        let views = {
+            let (asked, go) = (asked.clone(), go.clone());
+            Views::new().get("/slow", move |_| {
+                let (asked, go) = (asked.clone(), go.clone());
+                async move {
+                    asked.add_permits(1);
+                    go.acquire().await.expect("open").forget();
+                    Reply::text("done")
+                }
+            })
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let stop = CancellationToken::new();
+        let (mut serving, mut asking) = (JoinSet::new(), JoinSet::new());
+        serving.spawn({
+            let stop = stop.clone();
+            async move { serve_until(listener, views, &stop).await }
+        });
+        // One is kept open and silent, one is asked something: the later one, so that both are accepted then.
+        let mut silent = TcpStream::connect(address).await.expect("listening");
+        asking.spawn(ask(address, "GET /slow HTTP/1.1"));
+        asked.acquire().await.expect("open").forget();
+        stop.cancel();
+        assert_eq!(silent.read(&mut [0; 1]).await.expect("an orderly end"), 0);
+        assert!(serving.try_join_next().is_none(), "an answer is owed");
+        go.add_permits(1);
+        assert!(asking.join_next().await.expect("one").expect("no panic").ends_with("done"));
+        serving.join_next().await.expect("one").expect("no panic");
+        TcpStream::connect(address).await.expect_err("closed");
     }
 
     #[tokio::test]
