@@ -8,17 +8,19 @@
 //! WorkerConfig ────────┴─ spawn ──> Workers ── flush() before a scrape, join() at the end
 //! ```
 
+mod closing;
 mod housekeeping;
 mod run;
 mod state;
 
+pub(crate) use closing::Closing;
 pub(crate) use state::{Patience, Worker};
 
 use crate::demand::Demand;
 use crate::dial::Dial;
 use crate::resolve::Names;
 use crate::snapshot::Snapshot;
-use crate::telemetry::DataFamilies;
+use crate::telemetry::{DataFamilies, Direction};
 use http::header::{CONNECTION, HeaderValue};
 use http::{Response, StatusCode};
 use mesh_mtls::Identity;
@@ -79,8 +81,9 @@ pub struct WorkerConfig {
     pub drain: DrainSignal,
     /// When the application is done calling others, so that its connections are finished too.
     pub outbound_drain: DrainSignal,
-    /// When another process accepts on our sockets: nothing is accepted here any more, connections of the application
-    /// that are in use are finished, and idle ones wait for one more request.
+    /// When another process accepts on our sockets, before both drains begin: nothing is accepted here any more. Requests
+    /// are finished as in any drain, but HTTP/1 connections are closed with care, since this is no end that a client
+    /// should notice: with the answer to one more request, or once they are quiet.
     pub handed_over: DrainSignal,
     /// Where to count.
     pub families: DataFamilies,
@@ -89,6 +92,15 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
+    /// When connections are closed that came this way.
+    pub(crate) fn closing(&self, direction: Direction) -> Closing<'_> {
+        let drain = match direction {
+            Direction::Inbound => &self.drain,
+            Direction::Outbound => &self.outbound_drain,
+        };
+        Closing::new(drain, &self.handed_over)
+    }
+
     /// Says on an HTTP/1 answer that it is the last on its connection, if the next request is another process's.
     pub(crate) fn say_last<B>(&self, response: &mut Response<B>) {
         let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS;

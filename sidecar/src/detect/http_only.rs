@@ -4,8 +4,8 @@ use super::{FIRST_READ, Verdict, judge_http};
 use crate::connect::Prefixed;
 use crate::listen::activity::Activity;
 use crate::pool::Wire;
+use crate::worker::Closing;
 use bytes::BytesMut;
-use mesh_process::DrainSignal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// More of a client's first bytes, or why there are none.
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub(crate) enum More {
     /// There are some.
     Read,
-    /// The client has closed, or the drain has begun before it said anything.
+    /// The client has closed, or it should be closed and has said nothing.
     Gone,
     /// It took too long; whether it had begun.
     Late {
@@ -25,15 +25,17 @@ pub(crate) enum More {
 /// Reads more of a client's first bytes.
 pub(crate) async fn read_more<IO: AsyncRead + Unpin>(
     activity: &Activity,
-    drain: &DrainSignal,
+    closing: Closing<'_>,
     stream: &mut IO,
     first: &mut BytesMut,
 ) -> More {
     let begun = !first.is_empty();
     let read = tokio::select! {
+        // What has come is taken, whatever else is the case.
+        biased;
         read = stream.read_buf(first) => read,
         _ = activity.overdue() => return More::Late { begun },
-        () = drain.draining(), if !begun => return More::Gone,
+        () = closing.idle(activity), if !begun => return More::Gone,
     };
     activity.received();
     if matches!(read, Ok(amount) if amount > 0) { More::Read } else { More::Gone }
@@ -45,7 +47,7 @@ pub(crate) async fn read_more<IO: AsyncRead + Unpin>(
 /// Why it never will be.
 pub(crate) async fn http_only<IO: AsyncRead + Unpin>(
     activity: &Activity,
-    drain: &DrainSignal,
+    closing: Closing<'_>,
     mut stream: IO,
 ) -> Result<(Wire, Prefixed<IO>), More> {
     let mut first = BytesMut::with_capacity(FIRST_READ);
@@ -54,7 +56,7 @@ pub(crate) async fn http_only<IO: AsyncRead + Unpin>(
             Verdict::Http1 if !first.is_empty() => Wire::Http1,
             Verdict::Http2 => Wire::Http2,
             Verdict::Http1 | Verdict::Opaque | Verdict::More => {
-                match read_more(activity, drain, &mut stream, &mut first).await {
+                match read_more(activity, closing, &mut stream, &mut first).await {
                     More::Read => continue,
                     none @ (More::Gone | More::Late { .. }) => return Err(none),
                 }

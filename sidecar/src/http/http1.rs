@@ -40,11 +40,9 @@ pub(crate) async fn serve<F, A>(
     let io = Explained::new(Watched::new(stream, activity), activity.owed());
     let connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let drain = match direction {
-        Direction::Inbound => &config.drain,
-        Direction::Outbound => &config.outbound_drain,
-    };
     let served = tokio::select! {
+        // What has come is taken, whatever else is the case.
+        biased;
         served = connection.as_mut() => served,
         in_head = activity.overdue() => {
             if in_head {
@@ -52,11 +50,8 @@ pub(crate) async fn serve<F, A>(
             }
             return;
         }
-        () = drain.draining() => {
-            // A peer of a process that is replaced is told with the answer to its next request.
-            if direction == Direction::Outbound || !config.handed_over.is_draining() {
-                connection.as_mut().graceful_shutdown();
-            }
+        () = config.closing(direction).idle(activity) => {
+            connection.as_mut().graceful_shutdown();
             connection.await
         }
     };

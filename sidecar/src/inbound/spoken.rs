@@ -18,8 +18,8 @@ pub(super) async fn carry(downstream: &Rc<Downstream>, stream: Link) {
     match downstream.port.app_protocol {
         AppProtocol::Tcp => tcp::carry(downstream, stream.into()).await,
         AppProtocol::Http | AppProtocol::H2c | AppProtocol::Grpc => {
-            let drain = &downstream.worker.shared.config.drain;
-            match http_only(&downstream.activity, drain, stream).await {
+            let closing = downstream.worker.shared.config.closing(Direction::Inbound);
+            match http_only(&downstream.activity, closing, stream).await {
                 Ok((wire, stream)) => serve(downstream, wire, stream).await,
                 Err(More::Late { begun: true }) => {
                     downstream.worker.recorder.refused(Direction::Inbound, Reason::HeaderTimeout);

@@ -6,6 +6,7 @@
 //! Idle ──first byte──> Head ──request parsed──> Busy ──response done──> Idle
 //!  └─ an hour: closed   └─ 30 s: closed
 //! ```
+//! A connection that is to be closed though nothing is wrong with it is closed when it is quiet: [`Activity::quiet`].
 
 use crate::http::explain::Owed;
 use std::cell::{Cell, RefCell};
@@ -30,6 +31,13 @@ const HEAD_TICKS: u32 = 6;
 /// closed loses a request, an idle connection costs us a few KiB.
 pub(crate) const IDLE_TICKS: u32 = 720;
 
+/// From a look at a connection to the next; one on which nothing happened in between is quiet. A request may be on its way
+/// whenever a connection is closed, and its client cannot know whether it was served. nginx (`keepalive_min_timeout`) and
+/// HAProxy (`idle-close-on-response`) wait as well, Envoy until the end of its drain. Clients that call every one or two
+/// seconds have called by then, and were told; 2.5 s is no multiple of the intervals at which others like to call, so that
+/// they are not met in step.
+const QUIET: Duration = Duration::from_millis(2500);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
@@ -42,6 +50,8 @@ enum State {
 pub(crate) struct Activity {
     state: Cell<State>,
     since: Cell<u32>,
+    /// Beginnings and ends of requests so far.
+    changes: Cell<u32>,
     tick: Rc<Cell<u32>>,
     /// Whether bytes came since the connection became idle. Atomic only because hyper wants to move the stream between
     /// threads when it is upgraded; nobody does.
@@ -67,6 +77,7 @@ impl Watch {
         let activity = Rc::new(Activity {
             state: Cell::new(State::Idle),
             since: Cell::new(self.tick.get()),
+            changes: Cell::new(0),
             tick: self.tick.clone(),
             received: Arc::default(),
             owed: Owed::default(),
@@ -105,8 +116,24 @@ impl Activity {
         self.state.get() == State::Head
     }
 
+    /// Waits until nothing has run and nothing has come for 2.5 s at least, and 5 s at most.
+    ///
+    /// # Cancel safety
+    /// Safe; the wait begins anew.
+    pub(crate) async fn quiet(&self) {
+        loop {
+            let before = self.changes.get();
+            tokio::time::sleep(QUIET).await;
+            let is_idle = self.state.get() == State::Idle && !self.received.load(Ordering::Relaxed);
+            if is_idle && self.changes.get() == before {
+                return;
+            }
+        }
+    }
+
     /// A request's head is complete.
     pub(crate) fn begin(self: &Rc<Self>) -> Busy {
+        self.changed();
         let running = match self.state.get() {
             State::Idle | State::Head => 0,
             State::Busy(running) => running,
@@ -126,6 +153,10 @@ impl Activity {
         self.received.store(true, Ordering::Relaxed);
     }
 
+    fn changed(&self) {
+        self.changes.set(self.changes.get().wrapping_add(1));
+    }
+
     fn enter(&self, state: State) {
         self.state.set(state);
         self.since.set(self.tick.get());
@@ -134,6 +165,7 @@ impl Activity {
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.0.changed();
         match self.0.state.get() {
             State::Busy(running) if running > 1 => self.0.state.set(State::Busy(running - 1)),
             State::Busy(_) | State::Idle | State::Head => {
@@ -205,6 +237,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+    use tokio::time::Instant;
 
     fn overdue_after(ticks: u32, prepare: impl FnOnce(&Rc<Activity>)) -> Option<bool> {
         let watch = Watch::default();
@@ -220,6 +253,33 @@ mod tests {
         assert_eq!(overdue_after(HEAD_TICKS + 2, |a| a.received()), Some(true));
         assert_eq!(overdue_after(IDLE_TICKS, |_| {}), None);
         assert_eq!(overdue_after(IDLE_TICKS + 1, |_| {}), Some(false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_quiet_once_nothing_has_happened_on_it_for_a_while() {
+        let watch = Watch::default();
+        let activity = watch.connection();
+        let start = Instant::now();
+        activity.quiet().await;
+        assert_eq!(start.elapsed(), QUIET);
+
+        let start = Instant::now();
+        let calls = async {
+            tokio::time::sleep(QUIET / 2).await;
+            drop(activity.begin());
+            tokio::time::sleep(QUIET).await;
+            let long = activity.begin();
+            tokio::time::sleep(QUIET * 10).await;
+            drop(long);
+            tokio::time::sleep(QUIET).await;
+            // A head that is not complete.
+            activity.received();
+            tokio::time::sleep(QUIET * 2).await;
+            drop(activity.begin());
+        };
+        tokio::join!(activity.quiet(), calls);
+        let ended = QUIET.mul_f64(14.5);
+        assert!((ended + QUIET..=ended + QUIET * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
     }
 
     #[test]

@@ -76,8 +76,8 @@ async fn unknown(downstream: &Rc<Downstream>, stream: Link, refusal: &Refusal) -
             Verdict::Opaque => return refused(downstream, refusal),
             Verdict::More => {}
         }
-        let drain = &downstream.worker.shared.config.outbound_drain;
-        let more = read_more(&downstream.activity, drain, &mut stream, &mut first);
+        let closing = downstream.worker.shared.config.closing(Direction::Outbound);
+        let more = read_more(&downstream.activity, closing, &mut stream, &mut first);
         match tokio::time::timeout_at(until, more).await {
             Ok(More::Read) => {}
             Ok(none @ (More::Gone | More::Late { .. })) => return gone(downstream, none),
@@ -98,8 +98,8 @@ fn refused(downstream: &Downstream, refusal: &Refusal) -> Detected {
 
 /// Where only HTTP is spoken: its version.
 async fn http_version(downstream: &Rc<Downstream>, stream: Link) -> Detected {
-    let drain = &downstream.worker.shared.config.outbound_drain;
-    match http_only(&downstream.activity, drain, stream).await {
+    let closing = downstream.worker.shared.config.closing(Direction::Outbound);
+    match http_only(&downstream.activity, closing, stream).await {
         Ok((wire, stream)) => Detected::Http(wire, stream),
         Err(none) => gone(downstream, none),
     }
@@ -114,7 +114,7 @@ fn gone(downstream: &Downstream, none: More) -> Detected {
 }
 
 /// Serves HTTP until the connection ends: by the client, by being idle for too long, or by the drain once the requests
-/// in flight are answered.
+/// in flight are answered, and with HTTP/1, when another process has taken over, once it is quiet.
 pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefixed<Link>) {
     let worker = &downstream.worker;
     let config = &worker.shared.config;
@@ -127,12 +127,7 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefi
         Wire::Http2 => {
             let connections = &config.families.connections;
             let _open = connections.open(Direction::Outbound, Side::Downstream, ConnectionProtocol::Http2);
-            let draining = async {
-                tokio::select! {
-                    () = config.outbound_drain.draining() => {}
-                    () = config.handed_over.draining() => {}
-                }
-            };
+            let draining = config.outbound_drain.draining();
             if let Err(error) = http2::serve(stream, Hop::Local, draining, answer).await {
                 tracing::debug!(%error, "downstream connection ended");
             }
