@@ -29,7 +29,9 @@ use crate::register::{Registrar, RegistrarEnds, Registration, registrar};
 use crate::resolve::{self, SystemDns};
 use crate::snapshot::Snapshot;
 use crate::takeover::{Kept, Offer};
-use crate::telemetry::{DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics};
+use crate::telemetry::{
+    DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics,
+};
 use crate::worker::{self, Mailboxes, StartError, WorkerConfig};
 use crate::xds::follower::{Follower, Parts};
 use crate::xds::session::Own;
@@ -52,6 +54,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// From the moment another process has taken over to the last answer of ours that is no traffic: the longest that a DNS
+/// question may take, and a little.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// From a configuration to the ready line: the control plane's word that the workload is registered is waited for this
 /// long, so that whoever waits for the line can send traffic to it. Serving has begun before.
 const REGISTERED_WAIT: Duration = Duration::from_secs(5);
@@ -221,7 +226,21 @@ impl App {
         }
     }
 
-    async fn serve(self) -> Result<u8, AppError> {
+    /// The sockets for a process that may take over; none if none can.
+    fn kept(&self) -> Option<Kept> {
+        match (&self.settings.command, self.preflight.kept()) {
+            (Some(_), _) => None,
+            (None, Ok(kept)) => Some(kept),
+            (None, Err(error)) => {
+                tracing::warn!(%error, "no other process will be able to take over");
+                None
+            }
+        }
+    }
+
+    async fn serve(mut self) -> Result<u8, AppError> {
+        let (front, retired) = (Tasks::new(), self.stop.child_token());
+        let kept = self.kept();
         let life = Life {
             command: self.settings.command.clone(),
             ready_timeout: self.settings.ready_timeout,
@@ -235,18 +254,11 @@ impl App {
             inbound_drain: self.workers_drain.clone(),
             outbound_drain: self.outbound_drain.clone(),
             handed_over: self.handed_over.clone(),
-            stop: self.stop.clone(),
+            before: self.preflight.before.take(),
+            retired: retired.clone(),
             supervisor: self.supervisor.clone(),
             status: format!("serving as {}", self.workload),
             started: Instant::now(),
-        };
-        let kept = match (&self.settings.command, self.preflight.kept()) {
-            (Some(_), _) => None,
-            (None, Ok(kept)) => Some(kept),
-            (None, Err(error)) => {
-                tracing::warn!(%error, "no other process will be able to take over");
-                None
-            }
         };
         let admin = TcpListener::from_std(self.preflight.admin)?;
         let metrics = TcpListener::from_std(self.preflight.metrics)?;
@@ -275,19 +287,20 @@ impl App {
             level: self.level,
             shutdown: self.shutdown.clone(),
         };
-        let stop = self.stop.clone();
         let metrics_views = admin::metrics(&self.readiness, self.registry.clone(), self.mailboxes.clone());
-        let views = async move {
-            tokio::select! {
-                () = exposition::serve(admin, admin::admin(&look)) => {}
-                () = exposition::serve(metrics, metrics_views) => {}
-                () = stop.cancelled() => {}
+        let views = {
+            let retired = retired.clone();
+            async move {
+                tokio::join!(
+                    exposition::serve_until(admin, admin::admin(&look), &retired),
+                    exposition::serve_until(metrics, metrics_views, &retired),
+                );
             }
         };
         // Where another process still answers, this one does when it is ready.
         let mut views = Some(views);
-        if self.preflight.before.is_none() {
-            views.take().map(|views| self.tasks.spawn("views", views));
+        if life.before.is_none() {
+            views.take().map(|views| front.spawn("views", views));
         }
         let dial = Dial::new(self.settings.mark);
         let reach = || Reach::new(self.settings.control_plane.clone(), self.settings.trust_domain(), dial);
@@ -322,6 +335,7 @@ impl App {
             cache: self.preflight.state.path("configuration"),
             metrics,
             configured,
+            handed_over: self.handed_over.signal(),
             stop: self.stop.clone(),
         });
         let from_disk = self.snapshots.borrow().received;
@@ -383,14 +397,14 @@ impl App {
         drop(self.mailboxes.set(workers.mailboxes()));
         life.serving.set(true);
         if let Some(silence) = self.supervisor.watchdog() {
-            let beats = watchdog::run(self.supervisor, silence, workers.mailboxes(), self.stop.clone());
+            let beats = watchdog::run(self.supervisor, silence, workers.mailboxes(), retired.clone());
             self.tasks.spawn("watchdog", beats);
         }
 
         self.tasks.spawn("names", resolver.run(self.stop.clone()));
         if let Some(dns) = dns {
             // Not the drain's: an application that drains still looks up names.
-            self.tasks.spawn("dns", dns.run(self.stop.clone()));
+            front.spawn("dns", dns.run(retired.clone()));
         }
 
         let place = if self.settings.command.is_some() { Place::Error } else { Place::Output };
@@ -400,30 +414,35 @@ impl App {
                 None => certificate.await?,
             };
             self.certified.set(true);
-            let stop = self.stop.clone();
-            self.tasks.spawn("renewal", async move {
-                tokio::select! {
-                    () = renewal.run() => {}
-                    () = stop.cancelled() => {}
+            self.tasks.spawn("renewal", {
+                let retired = retired.clone();
+                async move {
+                    tokio::select! {
+                        () = renewal.run() => {}
+                        () = retired.cancelled() => {}
+                    }
                 }
             });
             self.tasks.spawn("follower", follower.run());
             life.readiness.ready().await;
-            if !from_disk || self.preflight.before.is_some() {
+            if !from_disk || life.before.is_some() {
                 // Not being registered in time is no failure: callers have the lease's word, not ours.
                 tokio::time::timeout(REGISTERED_WAIT, life.registrar.registered()).await.ok();
             }
-            views.map(|views| self.tasks.spawn("views", views));
+            views.map(|views| front.spawn("views", views));
             let offer = kept.and_then(|kept| offer(&self.preflight.state, kept));
-            if let Some(before) = &self.preflight.before {
+            if let Some(before) = &life.before {
                 before.serving();
             }
             addresses.announce(&self.workload, place);
             Ok(offer)
         };
         let lived = life.live(ready, workers, self.preflight.launcher).await;
+        retired.cancel();
+        let is_handed_over = self.handed_over.signal().is_draining();
+        let mut running = front.join(if is_handed_over { LAST_ANSWERS } else { STOP_WAIT }).await;
         self.stop.cancel();
-        let running = self.tasks.join(STOP_WAIT).await;
+        running.extend(self.tasks.join(STOP_WAIT).await);
         if !running.is_empty() {
             tracing::warn!(?running, "ended while tasks were still running");
         }

@@ -2,7 +2,7 @@
 //! directory in use, ports in use. Enters: settings. Leaves: what is needed to start, with every port bound; or one line
 //! for each problem, with the flag to mend it.
 
-use crate::bootstrap::{DnsAddress, InboundMode, Settings, Start, State, User};
+use crate::bootstrap::{DnsAddress, InboundMode, Settings, Start, State, StateError, User};
 use crate::command::{self, Launcher};
 use crate::dial::{self, Right};
 use crate::dns;
@@ -108,7 +108,13 @@ impl Preflight {
         let trust_bundle = noted(bundle.map_err(|error| format!("--trust-bundle: {error}")), &mut problems);
         let state = match inherited.lock() {
             Some(lock) => Some(State::inherited(&settings.state_dir, lock)),
-            None => noted(State::open(&settings.state_dir).map_err(|error| error.to_string()), &mut problems),
+            None => match State::open(&settings.state_dir) {
+                // Whatever else is wrong follows from that: its ports are in use.
+                Err(StateError::Locked { .. }) if settings.start == Start::TakeOver => {
+                    return Err(PreflightErrors(vec![not_offered(settings)]));
+                }
+                opened => noted(opened.map_err(|error| error.to_string()), &mut problems),
+            },
         };
         let owned = state.and_then(|state| {
             let name = state.workload_name(settings.name.as_ref(), settings.service_account().as_str());
@@ -263,6 +269,16 @@ fn inherited(settings: &Settings, own: Option<Owner>) -> Result<Inherited, Strin
             format!("--takeover: the sidecar on {state_dir} cannot be taken over from, and goes on: {error}")
         }),
     }
+}
+
+/// A sidecar runs there and does not hand over.
+fn not_offered(settings: &Settings) -> String {
+    format!(
+        "--takeover: the sidecar on {} runs and cannot be taken over from, and goes on: it has a COMMAND, which would lose \
+         its parent, or it is only just starting or already ending. With a COMMAND, end that sidecar and start this one \
+         without --takeover: it leaves the mesh and finishes its requests before COMMAND is told to end",
+        settings.state_dir.display()
+    )
 }
 
 fn bind(flag: &str, address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, String> {

@@ -5,6 +5,7 @@ use crate::wait::{eventually, holds};
 use mesh_load::mesh::{Beside, Mesh};
 use mesh_load::running::Running;
 use mesh_load::scrape::Samples;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +18,18 @@ pub struct World {
     /// The processes.
     pub mesh: Mesh,
     dir: Option<tempfile::TempDir>,
+}
+
+/// A program that is asked to end when dropped, and waited for, so that what it has started ends with it.
+#[derive(Debug)]
+pub struct Ending(pub Running);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // It may have ended; and a test that panics has better things to say.
+        self.0.terminate().ok();
+        self.0.wait().ok();
+    }
 }
 
 /// Where the binaries under test are: beside the folder the test binary lies in.
@@ -107,6 +120,32 @@ impl World {
             Beside { namespace: NAMESPACE, service_account: name, labels: &[], inbound: None, upstreams };
         self.mesh.join(name, &beside, None).unwrap();
         self.mesh.member(name).unwrap().sidecar_addr("outbound").unwrap().to_owned()
+    }
+
+    /// The arguments of `sidecar run` for a sidecar that is no member: a test starts it by itself. It is labelled
+    /// `app: NAME`, and the system chooses its ports.
+    pub fn arguments(&self, name: &str, more: &[&str]) -> Vec<OsString> {
+        let dir = self.dir().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let token = dir.join("token");
+        std::fs::write(&token, self.mesh.token(NAMESPACE, name).unwrap()).unwrap();
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut push = |flag: &str, value: &OsStr| arguments.extend([flag.into(), value.to_owned()]);
+        push("--control-plane", self.mesh.discovery().unwrap().as_ref());
+        push("--trust-bundle", self.mesh.trust_bundle().as_ref());
+        push("--token-file", token.as_ref());
+        push("--state-dir", dir.join("state").as_ref());
+        for (flag, value) in [("--namespace", NAMESPACE), ("--service-account", name), ("--name", name)] {
+            push(flag, value.as_ref());
+        }
+        push("--label", format!("app={name}").as_ref());
+        push("--address", "127.0.0.1".as_ref());
+        push("--workers", "1".as_ref());
+        for listener in ["outbound", "inbound", "admin", "metrics"] {
+            push(&format!("--{listener}-addr"), "127.0.0.1:0".as_ref());
+        }
+        arguments.extend(more.iter().map(OsString::from));
+        arguments
     }
 
     /// What a member's sidecar has counted.

@@ -9,7 +9,8 @@
 //!                 leave the mesh ─> requests of peers finish ─> signal to the command ─> it ends ─> workers drain ─> end
 //! ```
 //! When another process has taken over, the mesh is not left: it serves the same workload on the same sockets. Nothing is
-//! accepted here any more; what is open is finished within the grace time.
+//! accepted here any more; what is open is finished within the grace time. Nor is it left by a process that ends before it
+//! has taken over: the other one goes on.
 //!
 //! The mesh first: no caller is still sent here when the command hears that it should end. Then what peers have asked of
 //! it, since many programs drop that when they are told to end. A stream that never ends must not keep the signal from
@@ -19,7 +20,7 @@
 use super::AppError;
 use crate::command::{Child, Command, End, Launcher};
 use crate::register::Registrar;
-use crate::takeover::Offer;
+use crate::takeover::{Link, Offer};
 use crate::worker::Workers;
 use mesh_process::{Condition, Drain, Readiness, Stop, Supervisor, Word};
 use std::pin::{Pin, pin};
@@ -47,8 +48,10 @@ pub(super) struct Life {
     pub(super) outbound_drain: Drain,
     /// What says that another process accepts.
     pub(super) handed_over: Drain,
-    /// Ends all that is not traffic.
-    pub(super) stop: CancellationToken,
+    /// The process that this one takes over from; none if there is none.
+    pub(super) before: Option<Link>,
+    /// Ends what another process does in our place: views, DNS, renewal.
+    pub(super) retired: CancellationToken,
     pub(super) supervisor: Arc<Supervisor>,
     /// What the service manager shows of us.
     pub(super) status: String,
@@ -167,33 +170,31 @@ impl Life {
         Ok(Started { child, offer })
     }
 
-    /// Finishes what is open, while the process with this number accepts. Idle connections of the application wait for
-    /// one more request, so that none is lost on its way; after half of the grace time they are closed.
+    /// Finishes what is open, while the process with this number accepts. Idle HTTP/1 connections wait for one more
+    /// request, so that none is lost on its way, and are closed once they are quiet.
     async fn hand_over(&self, workers: Workers, pid: u32) {
         tracing::info!(pid, "another process has taken over; finishing what runs");
         self.supervisor.tell(Word::MainPid(pid));
         let start = Instant::now();
-        self.stop.cancel();
+        self.retired.cancel();
+        // Before the drains, which are others then.
         self.handed_over.drain();
         self.inbound_drain.drain();
-        let shutdown = self.shutdown.signal();
-        let mut ended = pin!(workers.join());
-        tokio::select! {
-            panicked = &mut ended => return told(Some(panicked)),
-            () = tokio::time::sleep(self.grace / 2) => {}
-            () = shutdown.draining() => {}
-        }
         self.outbound_drain.drain();
-        self.end_workers(ended, start + self.grace).await;
+        self.end_workers(pin!(workers.join()), start + self.grace).await;
     }
 
     async fn end(&self, mut workers: Workers, child: Option<Child>) -> Option<End> {
         self.serving.set(false);
         self.supervisor.tell(Word::Stopping);
         let shutdown = self.shutdown.signal();
-        tokio::select! {
-            left = self.registrar.leave() => tracing::info!(?left, "left the mesh; finishing what runs"),
-            () = shutdown.forced() => {}
+        if self.before.as_ref().is_some_and(Link::is_pending) {
+            tracing::info!("ending before the takeover was done; the other process goes on");
+        } else {
+            tokio::select! {
+                left = self.registrar.leave() => tracing::info!(?left, "left the mesh; finishing what runs"),
+                () = shutdown.forced() => {}
+            }
         }
         let start = Instant::now();
         self.inbound_drain.drain();

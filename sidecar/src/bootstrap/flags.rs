@@ -201,7 +201,7 @@ pub struct RunFlags {
 
     /// Takes the listening sockets over from the sidecar that runs on the same --state-dir, which then finishes what it
     /// has and ends: no connection is refused or reset. If none runs, this is a start like any other; if this one fails
-    /// before it serves, the other goes on
+    /// before it serves, the other goes on. Not with COMMAND, which would lose its parent
     #[arg(long, help_heading = "Process")]
     pub takeover: bool,
 

@@ -172,7 +172,8 @@ impl Settings {
         }
         if flags.takeover && !flags.command.is_empty() {
             problems.push(
-                "--takeover: a COMMAND stays the child of the process that started it; restart that one instead".to_owned(),
+                "--takeover: a COMMAND stays the child of the process that started it; end that process instead and start \
+                this one without --takeover, or have sidecar and service started each by itself".to_owned(),
             );
         }
         let plaintext_addr = plaintext_addr(&flags);

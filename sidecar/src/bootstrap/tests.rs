@@ -192,7 +192,8 @@ fn a_command_is_what_stands_after_two_hyphens() {
     assert_eq!((settings.ready_timeout.as_secs(), settings.grace.as_secs()), (5, 30));
     assert_eq!(
         with(&["--takeover", "--", "job"]).unwrap_err(),
-        "sidecar: --takeover: a COMMAND stays the child of the process that started it; restart that one instead"
+        "sidecar: --takeover: a COMMAND stays the child of the process that started it; end that process instead and start \
+        this one without --takeover, or have sidecar and service started each by itself"
     );
     assert_eq!(
         with(&["--command-uid", "web:www"]).unwrap_err(),

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// From connecting to the last socket.
@@ -24,14 +25,23 @@ pub(crate) struct Inherited {
 
 /// To the process that we take over from.
 #[derive(Debug)]
-pub(crate) struct Link(UnixStream);
+pub(crate) struct Link {
+    stream: UnixStream,
+    is_told: AtomicBool,
+}
 
 impl Link {
     /// Says that we serve: from here on the other process accepts nothing.
     pub(crate) fn serving(&self) {
-        if let Err(error) = (&self.0).write_all(&[SERVING]) {
+        self.is_told.store(true, Ordering::Relaxed);
+        if let Err(error) = (&self.stream).write_all(&[SERVING]) {
             tracing::warn!(%error, "the process that this one takes over from could not be told");
         }
+    }
+
+    /// Whether the other process goes on if we end now.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.is_told.load(Ordering::Relaxed)
     }
 }
 
@@ -61,7 +71,7 @@ impl Inherited {
         link.set_read_timeout(Some(RECEIVE_WAIT))?;
         let files = receive_all(&link)?;
         tracing::info!(pid = ?peer.pid, sockets = files.len(), "taking over");
-        Ok(Self { files, link: Some(Link(link)) })
+        Ok(Self { files, link: Some(Link { stream: link, is_told: AtomicBool::new(false) }) })
     }
 
     /// The lock on the state directory.

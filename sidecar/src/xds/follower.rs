@@ -22,7 +22,7 @@ use crate::xds::view;
 use crate::xds::wanted::{Asked, Wanted};
 use mesh_mtls::{Connector, Identity, TrustBundle};
 use mesh_names::ServiceName;
-use mesh_process::Condition;
+use mesh_process::{Condition, DrainSignal};
 use mesh_protocol::wire::discovery as wire;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -73,6 +73,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: DiscoveryMetrics,
     /// Holds once there is a configuration.
     pub(crate) configured: Condition,
+    /// When another process keeps the configuration on disk.
+    pub(crate) handed_over: DrainSignal,
     /// Ends the task.
     pub(crate) stop: CancellationToken,
 }
@@ -432,9 +434,12 @@ impl Follower {
         self.wants_changed |= self.wanted.expire(Instant::now(), self.session.held());
     }
 
-    /// Writes what is held to disk, on a thread of its own.
+    /// Writes what is held to disk, on a thread of its own, unless that is another process's by now.
     fn save(&mut self) {
         self.unsaved = false;
+        if self.parts.handed_over.is_draining() {
+            return;
+        }
         let (held, confirmed) = (self.session.held().clone(), self.confirmed);
         let (path, domain) = (self.parts.cache.clone(), self.parts.own.trust_domain.clone());
         self.saving = Some(tokio::task::spawn_blocking(move || {

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use mesh_mtls::{Acceptor, Alpn, PrivateKey, Svid, control_plane_id};
 use mesh_names::{Port, SpiffeId, TrustDomain};
-use mesh_process::{Readiness, Tasks};
+use mesh_process::{Drain, Readiness, Tasks};
 use mesh_protocol::address::Address;
 use mesh_protocol::resource::ResourceType;
 use mesh_protocol::service::Service;
@@ -207,6 +207,7 @@ impl Sidecar {
             cache: state.path("configuration"),
             metrics: metrics.clone(),
             configured: readiness.condition("configuration"),
+            handed_over: Drain::new().signal(),
             stop: stop.clone(),
         });
         tasks.spawn("follower", follower.run());
