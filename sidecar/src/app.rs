@@ -15,7 +15,8 @@ mod ready_line;
 mod watchdog;
 
 use crate::admin::{self, Look};
-use crate::bootstrap::{self, DnsAddress, Settings, State};
+use crate::application::Application;
+use crate::bootstrap::{self, DnsAddress, Settings, Start, State};
 use crate::command::SpawnError;
 use crate::control_plane::Reach;
 use crate::deadline;
@@ -30,7 +31,7 @@ use crate::resolve::{self, SystemDns};
 use crate::snapshot::Snapshot;
 use crate::takeover::{Kept, Offer};
 use crate::telemetry::{
-    DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics,
+    ApplicationMetrics, DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics,
 };
 use crate::worker::{self, Mailboxes, StartError, WorkerConfig};
 use crate::xds::follower::{Follower, Parts};
@@ -54,6 +55,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// Where the application listens. What comes for it goes there.
+const APPLICATION: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// From the moment another process has taken over to the last answer of ours that is no traffic: the longest that a DNS
 /// question may take, and a little.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -240,6 +243,9 @@ impl App {
 
     async fn serve(mut self) -> Result<u8, AppError> {
         let (front, retired) = (Tasks::new(), self.stop.child_token());
+        let ports_of_application = self.settings.inbound.iter().map(|inbound| inbound.port.number());
+        let application_metrics = ApplicationMetrics::register(&self.registry)?;
+        let application = Application::new(APPLICATION, ports_of_application, application_metrics);
         let kept = self.kept();
         let life = Life {
             command: self.settings.command.clone(),
@@ -377,7 +383,7 @@ impl App {
             mesh_domain: MeshDomain::default(),
             trust_domain: self.settings.trust_domain().clone(),
             ports: ports(&self.settings),
-            application: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            application: APPLICATION,
             identity: self.identity.clone(),
             snapshots: self.snapshots.clone(),
             demand,
@@ -423,6 +429,8 @@ impl App {
                     }
                 }
             });
+            let start = if life.before.is_some() { Start::TakeOver } else { Start::Afresh };
+            application.follow(start, life.registrar.clone(), &self.tasks, self.stop.clone()).await;
             self.tasks.spawn("follower", follower.run());
             life.readiness.ready().await;
             if !from_disk || life.before.is_some() {

@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod app;
+mod application;
 mod backoff;
 pub mod bootstrap;
 mod cluster;

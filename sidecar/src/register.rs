@@ -64,9 +64,9 @@ pub(crate) enum Left {
     Unanswered,
 }
 
-/// Both sides. The workload starts ready: it is announced once the listeners are bound.
+/// Both sides. The workload is announced once the listeners are bound, and as not ready until its application is there.
 pub(crate) fn registrar() -> (Registrar, RegistrarEnds) {
-    let (wanted, wanted_seen) = watch::channel(AnnouncedState::Ready);
+    let (wanted, wanted_seen) = watch::channel(AnnouncedState::NotReady);
     let (standing, standing_seen) = watch::channel(Standing::Away);
     let ends = RegistrarEnds { wanted: wanted_seen, standing };
     (Registrar { wanted, standing: standing_seen }, ends)
@@ -140,14 +140,29 @@ impl Registration {
 }
 
 impl Registrar {
-    /// Waits until the workload is registered and takes traffic.
+    /// The application takes traffic. Does nothing once the workload leaves.
+    pub(crate) fn ready(&self) {
+        self.wanted.send_if_modified(|state| {
+            let is_news = *state == AnnouncedState::NotReady;
+            if is_news {
+                *state = AnnouncedState::Ready;
+            }
+            is_news
+        });
+    }
+
+    /// Waits until the workload is registered, be it that its application takes traffic or not yet: it may be waiting for
+    /// whoever waits here.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn registered(&self) {
         let mut standing = self.standing.clone();
-        let ready = Standing::InForce(AnnouncedState::Ready);
-        if standing.wait_for(|standing| *standing == ready).await.is_err() {
+        let registered = |standing: &Standing| match standing {
+            Standing::InForce(AnnouncedState::Ready | AnnouncedState::NotReady) => true,
+            Standing::Away | Standing::Told | Standing::InForce(AnnouncedState::Leaving) => false,
+        };
+        if standing.wait_for(registered).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -190,6 +205,20 @@ mod tests {
         assert_eq!(registration.standing(1), Standing::Told, "that was the older one");
         assert_eq!(registration.standing(2), Standing::InForce(AnnouncedState::Leaving));
         assert_eq!(registration.on_stream(local, AnnouncedState::Leaving).sequence, 1);
+    }
+
+    #[tokio::test]
+    async fn a_workload_is_registered_before_its_application_is_ready_and_none_that_leaves_comes_back() {
+        let (registrar, ends) = registrar();
+        assert_eq!(*ends.wanted.borrow(), AnnouncedState::NotReady);
+        ends.standing.send_replace(Standing::InForce(AnnouncedState::NotReady));
+        registrar.registered().await;
+        registrar.ready();
+        assert_eq!(*ends.wanted.borrow(), AnnouncedState::Ready);
+        ends.standing.send_replace(Standing::Away);
+        assert_eq!(registrar.leave().await, Left::Alone);
+        registrar.ready();
+        assert_eq!(*ends.wanted.borrow(), AnnouncedState::Leaving);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@
     reason = "a test that can't go on should panic, with what it saw"
 )]
 
+mod application;
 mod control_plane_outage;
 mod drain;
 mod mtls;

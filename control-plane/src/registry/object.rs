@@ -96,9 +96,11 @@ fn with_condition(before: Option<&Value>, standing: Standing, generation: i64, n
     let mut status = status.unwrap_or_default();
     let (holds, reason, message) = match standing {
         Standing::Ready => (true, "Connected", "its sidecar is connected and wants traffic".to_owned()),
-        Standing::NotReady => {
-            (false, "NotReady", "its sidecar is connected and wants no traffic yet".to_owned())
-        }
+        Standing::NotReady => (
+            false,
+            "NotReady",
+            "its sidecar is connected and its application does not accept connections yet".to_owned(),
+        ),
         Standing::Leaving => (false, LEAVING, "its sidecar drains: it finishes what it has".to_owned()),
         Standing::Lost => {
             let grace = LOST_GRACE.as_secs();

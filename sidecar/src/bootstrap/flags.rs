@@ -133,7 +133,8 @@ pub struct RunFlags {
     pub address: Option<IpAddr>,
 
     /// A port of the application, what it speaks (http, h2c, grpc, tcp or detect, the default), and a name by which a
-    /// Service's targetPort may call it; may be repeated
+    /// Service's targetPort may call it; may be repeated. Until each has accepted a connection, on 127.0.0.1, the workload
+    /// is announced as not ready
     #[arg(long, value_name = "[NAME=]PORT[/PROTOCOL]", help_heading = "Workload")]
     pub inbound: Vec<Inbound>,
 

@@ -4,6 +4,7 @@
 //! configured names and SPIFFE IDs, never what a client sends.
 
 mod access_log;
+mod application;
 mod connections;
 mod control;
 mod dns;
@@ -13,6 +14,7 @@ mod requests;
 mod resolve;
 
 pub(crate) use access_log::AccessRecord;
+pub(crate) use application::ApplicationMetrics;
 pub(crate) use connections::OpenConnection;
 pub use connections::{ConnectionFamilies, ConnectionProtocol, Side};
 pub(crate) use control::{DiscoveryMetrics, IdentityMetrics};
