@@ -13,7 +13,7 @@
 mod launcher;
 
 pub(crate) use launcher::Launcher;
-pub use launcher::{Order, run as launch};
+pub use launcher::{Order, When, run as launch};
 
 use mesh_process::Stop;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
@@ -212,9 +212,8 @@ impl Child {
     /// [`SpawnError`], which names it.
     fn start_as(order: &Order, stdin: OwnedFd) -> Result<Self, SpawnError> {
         let group = Group::for_input(&stdin);
-        let mut process = order.command.process();
-        // The standard library empties the supplementary groups before.
-        process.gid(order.gid).uid(order.uid).stdin(stdin);
+        let mut process = order.process(When::AtOnce);
+        process.stdin(stdin);
         Self::spawned(process, group).map_err(|source| SpawnError { command: order.command.clone(), source })
     }
 

@@ -8,6 +8,7 @@ use crate::dial::{self, Right};
 use crate::dns;
 use crate::identity::authority::read_token;
 use crate::identity::stored::Store;
+use crate::intercept::further_groups;
 use crate::privileges::{Later, Owner};
 use crate::takeover::{Inherited, Kept, Link};
 use crate::worker::{self, Listeners, Taking, Upstream};
@@ -225,7 +226,14 @@ impl Users {
     fn take_over(&self, settings: &Settings) -> Result<Option<Launcher>, String> {
         let launcher = match (self.command, &settings.command) {
             (Some(Owner { uid, gid }), Some(command)) => {
-                let order = command::Order { uid, gid, command: command.clone() };
+                let user = settings.command_uid.as_ref();
+                let order = command::Order {
+                    uid,
+                    gid,
+                    further_groups: user.map(|user| further_groups(&user.user)).unwrap_or_default(),
+                    when: command::When::Told,
+                    command: command.clone(),
+                };
                 let launcher = Launcher::start(&order);
                 Some(launcher.map_err(|error| format!("cannot start the launcher of {command}: {error}"))?)
             }

@@ -10,6 +10,7 @@
 )]
 
 mod called;
+mod commands;
 mod demo;
 mod dns;
 mod guard;

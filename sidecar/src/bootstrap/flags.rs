@@ -69,6 +69,14 @@ pub(super) struct LaunchFlags {
     #[arg(long)]
     pub(super) group_id: u32,
 
+    /// A group to be in besides; may be repeated
+    #[arg(long)]
+    pub(super) further_group_id: Vec<u32>,
+
+    /// Become the user and the command at once, instead of waiting for the word
+    #[arg(long)]
+    pub(super) at_once: bool,
+
     /// What to start
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
@@ -227,7 +235,8 @@ pub struct RunFlags {
     #[arg(long, value_name = "DURATION", default_value_t, help_heading = "Command")]
     pub ready_timeout: ReadyTimeout,
 
-    /// The user that COMMAND runs as, when started as root: another than --uid where traffic is captured by user
+    /// The user that COMMAND runs as, with the further groups that user is in, when started as root: another than --uid
+    /// where traffic is captured by user
     #[arg(long, value_name = "USER[:GROUP]", help_heading = "Command")]
     pub command_uid: Option<User>,
 

@@ -83,11 +83,21 @@ pub fn order(
         Verb::Intercept(verb) => {
             intercept::Request::of_verb(verb).map(Order::Intercept).map_err(Problems::new)
         }
-        Verb::Launch(LaunchFlags { user_id: uid, group_id: gid, command }) => Command::of_words(command)
-            .map(|command| Order::Launch(command::Order { uid, gid, command }))
-            .ok_or_else(|| Problems::new(vec!["no COMMAND to start".to_owned()])),
+        Verb::Launch(flags) => launch_order(flags).map(Order::Launch),
     }
     .map_err(UsageError::Problems)
+}
+
+fn launch_order(flags: LaunchFlags) -> Result<command::Order, Problems> {
+    let command = Command::of_words(flags.command)
+        .ok_or_else(|| Problems::new(vec!["no COMMAND to start".to_owned()]))?;
+    Ok(command::Order {
+        uid: flags.user_id,
+        gid: flags.group_id,
+        further_groups: flags.further_group_id,
+        when: if flags.at_once { command::When::AtOnce } else { command::When::Told },
+        command,
+    })
 }
 
 impl Surroundings {

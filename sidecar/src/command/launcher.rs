@@ -10,12 +10,14 @@
 //!    └─ gone ────────────────────>─ asks the command to end
 //!                                └─ ends as the command ends, with its exit code
 //! ```
-//! What joins them is the launcher's standard input; the command's travels over it.
+//! What joins them is the launcher's standard input; the command's travels over it. To start the command it starts one more
+//! copy, which becomes first the user, with all its groups, and then the command.
 
 use super::{Child, Command, End, Group, SpawnError};
 use crate::descriptors;
 use mesh_process::Stop;
-use rustix::process::Signal;
+use rustix::process::{Gid, Signal, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -33,8 +35,54 @@ pub struct Order {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// The groups it is in besides.
+    pub further_groups: Vec<u32>,
+    /// When to become it.
+    pub when: When,
     /// What to start then.
     pub command: Command,
+}
+
+/// When a launcher does what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Once it is told to, in another process, which it watches over.
+    Told,
+    /// Now, in this one.
+    AtOnce,
+}
+
+impl Order {
+    /// This program with this order.
+    pub(super) fn process(&self, when: When) -> process::Command {
+        // The file itself, whatever has its name by now.
+        let mut process = process::Command::new("/proc/self/exe");
+        process.args(["launch", "--user-id", &self.uid.to_string(), "--group-id", &self.gid.to_string()]);
+        for group in &self.further_groups {
+            process.args(["--further-group-id", &group.to_string()]);
+        }
+        if when == When::AtOnce {
+            process.arg("--at-once");
+        }
+        process.arg("--").arg(&self.command.program).args(&self.command.arguments);
+        process
+    }
+
+    /// Becomes the user, and then the command. Returns only why not.
+    fn become_command(&self) -> io::Error {
+        let further = self.further_groups.iter().copied().chain([self.gid]);
+        let groups: Vec<_> = further.map(Gid::from_raw).collect();
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        // This thread is the only one, so that it is the whole process that changes. The user comes last, since that takes
+        // the right to do the others.
+        let became = set_thread_groups(&groups)
+            .and_then(|()| set_thread_res_gid(gid, gid, gid))
+            .and_then(|()| set_thread_res_uid(uid, uid, uid));
+        match became {
+            Ok(()) => self.command.process().exec(),
+            Err(error) => error.into(),
+        }
+    }
 }
 
 /// A launcher that waits.
@@ -51,15 +99,7 @@ impl Launcher {
     /// The system can start no process.
     pub(crate) fn start(order: &Order) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
-        // The file itself, whatever has its name by now.
-        let mut process = process::Command::new("/proc/self/exe");
-        process.arg("launch").args([
-            "--user-id",
-            &order.uid.to_string(),
-            "--group-id",
-            &order.gid.to_string(),
-        ]);
-        process.arg("--").arg(&order.command.program).args(&order.command.arguments);
+        let mut process = order.process(When::Told);
         for variable in super::OURS {
             process.env_remove(variable);
         }
@@ -85,6 +125,9 @@ impl Launcher {
 /// The command can't be started.
 pub fn run(order: Order) -> Result<u8, SpawnError> {
     let command = order.command.clone();
+    if order.when == When::AtOnce {
+        return Err(SpawnError { command, source: order.become_command() });
+    }
     live(order).unwrap_or_else(|source| Err(SpawnError { command, source }))
 }
 

@@ -62,6 +62,50 @@ pub(crate) fn group(account: &Account) -> Option<u32> {
     Machine.id(Registry::Groups, account)
 }
 
+/// The groups a user is in besides its first one; none of a number that is no user's.
+pub(crate) fn further_groups(account: &Account) -> Vec<u32> {
+    let name = match account {
+        Account::Name(name) => Some(name.clone()),
+        Account::Id(_) => {
+            let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+            name_of(&passwd, account).or_else(|| {
+                let asked = Command::new("getent").args(["passwd", &account.to_string()]).output().ok()?;
+                name_of(&String::from_utf8_lossy(&asked.stdout), account)
+            })
+        }
+    };
+    let Some(name) = name else { return Vec::new() };
+    // As `login` and systemd ask, so that those of a directory service are there too.
+    let asked = Command::new("getent").args(["initgroups", &name]).output();
+    match asked.ok().filter(|asked| asked.status.success()) {
+        Some(asked) => {
+            let line = String::from_utf8_lossy(&asked.stdout).into_owned();
+            line.split_whitespace().skip(1).filter_map(|number| number.parse().ok()).collect()
+        }
+        None => memberships(&std::fs::read_to_string("/etc/group").unwrap_or_default(), &name),
+    }
+}
+
+/// The name in the line of the user with this number.
+fn name_of(lines: &str, account: &Account) -> Option<String> {
+    let Account::Id(id) = account else { return None };
+    lines.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(*id)).then(|| name.to_owned())
+    })
+}
+
+/// The numbers of the groups in lines of `name:password:number:member,member` that have this member.
+fn memberships(lines: &str, member: &str) -> Vec<u32> {
+    let groups = lines.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let is_in = fields.get(3)?.split(',').any(|one| one == member);
+        is_in.then(|| fields.get(2)?.parse().ok())?
+    });
+    groups.collect()
+}
+
 /// The group in the user's line of `name:password:number:group:…`.
 fn first_group(lines: &str, account: &Account) -> Option<u32> {
     lines.lines().find_map(|line| {
@@ -98,5 +142,9 @@ mod tests {
         assert_eq!(first_group(lines, &Account::Name("web".to_owned())), Some(33));
         assert_eq!(first_group(lines, &Account::Id(1001)), Some(33));
         assert_eq!(first_group(lines, &Account::Id(7)), None);
+        assert_eq!(name_of(lines, &Account::Id(1001)).as_deref(), Some("web"));
+        let groups = "adm:x:4:syslog,web\ncert:x:44:web2\nempty:x:45:\nspool:x:46:web\n";
+        assert_eq!(memberships(groups, "web"), [4, 46]);
+        assert!(further_groups(&Account::Id(4_000_000_000)).is_empty());
     }
 }

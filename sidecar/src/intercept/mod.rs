@@ -34,7 +34,7 @@ mod route;
 mod ruleset;
 mod wanted;
 
-pub(crate) use accounts::{group, user};
+pub(crate) use accounts::{further_groups, group, user};
 pub use failure::InterceptError;
 pub use flags::{CaptureFlags, InstallFlags, ProbeFlags, UninstallFlags, Verb};
 pub use grammar::{Account, Mark};
