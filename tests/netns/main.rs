@@ -20,6 +20,7 @@ mod marks;
 mod names;
 mod outbound;
 mod outside;
+mod pid_one;
 mod places;
 mod plaintext;
 mod probes;
