@@ -25,6 +25,7 @@ mod places;
 mod plaintext;
 mod probes;
 mod reboot;
+mod resolvers;
 mod rights;
 mod rules;
 mod server_first;

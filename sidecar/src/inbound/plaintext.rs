@@ -25,7 +25,7 @@ use crate::worker::Worker;
 use mesh_mtls::Alpn;
 use mesh_names::Port;
 use mesh_protocol::mtls::MtlsMode;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 

@@ -30,7 +30,7 @@ pub(super) enum Sign {
 const NETNS: &[&str] = &[netns::NAME];
 
 /// Everything, for each check.
-pub(super) const TOOLS: [Tool; 19] = [
+pub(super) const TOOLS: [Tool; 20] = [
     program("nft", "nftables", NETNS),
     program("ip", "iproute2", NETNS),
     program("iptables-nft-restore", "iptables", NETNS),
@@ -43,6 +43,7 @@ pub(super) const TOOLS: [Tool; 19] = [
     program("curl", "curl", &[netns::NAME, "interop::curl"]),
     program("python3", "python3", &[netns::NAME, "interop::grpcio"]),
     program("node", "nodejs", NETNS),
+    program("musl-gcc", "musl-tools", NETNS),
     program("psql", "postgresql", NETNS),
     program("redis-server", "redis-server", NETNS),
     program("redis-benchmark", "redis-tools", NETNS),
