@@ -14,6 +14,9 @@ mod balancer;
 mod budget;
 mod ejection;
 mod estimate;
+mod hash;
+mod limit;
+mod numbers;
 mod rng;
 mod time;
 
@@ -22,5 +25,11 @@ pub use balancer::{Balancer, Health, Outcome, Pick, Slot, Tier};
 pub use budget::RetryBudget;
 pub use ejection::{Ejection, FAILURES_TO_EJECT, LONGEST_EJECTION, SHORTEST_EJECTION, most_ejected};
 pub use estimate::{DECAY, FIRST_ESTIMATE, PeakEwma};
+pub use hash::HashKey;
+pub use limit::{
+    AdaptiveLimit, AdaptiveSettings, Burst, ClientRates, Concurrency, FairSettings, FairShare, Mark, Places,
+    Rate, Sample, TokenBucket, Tolerance,
+};
+pub use numbers::OutOfRange;
 pub use rng::{Rng, SmallRng};
 pub use time::Nanos;
