@@ -32,11 +32,14 @@ impl PeakEwma {
     }
 
     /// What one more request is expected to cost when `pending` are under way: the estimate times `pending + 1`.
-    pub fn cost(&self, pending: u32, now: Nanos) -> f64 {
-        match (self.estimate, pending) {
-            (None, 0) => 0.0,
-            (None, pending) => nanos(FIRST_ESTIMATE) * (f64::from(pending) + 1.0),
-            (Some(estimate), pending) => estimate * self.left(now) * (f64::from(pending) + 1.0),
+    ///
+    /// `pending` is the number of requests for an endpoint of usual weight; one of twice the weight carries two as others
+    /// carry one.
+    pub fn cost(&self, pending: f64, now: Nanos) -> f64 {
+        match self.estimate {
+            None if pending > 0.0 => nanos(FIRST_ESTIMATE) * (pending + 1.0),
+            None => 0.0,
+            Some(estimate) => estimate * self.left(now) * (pending + 1.0),
         }
     }
 
@@ -103,21 +106,21 @@ mod tests {
     #[test]
     fn an_unmeasured_endpoint_is_tried_at_once_but_by_one_request_only() {
         let estimate = PeakEwma::unmeasured(Nanos(0));
-        assert!(estimate.cost(0, Nanos(0)) < measured(MS).cost(0, Nanos(0)));
-        assert!(estimate.cost(1, Nanos(0)) > measured(MS).cost(10, Nanos(0)));
+        assert!(estimate.cost(0.0, Nanos(0)) < measured(MS).cost(0.0, Nanos(0)));
+        assert!(estimate.cost(1.0, Nanos(0)) > measured(MS).cost(10.0, Nanos(0)));
     }
 
     #[test]
     fn the_first_measurement_counts_fully() {
-        assert!((measured(MS * 5).cost(0, Nanos(0)) - 5e6).abs() < 1.0);
+        assert!((measured(MS * 5).cost(0.0, Nanos(0)) - 5e6).abs() < 1.0);
     }
 
     #[test]
     fn a_peak_is_taken_at_once_and_forgotten_with_the_time_constant() {
         let mut estimate = measured(MS);
         estimate.succeeded(MS * 100, Nanos(0));
-        assert!((estimate.cost(0, Nanos(0)) - 100e6).abs() < 1.0);
-        let later = estimate.cost(0, after(DECAY));
+        assert!((estimate.cost(0.0, Nanos(0)) - 100e6).abs() < 1.0);
+        let later = estimate.cost(0.0, after(DECAY));
         assert!((later - 100e6 / std::f64::consts::E).abs() < 1.0, "{later}");
     }
 
@@ -125,35 +128,35 @@ mod tests {
     fn answers_after_a_peak_bring_the_estimate_down_slowly() {
         let mut estimate = measured(MS * 100);
         estimate.succeeded(MS, after(MS));
-        assert!(estimate.cost(0, after(MS)) > 99e6, "one fast answer does not outweigh a slow one");
+        assert!(estimate.cost(0.0, after(MS)) > 99e6, "one fast answer does not outweigh a slow one");
         for second in 1..=60 {
             estimate.succeeded(MS, after(Duration::from_secs(second)));
         }
         let now = after(Duration::from_secs(60));
-        assert!(estimate.cost(0, now) < 2e6, "{}", estimate.cost(0, now));
+        assert!(estimate.cost(0.0, now) < 2e6, "{}", estimate.cost(0.0, now));
     }
 
     #[test]
     fn failing_fast_does_not_make_an_endpoint_cheap() {
         let mut estimate = measured(MS);
         for _ in 0..3 {
-            let before = estimate.cost(0, Nanos(0));
+            let before = estimate.cost(0.0, Nanos(0));
             estimate.failed(Duration::ZERO, Nanos(0));
-            assert!(estimate.cost(0, Nanos(0)) > before);
+            assert!(estimate.cost(0.0, Nanos(0)) > before);
         }
         for _ in 0..100 {
             estimate.failed(Duration::ZERO, Nanos(0));
         }
         let most = nanos(FIRST_ESTIMATE);
-        assert!(estimate.cost(0, Nanos(0)) <= most, "the penalty has an end");
+        assert!(estimate.cost(0.0, Nanos(0)) <= most, "the penalty has an end");
         let mut slow = measured(MS * 500);
         slow.failed(Duration::ZERO, Nanos(0));
-        assert!((slow.cost(0, Nanos(0)) - 500e6).abs() < 1.0, "it is not lowered to the penalty either");
+        assert!((slow.cost(0.0, Nanos(0)) - 500e6).abs() < 1.0, "it is not lowered to the penalty either");
     }
 
     #[test]
     fn cost_grows_with_what_is_pending() {
         let estimate = measured(MS);
-        assert!(estimate.cost(3, Nanos(0)) > estimate.cost(2, Nanos(0)));
+        assert!(estimate.cost(3.0, Nanos(0)) > estimate.cost(2.0, Nanos(0)));
     }
 }

@@ -1,12 +1,16 @@
 //! Load balancing as pure functions of endpoints, load, time and randomness.
 //!
 //! ```text
-//! control plane ──update──> Balancer ──pick──> Slot ──started/ended──> estimate, ejection
+//!                Settings                                  limits: TokenBucket, ClientRates, FairShare, AdaptiveLimit
+//!                    │
+//! control plane ──update──> Balancer ──pick──> Slot ──started/ended──> estimate, record
+//!                              ^                                           │
+//!                              └──────── Ejected <── evaluate ─────────────┘
 //!                                     retry? ──RetryBudget, Backoff
 //! ```
 //!
 //! Enters: which endpoints there are, what happened to each request, the time, and random numbers. Leaves: a [`Slot`] to
-//! send the next request to, whether a retry may be made, and how long to wait first. Never here: a clock, a socket, a
+//! send the next request to, whether a request or a retry may be made, and how long to wait first. Never here: a clock, a socket, a
 //! task, a lock. Each worker owns its balancers; nothing is shared between cores.
 
 mod backoff;
@@ -16,20 +20,32 @@ mod ejection;
 mod estimate;
 mod hash;
 mod limit;
+mod member;
 mod numbers;
 mod rng;
+mod settings;
+mod slow_start;
 mod time;
 
 pub use backoff::Backoff;
-pub use balancer::{Balancer, Health, Outcome, Pick, Slot, Tier};
+pub use balancer::{Balancer, Ejected, Outcome, Pick, PickFor, Slot, Tier};
 pub use budget::RetryBudget;
-pub use ejection::{Ejection, FAILURES_TO_EJECT, LONGEST_EJECTION, SHORTEST_EJECTION, most_ejected};
+pub use ejection::{
+    ByFailureShare, ByLatency, BySuccessRate, Cause, Detection, Deviations, EjectedShare, FailureShare,
+    FailuresInARow, Fault, Growth, LeastPeers, LeastRequests, Sentence, Slowness,
+};
 pub use estimate::{DECAY, FIRST_ESTIMATE, PeakEwma};
 pub use hash::HashKey;
 pub use limit::{
     AdaptiveLimit, AdaptiveSettings, Burst, ClientRates, Concurrency, FairSettings, FairShare, Mark, Places,
     Rate, Sample, TokenBucket, Tolerance,
 };
+pub use member::{Distance, Health, Locality, Member, Priority, Weight};
 pub use numbers::OutOfRange;
 pub use rng::{Rng, SmallRng};
+pub use settings::{
+    BadTableSize, Choices, LoadBound, LocalityPreference, Overprovisioning, PanicThreshold, Points, Policy,
+    RingSize, Settings, TableSize,
+};
+pub use slow_start::{Aggression, LeastWarmth, SlowStart};
 pub use time::Nanos;

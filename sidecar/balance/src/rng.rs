@@ -15,6 +15,17 @@ pub trait Rng {
         let scaled = (high * u64::from(bound)) >> 32;
         u32::try_from(scaled).unwrap_or(0)
     }
+
+    /// The same for large bounds; the bias is below `bound / 2^64`.
+    fn below_u64(&mut self, bound: u64) -> u64 {
+        let scaled = (u128::from(self.next_u64()) * u128::from(bound)) >> 64;
+        u64::try_from(scaled).unwrap_or(0)
+    }
+
+    /// Whether something of this probability, from 0 to 1, happens now.
+    fn happens(&mut self, probability: f64) -> bool {
+        probability >= 1.0 || f64::from(self.below(u32::MAX)) < probability * f64::from(u32::MAX)
+    }
 }
 
 /// wyrand (Wang Yi, <https://github.com/wangyi-fudan/wyhash>): eight bytes of state and one multiplication per number,
@@ -54,6 +65,26 @@ mod tests {
         assert!(seen.iter().all(|count| (800..1_200).contains(count)), "{seen:?}");
         assert_eq!(rng.below(0), 0);
         assert_eq!(rng.below(1), 0);
+    }
+
+    #[test]
+    fn large_bounds_are_filled_too() {
+        let mut rng = SmallRng::seeded(7);
+        let bound = 10 << 40;
+        let mut seen = [0_u32; 10];
+        for _ in 0..10_000 {
+            seen[(rng.below_u64(bound) >> 40) as usize] += 1;
+        }
+        assert!(seen.iter().all(|count| (800..1_200).contains(count)), "{seen:?}");
+        assert_eq!(rng.below_u64(0), 0);
+    }
+
+    #[test]
+    fn what_has_a_probability_happens_that_often() {
+        let mut rng = SmallRng::seeded(7);
+        let mut often = |probability| (0..10_000).filter(|_| rng.happens(probability)).count();
+        assert_eq!((often(0.0), often(1.0)), (0, 10_000));
+        assert!((2_300..2_700).contains(&often(0.25)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use crate::worker::Worker;
-use mesh_balance::{Nanos, Outcome, Slot};
+use mesh_balance::{Fault, Nanos, Outcome, Slot};
 use std::rc::Rc;
 use tokio::time::Instant;
 
@@ -44,7 +44,7 @@ impl Load {
     /// The endpoint failed.
     pub(crate) fn failed(&mut self) {
         let latency = self.worker.nanos(Instant::now()).since(self.started);
-        self.outcome = Outcome::Failure { latency };
+        self.outcome = Outcome::Failure { latency, fault: Fault::Gateway };
     }
 }
 

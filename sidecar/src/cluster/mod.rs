@@ -17,7 +17,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::snapshot::{LastUsed, Pinned, ServiceState};
 use crate::telemetry::{Direction, LabelId};
 use crate::worker::{Patience, Worker};
-use mesh_balance::{Balancer, Health, Nanos, RetryBudget, Slot};
+use mesh_balance::{Balancer, HashKey, Health, Member as Listed, Nanos, PickFor, RetryBudget, Slot};
 use mesh_names::{Port, ServiceName};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
 use std::cell::{Cell, RefCell};
@@ -214,7 +214,10 @@ impl Cluster {
         let now = worker.nanos(Instant::now());
         let mut balancer = self.balancer.borrow_mut();
         let mut members = self.members.borrow_mut();
-        for slot in balancer.update(places.iter().cloned(), now) {
+        let listed = places.iter().map(|(place, health)| {
+            (place.clone(), Listed::new(*health, HashKey::of_address(place.address)))
+        });
+        for slot in balancer.update(listed, now) {
             if let Some(member) = members.get_mut(slot.index()) {
                 *member = None;
             }
@@ -248,7 +251,7 @@ impl Cluster {
         if let Some(last_used) = &*self.last_used.borrow() {
             last_used.touch(nanos.0 / 1_000_000_000);
         }
-        let pick = self.balancer.borrow_mut().pick(&mut *worker.rng(), nanos, tried);
+        let pick = self.balancer.borrow_mut().pick(PickFor::retry(tried), nanos, &mut *worker.rng());
         let member = pick.and_then(|pick| self.members.borrow().get(pick.slot.index()).cloned().flatten());
         let (Some(pick), Some(member)) = (pick, member) else {
             let name = &self.name;

@@ -1,75 +1,73 @@
 //! The endpoints of one service as one worker sees them, and the choice among them.
 //!
-//! Enters: the endpoints by id with their health, and how each request went. Leaves: the [`Slot`] of the endpoint to use
+//! ```text
+//! update ─> slots ─> levels (priority, distance) ─> pools (tier) ─┐
+//!                         │ share of each                         │ candidates
+//! pick ───────────────> level ────────────────────────────────> choice by policy ─> Slot
+//! started, ended ─> pending, estimate, record ─> ejection        (draws, turns, table)
+//! ```
+//!
+//! Enters: the endpoints by id, how each request went, time, randomness. Leaves: the [`Slot`] of the endpoint to use
 //! next. Never here: connections; the worker keeps them beside, in a vector indexed by [`Slot::index`].
 //!
-//! **The choice** is power of two choices (Mitzenmacher, 2001) over [`PeakEwma`] costs: two endpoints at random, the
-//! cheaper one is used. Constant time for any number of endpoints, no allocation, and no herd on the single best one.
+//! **Levels.** Endpoints of one priority and, if that is asked for, one distance. The first level gets all traffic while it
+//! is healthy enough; what it cannot carry goes to the next (`spill`).
 //!
-//! **Tiers.** Endpoints that are ready and not ejected are used first. Only when there are none, ejected ones are (they
-//! may have recovered; refusing would help nobody: the panic rule). Only when there are none of those, endpoints that are
-//! not ready are: a lease can end because the control plane lost the endpoint's network while ours still reaches it.
-//! Draining endpoints are never used: they would refuse.
+//! **Tiers.** In a level, endpoints that are ready and not ejected are used. Only when there are none anywhere, ejected
+//! ones are (they may have recovered; refusing would help nobody). Only when there are none of those, endpoints that are
+//! not ready are: a lease can end because the control plane lost the endpoint's network while ours still reaches it. A
+//! [`PanicThreshold`](crate::PanicThreshold) above 0 makes this happen earlier. Draining endpoints are never used, hashed
+//! sessions included: they would refuse, and a session that moves when its endpoint says farewell moves once; holding on
+//! to it would only move it later, in the middle of something.
 //!
-//! **Exclusion.** A retry names the endpoints it has tried. Others of the same tier are preferred; when all of a tier are
-//! excluded, one of them is used and the pick says so. A lower tier is not a better place for a retry.
+//! **Exclusion.** A retry names the endpoints it has tried. Others of the same level are preferred, by the policy; then
+//! healthy ones of other levels; when there are none either, a tried one is used again and the pick says so. A lower
+//! tier is not a better place for a retry.
+//!
+//! **Cost.** A pick allocates nothing and takes constant time by draws of equal weights, logarithmic time by weights, turns
+//! or ring; a table is walked past endpoints that are out. The first pick after a change of the endpoints renews what
+//! depends on all of them, as far as the policy needs it.
 
+mod choose;
+mod endpoint;
+mod level;
+mod maglev;
+mod pool;
+mod ring;
+mod schedule;
 mod slots;
+mod spill;
+mod table;
 #[cfg(test)]
 mod tests;
 
+pub use endpoint::{Ejected, Outcome, Tier};
 pub use slots::Slot;
 
-use crate::{Ejection, Nanos, PeakEwma, Rng, most_ejected};
+use crate::ejection::{Record, outliers};
+use crate::{Cause, HashKey, Member, Nanos, PeakEwma, Rng, Settings};
+use choose::Choice;
+use endpoint::{Endpoint, Rank};
+use level::Levels;
 use slots::Slots;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::time::Duration;
 
-/// Random draws that may hit an excluded endpoint before the tier is searched from a random place. Eight miss with
-/// probability 1/256 when half are excluded, and a search is then still cheap.
-const DRAWS: usize = 8;
-
-/// What the control plane says of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Health {
-    /// It takes new requests.
-    Ready,
-    /// It says that it is not ready, or its lease has ended.
-    NotReady,
-    /// It finishes what it has and takes nothing new.
-    Draining,
+/// What a pick is for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PickFor<'a> {
+    /// Requests with the same key go to the same endpoint, if the policy hashes and the endpoint is there. Without one, they
+    /// go anywhere.
+    pub key: Option<HashKey>,
+    /// The endpoints this request has tried before.
+    pub tried: &'a [Slot],
 }
 
-/// The group an endpoint is in. An earlier one is used up before a later one is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tier {
-    /// Ready and not ejected.
-    Healthy,
-    /// Ready, but ejected for a while.
-    Ejected,
-    /// Not ready, or its lease has ended.
-    NotReady,
-    /// Never used.
-    Draining,
-}
-
-/// How a request to an endpoint went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was answered, `latency` after it was sent. For a stream: until its header came, since how long a stream lasts
-    /// says nothing about its endpoint.
-    Success {
-        /// From sending the request to the header of its answer.
-        latency: Duration,
-    },
-    /// The endpoint failed it: it could not be reached, broke the connection, or answered that it is unable to.
-    Failure {
-        /// From trying to send the request to its failure.
-        latency: Duration,
-    },
-    /// It ended for a reason that says nothing about the endpoint: the client went away.
-    Abandoned,
+impl<'a> PickFor<'a> {
+    /// A request without a key that has tried these.
+    pub fn retry(tried: &'a [Slot]) -> Self {
+        Self { key: None, tried }
+    }
 }
 
 /// A choice.
@@ -79,141 +77,167 @@ pub struct Pick {
     pub slot: Slot,
     /// The group it was chosen from: anything but [`Tier::Healthy`] is the panic rule at work.
     pub tier: Tier,
-    /// The request has tried this endpoint before, and there was no other of its tier.
+    /// The request has tried this endpoint before, and there was no other.
     pub is_repeated: bool,
 }
 
 /// The endpoints of one service.
 #[derive(Debug, Clone)]
 pub struct Balancer<Id> {
+    settings: Settings,
     slots: Slots<Endpoint<Id>>,
     by_id: HashMap<Id, Slot>,
-    pools: Pools,
+    levels: Levels,
     /// No ejection ends earlier; later than any time when nobody is ejected.
     earliest_return: Nanos,
 }
 
-#[derive(Debug, Clone)]
-struct Endpoint<Id> {
-    id: Id,
-    health: Health,
-    estimate: PeakEwma,
-    ejection: Ejection,
-    pending: u32,
-    /// Where it is in its tier's pool.
-    place: usize,
-}
-
-impl<Id> Endpoint<Id> {
-    fn tier(&self) -> Tier {
-        match self.health {
-            Health::Ready if self.ejection.until().is_some() => Tier::Ejected,
-            Health::Ready => Tier::Healthy,
-            Health::NotReady => Tier::NotReady,
-            Health::Draining => Tier::Draining,
-        }
-    }
-}
-
-/// The slots of each tier, in no order, so that one can be drawn, added and removed in constant time.
-#[derive(Debug, Clone, Default)]
-struct Pools {
-    healthy: Vec<Slot>,
-    ejected: Vec<Slot>,
-    not_ready: Vec<Slot>,
-    draining: Vec<Slot>,
-}
-
-impl Pools {
-    fn of(&mut self, tier: Tier) -> &mut Vec<Slot> {
-        match tier {
-            Tier::Healthy => &mut self.healthy,
-            Tier::Ejected => &mut self.ejected,
-            Tier::NotReady => &mut self.not_ready,
-            Tier::Draining => &mut self.draining,
-        }
-    }
-}
-
 impl<Id: Clone + Eq + Hash> Balancer<Id> {
-    /// Without endpoints: every pick is `None`.
+    /// Without endpoints, by the default settings: every pick is `None`.
     pub fn new() -> Self {
-        let pools = Pools::default();
-        Self { slots: Slots::new(), by_id: HashMap::new(), pools, earliest_return: Nanos(u64::MAX) }
+        Self::with(Settings::default())
+    }
+
+    /// Without endpoints, by these settings.
+    pub fn with(settings: Settings) -> Self {
+        let (slots, by_id) = (Slots::new(), HashMap::new());
+        Self { settings, slots, by_id, levels: Levels::default(), earliest_return: Nanos(u64::MAX) }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes over other settings. What is known of the endpoints stays, and so does who is ejected, until its time is over.
+    pub fn set(&mut self, settings: Settings) {
+        if settings == self.settings {
+            return;
+        }
+        if !self.settings.detection.needs_intervals() {
+            // Counted since the start, not since an interval's end.
+            self.slots.iter_mut().for_each(|(_, endpoint)| drop_interval(endpoint));
+        }
+        self.settings = settings;
+        self.levels = Levels::default();
+        for (slot, endpoint) in self.slots.iter_mut() {
+            endpoint.rank = Rank::of(&endpoint.member, settings.locality);
+            endpoint.place = self.levels.enter(slot, endpoint.standing(), endpoint.pending);
+        }
     }
 
     /// Takes over the list of endpoints. Those that stay keep their slot, estimate, record and pending requests; an id
-    /// given twice counts once, with the health given last. Returns the slots that are gone.
-    pub fn update(&mut self, endpoints: impl IntoIterator<Item = (Id, Health)>, now: Nanos) -> Vec<Slot> {
-        let endpoints: Vec<(Id, Health)> = endpoints.into_iter().collect();
+    /// given twice counts once, as given last. Returns the slots that are gone.
+    ///
+    /// Endpoints of the first list are taken to be warm, since they were there before us; later ones start slowly, if
+    /// that is asked for.
+    pub fn update(&mut self, endpoints: impl IntoIterator<Item = (Id, Member)>, now: Nanos) -> Vec<Slot> {
+        let endpoints: Vec<(Id, Member)> = endpoints.into_iter().collect();
         let wanted: HashSet<&Id> = endpoints.iter().map(|(id, _)| id).collect();
         let gone: Vec<Slot> =
             self.by_id.iter().filter(|(id, _)| !wanted.contains(id)).map(|(_, slot)| *slot).collect();
+        let cold_since = (!self.by_id.is_empty()).then_some(now);
         for slot in &gone {
-            if let Some(endpoint) = self.slots.remove(*slot) {
-                self.leave_pool(endpoint.tier(), endpoint.place);
-                self.by_id.remove(&endpoint.id);
-            }
+            self.remove(*slot);
         }
-        for (id, health) in endpoints {
+        for (id, member) in endpoints {
             match self.by_id.get(&id).copied() {
-                Some(slot) => self.change(slot, |endpoint| endpoint.health = health),
-                None => self.insert(id, health, now),
+                Some(slot) => {
+                    let rank = Rank::of(&member, self.settings.locality);
+                    self.change(slot, now, |endpoint| (endpoint.member, endpoint.rank) = (member, rank));
+                }
+                None => self.insert(id, member, now, cold_since),
             }
         }
+        self.levels.tidy();
         gone
     }
 
-    /// Chooses the endpoint for a request that has already tried those in `exclude`. `None` when there is none, or all
-    /// are draining.
-    pub fn pick(&mut self, rng: &mut impl Rng, now: Nanos, exclude: &[Slot]) -> Option<Pick> {
+    /// Chooses the endpoint for a request. `None` when there is none, or all are draining.
+    pub fn pick(&mut self, request: PickFor<'_>, now: Nanos, rng: &mut impl Rng) -> Option<Pick> {
         self.readmit(now);
-        let Pools { healthy, ejected, not_ready, draining: _ } = &self.pools;
-        let tiers = [(Tier::Healthy, healthy), (Tier::Ejected, ejected), (Tier::NotReady, not_ready)];
-        let (tier, pool) = tiers.into_iter().find(|(_, pool)| !pool.is_empty())?;
-        let fresh = draw(pool, rng, |slot| !exclude.contains(&slot));
+        let drawn = self.levels.drawn(&self.settings, request.key, rng)?;
+        let mut fresh = self.choose(drawn, request, now, rng);
+        if fresh.is_none() {
+            for other in (0..self.levels.len()).filter(|other| *other != drawn) {
+                if self.levels.is_healthy(other) {
+                    fresh = fresh.or_else(|| self.choose(other, request, now, rng));
+                }
+            }
+        }
         let is_repeated = fresh.is_none();
-        let first = fresh.or_else(|| draw(pool, rng, |_| true))?;
-        let second = draw(pool, rng, |slot| slot != first && (is_repeated || !exclude.contains(&slot)));
-        let slot = match second {
-            Some(second) if self.cost(second, now) < self.cost(first, now) => second,
-            Some(_) | None => first,
-        };
-        Some(Pick { slot, tier, is_repeated })
+        let slot = fresh.or_else(|| self.choose(drawn, PickFor { tried: &[], ..request }, now, rng))?;
+        Some(Pick { slot, tier: self.slots.get(slot)?.tier(), is_repeated })
+    }
+
+    fn choose(&mut self, level: usize, request: PickFor<'_>, now: Nanos, rng: &mut impl Rng) -> Option<Slot> {
+        let level = self.levels.get_mut(level)?;
+        Choice { slots: &self.slots, settings: &self.settings, request, now }.choose(level, rng)
     }
 
     /// A request is under way to this endpoint. Every call is followed by one of [`ended`](Self::ended), from a guard.
     pub fn started(&mut self, slot: Slot) {
         if let Some(endpoint) = self.slots.get_mut(slot) {
-            endpoint.pending = endpoint.pending.saturating_add(1);
+            let before = endpoint.pending;
+            endpoint.pending = before.saturating_add(1);
+            self.levels.shift_pending(endpoint.standing(), before, endpoint.pending);
         }
     }
 
-    /// A request to this endpoint has ended. Nothing happens when the endpoint is gone meanwhile.
-    pub fn ended(&mut self, slot: Slot, now: Nanos, outcome: Outcome) {
-        let ready = self.pools.healthy.len() + self.pools.ejected.len();
-        let may_eject = self.pools.ejected.len() < most_ejected(ready);
-        let mut until = None;
-        self.change(slot, |endpoint| {
-            endpoint.pending = endpoint.pending.saturating_sub(1);
-            match outcome {
-                Outcome::Success { latency } => {
-                    endpoint.estimate.succeeded(latency, now);
-                    endpoint.ejection.succeeded();
-                }
-                Outcome::Failure { latency } => {
-                    endpoint.estimate.failed(latency, now);
-                    until = endpoint.ejection.failed(now, may_eject && endpoint.health == Health::Ready);
-                }
-                Outcome::Abandoned => {}
-            }
-        });
-        self.earliest_return = until.map_or(self.earliest_return, |until| until.min(self.earliest_return));
+    /// A request to this endpoint has ended. Nothing happens when the endpoint is gone meanwhile. Says if this ejects it.
+    pub fn ended(&mut self, slot: Slot, now: Nanos, outcome: Outcome) -> Option<Ejected> {
+        let endpoint = self.slots.get_mut(slot)?;
+        let (standing, before) = (endpoint.standing(), endpoint.pending);
+        let cause = endpoint.ended(outcome, now, &self.settings.detection);
+        self.levels.shift_pending(standing, before, endpoint.pending);
+        self.eject(slot, now, cause?)
+    }
+
+    /// Ends an interval: detectors that compare endpoints judge what happened since the last one. To be called by the owner
+    /// every ten seconds or so (Envoy's interval), if `settings().detection.needs_intervals()`; longer intervals judge by
+    /// more requests, and later.
+    pub fn evaluate(&mut self, now: Nanos) -> Vec<Ejected> {
+        let detection = self.settings.detection;
+        if !detection.needs_intervals() {
+            return Vec::new();
+        }
+        self.readmit(now);
+        let observed: Vec<_> = self
+            .slots
+            .iter_mut()
+            .map(|(slot, endpoint)| (endpoint.tier(), (slot, endpoint.record.take_interval())))
+            .filter_map(|(tier, observed)| (tier == Tier::Healthy).then_some(observed))
+            .collect();
+        let outliers = outliers(&observed, &detection);
+        outliers.into_iter().filter_map(|(slot, cause)| self.eject(slot, now, cause)).collect()
+    }
+
+    /// Ejects an endpoint, if it is in use and there is room.
+    fn eject(&mut self, slot: Slot, now: Nanos, cause: Cause) -> Option<Ejected> {
+        let (healthy, ejected) = (self.levels.count(Tier::Healthy), self.levels.count(Tier::Ejected));
+        let has_room = ejected < self.settings.detection.most_ejected(healthy + ejected);
+        if !has_room || self.slots.get(slot)?.tier() != Tier::Healthy {
+            return None;
+        }
+        let sentence = self.settings.detection.sentence;
+        let until = self.change(slot, now, |endpoint| endpoint.record.eject(now, &sentence))?;
+        self.earliest_return = until.min(self.earliest_return);
+        Some(Ejected { slot, cause, until })
     }
 
     /// The endpoint in this slot, unless it is gone.
     pub fn id(&self, slot: Slot) -> Option<&Id> {
         self.slots.get(slot).map(|endpoint| &endpoint.id)
+    }
+
+    /// What the control plane says of the endpoint in this slot.
+    pub fn member(&self, slot: Slot) -> Option<&Member> {
+        self.slots.get(slot).map(|endpoint| &endpoint.member)
+    }
+
+    /// Until when the endpoint in this slot is ejected, if it is.
+    pub fn ejected_until(&self, slot: Slot) -> Option<Nanos> {
+        self.slots.get(slot).and_then(|endpoint| endpoint.record.until())
     }
 
     /// The slot of this endpoint.
@@ -236,13 +260,14 @@ impl<Id: Clone + Eq + Hash> Balancer<Id> {
         self.by_id.is_empty()
     }
 
+    /// How many endpoints are in this tier: to say why there is no pick, and for metrics.
+    pub fn count(&self, tier: Tier) -> usize {
+        self.levels.count(tier)
+    }
+
     /// Every endpoint with its slot and tier, in no order; for views and metrics.
     pub fn endpoints(&self) -> impl Iterator<Item = (Slot, &Id, Tier)> {
         self.by_id.iter().filter_map(|(id, slot)| Some((*slot, id, self.slots.get(*slot)?.tier())))
-    }
-
-    fn cost(&self, slot: Slot, now: Nanos) -> f64 {
-        self.slots.get(slot).map_or(f64::INFINITY, |endpoint| endpoint.estimate.cost(endpoint.pending, now))
     }
 
     /// Lets those back in whose ejection is over. One comparison unless there are any.
@@ -250,72 +275,81 @@ impl<Id: Clone + Eq + Hash> Balancer<Id> {
         if now < self.earliest_return {
             return;
         }
-        // Health may hide an ejection (not ready meanwhile), so all are asked, not only the pool of the ejected.
-        let slots: Vec<Slot> = self.by_id.values().copied().collect();
         self.earliest_return = Nanos(u64::MAX);
-        for slot in slots {
-            self.change(slot, |endpoint| {
-                endpoint.ejection.returns(now);
-            });
-            let until = self.slots.get(slot).and_then(|endpoint| endpoint.ejection.until());
+        // Health may hide an ejection (not ready meanwhile), so all are asked, not only the pool of the ejected.
+        for index in 0..self.slots.places() {
+            let Some(slot) = self.slots.slot_at(index) else { continue };
+            self.change(slot, now, |endpoint| endpoint.record.returns(now));
+            let until = self.slots.get(slot).and_then(|endpoint| endpoint.record.until());
             self.earliest_return =
                 until.map_or(self.earliest_return, |until| until.min(self.earliest_return));
         }
     }
 
-    fn insert(&mut self, id: Id, health: Health, now: Nanos) {
-        let estimate = PeakEwma::unmeasured(now);
+    fn insert(&mut self, id: Id, member: Member, now: Nanos, cold_since: Option<Nanos>) {
+        let rank = Rank::of(&member, self.settings.locality);
+        let (estimate, record) = (PeakEwma::unmeasured(now), Record::new());
         let endpoint =
-            Endpoint { id: id.clone(), health, estimate, ejection: Ejection::new(), pending: 0, place: 0 };
+            Endpoint { id: id.clone(), member, rank, estimate, record, pending: 0, cold_since, place: 0 };
+        let standing = endpoint.standing();
         let slot = self.slots.insert(endpoint);
         self.by_id.insert(id, slot);
-        self.enter_pool(slot);
-    }
-
-    /// Changes an endpoint and moves it to the tier it is then in.
-    fn change(&mut self, slot: Slot, change: impl FnOnce(&mut Endpoint<Id>)) {
-        let Some(endpoint) = self.slots.get_mut(slot) else { return };
-        let (tier, place) = (endpoint.tier(), endpoint.place);
-        change(endpoint);
-        if endpoint.tier() != tier {
-            self.leave_pool(tier, place);
-            self.enter_pool(slot);
-        }
-    }
-
-    fn enter_pool(&mut self, slot: Slot) {
+        let place = self.levels.enter(slot, standing, 0);
+        self.levels.forget_table(rank);
         if let Some(endpoint) = self.slots.get_mut(slot) {
-            let pool = self.pools.of(endpoint.tier());
-            endpoint.place = pool.len();
-            pool.push(slot);
+            endpoint.place = place;
         }
     }
 
-    fn leave_pool(&mut self, tier: Tier, place: usize) {
-        let pool = self.pools.of(tier);
-        pool.swap_remove(place);
-        let moved = pool.get(place).copied();
-        if let Some(moved) = moved.and_then(|moved| self.slots.get_mut(moved)) {
-            moved.place = place;
+    fn remove(&mut self, slot: Slot) {
+        let Some(endpoint) = self.slots.remove(slot) else { return };
+        self.by_id.remove(&endpoint.id);
+        let moved = self.levels.leave(endpoint.standing(), endpoint.place, endpoint.pending);
+        self.levels.forget_table(endpoint.rank);
+        self.moved(moved, endpoint.place);
+    }
+
+    /// Changes anything of an endpoint but its pending requests, and moves it to where it then belongs.
+    fn change<T>(
+        &mut self,
+        slot: Slot,
+        now: Nanos,
+        change: impl FnOnce(&mut Endpoint<Id>) -> T,
+    ) -> Option<T> {
+        let endpoint = self.slots.get_mut(slot)?;
+        let (before, place, pending) = (endpoint.standing(), endpoint.place, endpoint.pending);
+        let result = change(endpoint);
+        let after = endpoint.standing();
+        if after == before {
+            return Some(result);
+        }
+        if after.tier == Tier::Healthy && before.tier != Tier::Healthy {
+            endpoint.cold_since = Some(now);
+        }
+        let moved = self.levels.leave(before, place, pending);
+        self.moved(moved, place);
+        let place = self.levels.enter(slot, after, pending);
+        self.moved(Some(slot), place);
+        if after.in_table() != before.in_table() {
+            self.levels.forget_table(before.rank);
+            self.levels.forget_table(after.rank);
+        }
+        Some(result)
+    }
+
+    fn moved(&mut self, slot: Option<Slot>, place: usize) {
+        if let Some(endpoint) = slot.and_then(|slot| self.slots.get_mut(slot)) {
+            endpoint.place = place;
         }
     }
+}
+
+fn drop_interval<Id>(endpoint: &mut Endpoint<Id>) {
+    endpoint.record.take_interval();
 }
 
 impl<Id: Clone + Eq + Hash> Default for Balancer<Id> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// One slot of the pool for which `is_wanted` holds, at random.
-fn draw(pool: &[Slot], rng: &mut impl Rng, is_wanted: impl Fn(Slot) -> bool) -> Option<Slot> {
-    let bound = u32::try_from(pool.len()).unwrap_or(u32::MAX);
-    let mut at = |bound| usize::try_from(rng.below(bound)).unwrap_or_default();
-    for _ in 0..DRAWS {
-        if let Some(slot) = pool.get(at(bound)).copied().filter(|slot| is_wanted(*slot)) {
-            return Some(slot);
-        }
-    }
-    let (before, after) = pool.split_at_checked(at(bound))?;
-    after.iter().chain(before).copied().find(|slot| is_wanted(*slot))
 }

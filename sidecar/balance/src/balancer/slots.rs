@@ -68,6 +68,24 @@ impl<T> Slots<T> {
         self.free.push(slot.index);
         Some(content)
     }
+
+    /// How many places there are, empty ones included.
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The slot of the content in this place.
+    pub(super) fn slot_at(&self, index: usize) -> Option<Slot> {
+        let place = self.places.get(index).filter(|place| place.content.is_some())?;
+        Some(Slot { index: u32::try_from(index).ok()?, generation: place.generation })
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut T)> {
+        (0_u32..).zip(&mut self.places).filter_map(|(index, place)| {
+            let slot = Slot { index, generation: place.generation };
+            place.content.as_mut().map(|content| (slot, content))
+        })
+    }
 }
 
 #[cfg(test)]
