@@ -214,9 +214,9 @@ impl Cluster {
         let now = worker.nanos(Instant::now());
         let mut balancer = self.balancer.borrow_mut();
         let mut members = self.members.borrow_mut();
-        let listed = places.iter().map(|(place, health)| {
-            (place.clone(), Listed::new(*health, HashKey::of_address(place.address)))
-        });
+        let listed = places
+            .iter()
+            .map(|(place, health)| (place.clone(), Listed::new(*health, HashKey::of_address(place.address))));
         for slot in balancer.update(listed, now) {
             if let Some(member) = members.get_mut(slot.index()) {
                 *member = None;
