@@ -245,7 +245,8 @@ impl App {
         let (front, retired) = (Tasks::new(), self.stop.child_token());
         let ports_of_application = self.settings.inbound.iter().map(|inbound| inbound.port.number());
         let application_metrics = ApplicationMetrics::register(&self.registry)?;
-        let application = Application::new(APPLICATION, ports_of_application, application_metrics);
+        let dial = Dial::new(self.settings.mark);
+        let application = Application::new(APPLICATION, ports_of_application, dial, application_metrics);
         let kept = self.kept();
         let life = Life {
             command: self.settings.command.clone(),
@@ -308,7 +309,6 @@ impl App {
         if life.before.is_none() {
             views.take().map(|views| front.spawn("views", views));
         }
-        let dial = Dial::new(self.settings.mark);
         let reach = || Reach::new(self.settings.control_plane.clone(), self.settings.trust_domain(), dial);
         let inbound_port = Port::new(self.preflight.listeners.inbound.port());
         let inbound_port =

@@ -12,13 +12,13 @@
 
 use crate::backoff::{Backoff, random};
 use crate::bootstrap::Start;
+use crate::dial::Dial;
 use crate::register::Registrar;
 use crate::telemetry::ApplicationMetrics;
 use futures_util::future::join_all;
 use mesh_process::Tasks;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Application {
     waiting: Vec<SocketAddr>,
+    dial: Dial,
     metrics: ApplicationMetrics,
     started: Instant,
 }
@@ -55,11 +56,12 @@ impl Application {
     pub(crate) fn new(
         address: IpAddr,
         ports: impl IntoIterator<Item = u16>,
+        dial: Dial,
         metrics: ApplicationMetrics,
     ) -> Self {
         let waiting: Vec<_> = ports.into_iter().map(|port| SocketAddr::new(address, port)).collect();
         metrics.waiting_for(waiting.len());
-        Self { waiting, metrics, started: Instant::now() }
+        Self { waiting, dial, metrics, started: Instant::now() }
     }
 
     /// Looks at once, so that the first announcement is right for an application that runs already, and goes on in a task
@@ -90,8 +92,9 @@ impl Application {
 
     /// Looks once, for a quarter of a second at most.
     async fn look(&mut self) -> Ports {
+        let dial = self.dial;
         let tries = self.waiting.drain(..).map(|address| async move {
-            let opened = timeout(TRY, TcpStream::connect(address)).await;
+            let opened = timeout(TRY, dial.tcp(address)).await;
             (address, opened.map(|opened| opened.is_ok()))
         });
         let mut ports = Ports::AllAccept;
@@ -147,7 +150,7 @@ mod tests {
     fn application(ports: &[u16]) -> (Application, Registry) {
         let registry = Registry::new();
         let metrics = ApplicationMetrics::register(&registry).unwrap();
-        (Application::new([127, 0, 0, 1].into(), ports.iter().copied(), metrics), registry)
+        (Application::new([127, 0, 0, 1].into(), ports.iter().copied(), Dial::default(), metrics), registry)
     }
 
     fn waiting(registry: &Registry) -> f64 {

@@ -24,6 +24,8 @@ fn sigterm_under_load_fails_no_request() {
         ]);
         holds(report["instances"].as_object().is_some_and(|seen| seen.len() == 2), report)
     });
+    let inbound = [("direction", "inbound")];
+    let before = world.metrics("web-b").sum("outrigger_requests_total", &inbound);
     // POST: nothing that was sent may be sent again.
     let load = world.start_load(&[
         "http1",
@@ -42,7 +44,8 @@ fn sigterm_under_load_fails_no_request() {
         "--duration",
         "4",
     ]);
-    world.counted("web-b", "outrigger_requests_total", &[("direction", "inbound")], 50.0);
+    // How many of them it gets is the balancer's business.
+    world.counted("web-b", "outrigger_requests_total", &inbound, before + 5.0);
     let status = world.mesh.member("web-b").unwrap().terminate_sidecar().unwrap();
     assert!(status.success(), "the sidecar ended with {status}");
     let output = load.wait_with_output().unwrap();
