@@ -27,13 +27,8 @@ impl<Id> Choice<'_, Id> {
     pub(super) fn choose(&self, level: &mut Level, rng: &mut impl Rng) -> Option<Slot> {
         level.prepare();
         match self.settings.policy {
-            Policy::PeakEwma => {
-                let cost = |endpoint: &Endpoint<Id>, load| endpoint.estimate.cost(load, self.now);
-                self.cheapest(&level.candidates(), 2, cost, rng)
-            }
-            Policy::LeastRequest(choices) => {
-                self.cheapest(&level.candidates(), choices.number(), |_, load| load, rng)
-            }
+            Policy::PeakEwma => self.cheapest(&level.candidates(), 2, rng),
+            Policy::LeastRequest(choices) => self.cheapest(&level.candidates(), choices.number(), rng),
             Policy::Random => self.draw(&level.candidates(), rng),
             Policy::RoundRobin => {
                 let share = |slot| {
@@ -77,24 +72,24 @@ impl<Id> Choice<'_, Id> {
         cold.or_else(|| candidates.search(rng, |slot| self.is_fresh(slot)))
     }
 
+    /// What one more request costs at this endpoint, by policies that measure; the same everywhere by others.
+    pub(super) fn cost(&self, slot: Slot, peers: &Candidates<'_>) -> f64 {
+        let Some(endpoint) = self.slots.get(slot) else { return f64::INFINITY };
+        let weight = f64::from(endpoint.member.weight.number()) * self.warmth(slot);
+        let load = f64::from(endpoint.pending) * peers.mean_weight() / weight;
+        match self.settings.policy {
+            Policy::PeakEwma => endpoint.estimate.cost(load, self.now),
+            Policy::LeastRequest(_) => load + 1.0,
+            Policy::RoundRobin | Policy::Random | Policy::RingHash(..) | Policy::Maglev(..) => 1.0,
+        }
+    }
+
     /// A few at random, the cheapest of them.
     ///
     /// Weights count twice: in the draw, so that endpoints without load get their shares; and as the load each request
     /// is to its endpoint, so that endpoints under load have as much of it as they should.
-    fn cheapest(
-        &self,
-        candidates: &Candidates<'_>,
-        choices: u32,
-        cost: impl Fn(&Endpoint<Id>, f64) -> f64,
-        rng: &mut impl Rng,
-    ) -> Option<Slot> {
-        let mean_weight = candidates.mean_weight();
-        let cost = |slot: Slot| {
-            self.slots.get(slot).map_or(f64::INFINITY, |endpoint| {
-                let weight = f64::from(endpoint.member.weight.number()) * self.warmth(slot);
-                cost(endpoint, f64::from(endpoint.pending) * mean_weight / weight)
-            })
-        };
+    fn cheapest(&self, candidates: &Candidates<'_>, choices: u32, rng: &mut impl Rng) -> Option<Slot> {
+        let cost = |slot| self.cost(slot, candidates);
         let first = self.draw(candidates, rng)?;
         let mut best = (first, None);
         for _ in 1..choices {
@@ -147,7 +142,10 @@ impl<Id> Choice<'_, Id> {
             return None;
         }
         let key = self.request.key.unwrap_or_else(|| HashKey::new(rng.next_u64()));
-        level.table()?.walk(key).find(|slot| is_usable(*slot) && (!any_with_room || has_room(*slot)))
+        let mut order = level.table()?.walk(key);
+        let found = order.find(|slot| is_usable(*slot) && (!any_with_room || has_room(*slot)));
+        // More endpoints than places: those without one are used when nobody else is left.
+        found.or_else(|| self.draw(&candidates, rng))
     }
 
     /// Whether the endpoint may have one more request under way: at most the bound times its share of all that are,

@@ -195,6 +195,10 @@ mod tests {
         assert_eq!(found(&close, &latency()), [], "less than three times the median of the others");
         let fast = [1, 1, 1, 1, 9].map(|latency| interval(20, 0, latency));
         assert_eq!(found(&fast, &latency()), [], "nine times, but by 8 ms");
+        let pair = [10, 11, 100].map(|latency| interval(20, 0, latency));
+        let strict = ByLatency { slowness: Slowness::new(900).expect("in range"), ..ByLatency::default() };
+        let strict = Detection { latency: Some(strict), ..Detection::OFF };
+        assert_eq!(found(&pair, &strict), [(2, Cause::Latency)], "nine times 11 ms, its own latency aside");
         let most = [1, 1, 100, 100, 100].map(|latency| interval(20, 0, latency));
         assert_eq!(found(&most, &latency()), [], "most of them cannot be outliers");
     }

@@ -59,11 +59,10 @@ impl FairShare {
         let place = self.place(client);
         let Some(own) = self.under_way.get_mut(place) else { return false };
         let is_new = *own == 0;
-        let sharers = u64::from(self.active) + u64::from(is_new);
         let limit = u64::from(limit.number());
         let is_free = u64::from(self.total) * 100 < limit * u64::from(self.mark.number());
-        // Rounded up: a small limit is enough for somebody.
-        let has_share = u64::from(*own) < limit.div_ceil(sharers.max(1));
+        // Rounded up: a small limit is enough for somebody. Who has nothing is below any share.
+        let has_share = u64::from(*own) < limit.div_ceil(u64::from(self.active).max(1));
         let may = u64::from(self.total) < limit && (is_free || has_share);
         if may {
             *own += 1;

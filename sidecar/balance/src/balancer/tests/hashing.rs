@@ -91,6 +91,16 @@ fn retries_visit_every_endpoint_once_in_the_keys_own_order() {
 }
 
 #[test]
+fn an_endpoint_without_a_place_is_used_when_nobody_else_is_left() {
+    let tiny = TableSize::new(2).expect("it is prime");
+    let mut balancer = ready_by(by(Policy::Maglev(tiny, None)), 5);
+    let with_place: HashSet<usize> = (0..100).map(|id| owner(&mut balancer, id, &[])).collect();
+    let health = |id| if with_place.contains(&id) { Health::NotReady } else { Health::Ready };
+    balancer.update((0..5).map(|id| (id, member(id, health(id)))), START);
+    assert!((0..100).all(|id| !with_place.contains(&owner(&mut balancer, id, &[]))));
+}
+
+#[test]
 fn two_endpoints_of_one_key_do_not_confuse_it() {
     for policy in hashing() {
         let members = [member(7, Health::Ready); 2];

@@ -60,7 +60,12 @@ fn pending_requests_count() {
 }
 
 /// Keeps `width` requests under way, ending the oldest before a new one begins.
-fn under_load(balancer: &mut Balancer<usize>, ids: usize, requests: usize, width: usize) -> Vec<usize> {
+pub(super) fn under_load(
+    balancer: &mut Balancer<usize>,
+    ids: usize,
+    requests: usize,
+    width: usize,
+) -> Vec<usize> {
     let mut rng = SmallRng::seeded(3);
     let mut under_way = std::collections::VecDeque::new();
     let mut counts = vec![0; ids];
@@ -78,12 +83,19 @@ fn under_load(balancer: &mut Balancer<usize>, ids: usize, requests: usize, width
     counts
 }
 
+/// With a bound, a few requests under way follow how it is rounded; `hashing` has its promise.
+fn unbounded() -> impl Strategy<Value = Policy> {
+    let is_bounded =
+        |policy: &Policy| matches!(policy, Policy::RingHash(_, Some(_)) | Policy::Maglev(_, Some(_)));
+    any_policy().prop_filter("it has no bound", move |policy| !is_bounded(policy))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// Without load, as by one request after another, and with much of it.
     #[test]
-    fn requests_follow_the_weights(policy in any_policy(), weights in prop::collection::vec(1_u32..6, 1..7), width in 1_usize..64) {
+    fn requests_follow_the_weights(policy in unbounded(), weights in prop::collection::vec(1_u32..6, 1..7), width in 1_usize..64) {
         const REQUESTS: usize = 6_000;
         let members: Vec<Member> = weights.iter().enumerate().map(|(id, weight)| weighing(id, *weight)).collect();
         let mut balancer = balancer_of(by(policy), &members);
@@ -98,14 +110,13 @@ proptest! {
             let expected = REQUESTS as f64 * f64::from(*weight) / f64::from(total);
             let tolerance = match policy {
                 // Points on a ring are less even than draws.
-                Policy::RingHash(_, Some(_)) => expected * 0.35 + 4.0 * expected.sqrt(),
-                Policy::RingHash(_, None) => expected * 4.0 / (128.0 * f64::from(*weight)).sqrt() + 4.0 * expected.sqrt(),
+                Policy::RingHash(..) => expected * 4.0 / (128.0 * f64::from(*weight)).sqrt() + 4.0 * expected.sqrt(),
                 Policy::RoundRobin => 10.0,
-                // With a few under way, who is compared with whom, or how a bound is rounded, matters as much.
-                Policy::PeakEwma | Policy::LeastRequest(_) | Policy::Maglev(_, Some(_)) => {
-                    expected * 0.35 + 4.0 * expected.sqrt()
-                }
-                Policy::Random | Policy::Maglev(_, None) => 6.0 * expected.sqrt() + 10.0,
+                // With a few under way, who is compared with whom matters as much. The more choices, the more an idle
+                // light endpoint gets: half a request it cannot have.
+                Policy::PeakEwma => expected * 0.4 + 4.0 * expected.sqrt(),
+                Policy::LeastRequest(choices) => expected * 0.2 * f64::from(choices.number()) + 4.0 * expected.sqrt(),
+                Policy::Random | Policy::Maglev(..) => 6.0 * expected.sqrt() + 10.0,
             };
             prop_assert!((*count as f64 - expected).abs() <= tolerance, "{:?}: {:?} of {:?}", policy, counts, weights);
         }
