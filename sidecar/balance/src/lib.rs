@@ -45,7 +45,7 @@ pub use numbers::OutOfRange;
 pub use rng::{Rng, SmallRng};
 pub use settings::{
     BadTableSize, Choices, LoadBound, LocalityPreference, Overprovisioning, PanicThreshold, Points, Policy,
-    RingSize, Settings, TableSize,
+    RingSize, Settings, TableSize, TransferCost,
 };
 pub use slow_start::{Aggression, LeastWarmth, SlowStart};
 pub use time::Nanos;

@@ -7,7 +7,8 @@ use crate::{Detection, OutOfRange, SlowStart};
 
 bounded!(
     /// How many endpoints are drawn to find the one with the fewest requests. Two are nearly as good as all (Mitzenmacher,
-    /// 2001); more herd towards the single best one as soon as several clients choose at once.
+    /// 2001); more herd towards the single best one as soon as several clients choose at once, and follow weights less
+    /// while few requests are under way.
     Choices, "the number of choices", 2..=16, default 2
 );
 
@@ -88,7 +89,8 @@ impl Default for RingSize {
 ///
 /// Every endpoint gets its share to within one place, so that with a hundred times as many places as endpoints (the
 /// paper's advice) shares differ by 1 %. Sidecars agree only if their tables have the same size, and keys move when it
-/// changes: hence it does not follow the number of endpoints. With more endpoints than places, some get nothing.
+/// changes: hence it does not follow the number of endpoints. With more endpoints than places, some get
+/// nothing while others are healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TableSize(u32);
 
@@ -170,6 +172,22 @@ pub enum Policy {
     Maglev(TableSize, Option<LoadBound>),
 }
 
+impl Policy {
+    /// Whether it compares endpoints by what a request to them costs.
+    pub fn measures(self) -> bool {
+        match self {
+            Self::PeakEwma | Self::LeastRequest(_) => true,
+            Self::RoundRobin | Self::Random | Self::RingHash(..) | Self::Maglev(..) => false,
+        }
+    }
+}
+
+bounded!(
+    /// How many times as much a farther endpoint may cost before it is worth the way, in percent, seen from the other
+    /// side: at 200 a farther endpoint takes a request when it costs less than half of what the nearer one does.
+    TransferCost, "the transfer cost in percent", 100..=10_000, default 200
+);
+
 /// Whether nearer endpoints are preferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LocalityPreference {
@@ -179,6 +197,11 @@ pub enum LocalityPreference {
     /// The nearest endpoints of a priority first; the next nearest take over what they cannot carry, by the same rule as
     /// from one priority to the next. Needs no other setting to take effect.
     Nearest,
+    /// The same, and those that are not overloaded: when the nearer endpoint costs more than this multiple of one at the
+    /// next distance, the farther one takes the request. A zone with many callers and few endpoints is then not overrun
+    /// by them, while others idle; Envoy's zone-aware routing has to know every zone's callers for that. Costs are
+    /// those of peak EWMA or least request; by other policies it is the same as `Nearest`.
+    Balanced(TransferCost),
 }
 
 /// How a service's endpoints are chosen. The default is what nobody has to change.

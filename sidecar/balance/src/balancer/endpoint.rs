@@ -68,9 +68,14 @@ impl Rank {
     pub(super) fn of(member: &Member, preference: LocalityPreference) -> Self {
         let distance = match preference {
             LocalityPreference::None => Distance::Here,
-            LocalityPreference::Nearest => member.distance,
+            LocalityPreference::Nearest | LocalityPreference::Balanced(_) => member.distance,
         };
         Self { priority: member.priority, distance }
+    }
+
+    /// Whether they differ by distance alone.
+    pub(super) fn is_as_important_as(self, other: Self) -> bool {
+        self.priority == other.priority
     }
 }
 

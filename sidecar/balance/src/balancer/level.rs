@@ -181,6 +181,10 @@ impl Levels {
         tiers.into_iter().find_map(first).map_or(Plan::Nobody, Plan::Only)
     }
 
+    pub(super) fn get(&self, place: usize) -> Option<&Level> {
+        self.levels.get(place)
+    }
+
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Level> {
         self.levels.get_mut(place)
     }
@@ -193,6 +197,14 @@ impl Levels {
     /// Whether this level has healthy endpoints.
     pub(super) fn is_healthy(&self, place: usize) -> bool {
         self.levels.get(place).is_some_and(|level| level.weight(1) > 0)
+    }
+
+    /// The next farther level of the same priority that has healthy endpoints.
+    pub(super) fn farther(&self, than: usize) -> Option<usize> {
+        let near = self.levels.get(than)?.rank;
+        let farther = self.levels.iter().enumerate().skip(than + 1);
+        let mut farther = farther.take_while(|(_, level)| level.rank.is_as_important_as(near));
+        farther.find(|(_, level)| level.weight(1) > 0).map(|(place, _)| place)
     }
 
     /// How many endpoints are in this tier.

@@ -45,7 +45,7 @@ pub use endpoint::{Ejected, Outcome, Tier};
 pub use slots::Slot;
 
 use crate::ejection::{Record, outliers};
-use crate::{Cause, HashKey, Member, Nanos, PeakEwma, Rng, Settings};
+use crate::{Cause, HashKey, LocalityPreference, Member, Nanos, PeakEwma, Rng, Settings};
 use choose::Choice;
 use endpoint::{Endpoint, Rank};
 use level::Levels;
@@ -157,7 +157,8 @@ impl<Id: Clone + Eq + Hash> Balancer<Id> {
     pub fn pick(&mut self, request: PickFor<'_>, now: Nanos, rng: &mut impl Rng) -> Option<Pick> {
         self.readmit(now);
         let drawn = self.levels.drawn(&self.settings, request.key, rng)?;
-        let mut fresh = self.choose(drawn, request, now, rng);
+        let near = self.choose(drawn, request, now, rng);
+        let mut fresh = near.map(|near| self.farther(drawn, near, request, now, rng).unwrap_or(near));
         if fresh.is_none() {
             for other in (0..self.levels.len()).filter(|other| *other != drawn) {
                 if self.levels.is_healthy(other) {
@@ -173,6 +174,27 @@ impl<Id: Clone + Eq + Hash> Balancer<Id> {
     fn choose(&mut self, level: usize, request: PickFor<'_>, now: Nanos, rng: &mut impl Rng) -> Option<Slot> {
         let level = self.levels.get_mut(level)?;
         Choice { slots: &self.slots, settings: &self.settings, request, now }.choose(level, rng)
+    }
+
+    /// An endpoint of the next distance that costs so much less than this near one that it is worth the way.
+    fn farther(
+        &mut self,
+        drawn: usize,
+        near: Slot,
+        request: PickFor<'_>,
+        now: Nanos,
+        rng: &mut impl Rng,
+    ) -> Option<Slot> {
+        let LocalityPreference::Balanced(transfer_cost) = self.settings.locality else { return None };
+        if !self.settings.policy.measures() {
+            return None;
+        }
+        let level = self.levels.farther(drawn)?;
+        let far = self.choose(level, request, now, rng)?;
+        let choice = Choice { slots: &self.slots, settings: &self.settings, request, now };
+        let near_cost = choice.cost(near, &self.levels.get(drawn)?.candidates());
+        let far_cost = choice.cost(far, &self.levels.get(level)?.candidates());
+        (near_cost > far_cost * f64::from(transfer_cost.number()) / 100.0).then_some(far)
     }
 
     /// A request is under way to this endpoint. Every call is followed by one of [`ended`](Self::ended), from a guard.

@@ -90,6 +90,48 @@ fn the_nearest_endpoints_are_used_if_that_is_asked_for() {
     }
 }
 
+/// One endpoint here, three in the next zone, and one of a lower priority; `width` requests under way.
+fn zones(policy: Policy, locality: LocalityPreference, width: usize) -> Vec<usize> {
+    let members: Vec<Member> =
+        [Distance::Here, Distance::SameRegion, Distance::SameRegion, Distance::SameRegion]
+            .into_iter()
+            .enumerate()
+            .map(|(id, distance)| at(id, 0, distance, Health::Ready))
+            .chain([at(4, 1, Distance::Here, Health::Ready)])
+            .collect();
+    let mut balancer = balancer_of(Settings { locality, ..by(policy) }, &members);
+    for id in 0..5 {
+        let slot = slot(&balancer, id);
+        run(&mut balancer, slot, START, success());
+    }
+    super::spreading::under_load(&mut balancer, 5, 4_000, width)
+}
+
+#[test]
+fn a_near_endpoint_that_is_overrun_is_helped_by_farther_ones_if_that_is_asked_for() {
+    let balanced = LocalityPreference::Balanced(crate::TransferCost::DEFAULT);
+    for policy in [Policy::PeakEwma, Policy::LeastRequest(Choices::DEFAULT)] {
+        assert_eq!(
+            zones(policy, balanced, 2),
+            [4_000, 0, 0, 0, 0],
+            "{policy:?}: without need nothing leaves the zone"
+        );
+        assert_eq!(zones(policy, LocalityPreference::Nearest, 40), [4_000, 0, 0, 0, 0], "{policy:?}");
+        let counts = zones(policy, balanced, 40);
+        assert!(
+            (1_400..2_000).contains(&counts[0]),
+            "{policy:?}: twice what each of the others has: {counts:?}"
+        );
+        assert!(counts[1..4].iter().all(|count| (600..950).contains(count)), "{policy:?}: {counts:?}");
+        assert_eq!(counts[4], 0, "{policy:?}: another priority is no help for load");
+    }
+    assert_eq!(
+        zones(Policy::RoundRobin, balanced, 40),
+        [4_000, 0, 0, 0, 0],
+        "what is not measured stays near"
+    );
+}
+
 #[test]
 fn priority_comes_before_distance() {
     let members = [at(0, 1, Distance::Here, Health::Ready), at(1, 0, Distance::Elsewhere, Health::Ready)];

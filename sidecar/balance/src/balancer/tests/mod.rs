@@ -203,7 +203,11 @@ fn any_members() -> impl Strategy<Value = Vec<Member>> {
 }
 
 pub(super) fn any_settings() -> impl Strategy<Value = Settings> {
-    let locality = prop::sample::select(vec![LocalityPreference::None, LocalityPreference::Nearest]);
+    let locality = prop::sample::select(vec![
+        LocalityPreference::None,
+        LocalityPreference::Nearest,
+        LocalityPreference::Balanced(crate::TransferCost::DEFAULT),
+    ]);
     let slow_start = prop::option::of(Just(crate::SlowStart::over(MS * 1_000)));
     let least = crate::LeastRequests::new(3).expect("in range");
     let peers = crate::LeastPeers::LEAST;
@@ -217,7 +221,10 @@ pub(super) fn any_settings() -> impl Strategy<Value = Settings> {
             ..crate::Detection::default()
         },
     ]);
-    (any_policy(), locality, prop_oneof![2 => Just(0), 1 => 0_u32..=100], slow_start, detection).prop_map(
+    // With fewer places than endpoints.
+    let tiny = Policy::Maglev(TableSize::new(3).expect("it is prime"), None);
+    let policy = prop_oneof![9 => any_policy(), 1 => Just(tiny)];
+    (policy, locality, prop_oneof![2 => Just(0), 1 => 0_u32..=100], slow_start, detection).prop_map(
         |(policy, locality, panic, slow_start, detection)| {
             let panic = crate::PanicThreshold::new(panic).expect("in range");
             Settings { policy, locality, panic, slow_start, detection, ..Settings::default() }
