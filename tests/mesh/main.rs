@@ -10,6 +10,7 @@
 mod application;
 mod control_plane_outage;
 mod drain;
+mod hostile_input;
 mod mtls;
 mod outside;
 mod protocols;

@@ -9,6 +9,7 @@
 //! | [`netns`] | machines that are network namespaces |
 //! | [`site`] | a mesh on several such machines |
 //! | [`pki`] | certificates, good and bad |
+//! | [`recorder`] | a server that writes requests down as they came |
 //! | [`wait`] | waiting for something to become so, with a deadline and a story |
 
 #![allow(
@@ -23,6 +24,7 @@
 pub mod http1;
 pub mod netns;
 pub mod pki;
+pub mod recorder;
 pub mod site;
 pub mod wait;
 pub mod world;

@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::http::grpc;
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
-use crate::refusal::Reason;
+use crate::refusal::{Fault, Reason};
 use crate::telemetry::{Exchange, ServiceSeries};
 use bytes::Bytes;
 use h2::RecvStream;
@@ -225,7 +225,7 @@ impl Held {
             lease.give_back();
         }
         if let Some(mut load) = self.load.take()
-            && reason.is_some_and(|reason| reason != Reason::DownstreamClosed)
+            && reason.is_some_and(|reason| reason.row().fault != Fault::Downstream)
         {
             load.failed();
         }

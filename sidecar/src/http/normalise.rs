@@ -47,10 +47,11 @@ pub(crate) fn normalise(head: &mut Parts) -> Result<Normalised, Refusal> {
     {
         return Err(bad("only http:// targets can be asked of the sidecar; it adds TLS itself"));
     }
-    for coding in head.headers.get_all(TRANSFER_ENCODING) {
-        if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
-            return Err(bad("no transfer coding but chunked is supported"));
-        }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && !(coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && codings.next().is_none())
+    {
+        return Err(bad("no transfer coding but chunked, once, is supported"));
     }
     let upgrade = hop_by_hop::upgrade_token(head.version, &head.headers);
     hop_by_hop::strip_request(&mut head.headers);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use std::cell::RefCell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -168,15 +169,22 @@ impl Body for Attempt {
 pub(crate) struct DownstreamBroke(#[source] pub(crate) WireError);
 
 impl DownstreamBroke {
-    /// Whether an error has this one among its causes.
+    /// If an error has this one among its causes: what the downstream did. It went away, or sent what is no body.
     pub(crate) fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Reason> {
         let mut cause = Some(error);
+        let mut reason = None;
         while let Some(error) = cause {
             if error.is::<Self>() {
-                return Some(Reason::DownstreamClosed);
+                reason = Some(Reason::DownstreamClosed);
+            }
+            // What hyper says of chunks that it can't read.
+            if let Some(error) = error.downcast_ref::<io::Error>()
+                && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+            {
+                return reason.map(|_closed| Reason::BadRequest);
             }
             cause = error.source();
         }
-        None
+        reason
     }
 }

@@ -7,7 +7,7 @@ use crate::connect::{Place, Security};
 use crate::deadline::{self, Deadline};
 use crate::inbound::ORIGINAL_HTTP;
 use crate::pool::{self, SendFailure, Wire};
-use crate::refusal::{Again, Reason, Refusal};
+use crate::refusal::{Again, Fault, Reason, Refusal};
 use crate::worker::Worker;
 use http::header::HOST;
 use http::request::Parts;
@@ -75,7 +75,7 @@ async fn answer(
     let response = match lease.send(request).await {
         Ok(response) => response,
         Err(mut failure) => {
-            if failure.refusal.reason != Reason::DownstreamClosed {
+            if failure.refusal.reason.row().fault != Fault::Downstream {
                 picked.load.failed();
             }
             // The body is read anew by the next attempt, from what is kept of it.

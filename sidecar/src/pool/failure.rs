@@ -47,6 +47,11 @@ impl SendFailure {
         Self::from_verdict(judge(&error), error, place, None)
     }
 
+    /// The request's body broke while it was sent: nothing the other side could help.
+    pub(super) fn of_body(reason: Reason) -> Box<Self> {
+        Box::new(Self { refusal: Refusal::new(reason), again: Again::Never, unsent: None })
+    }
+
     fn from_verdict(
         (reason, again): (Reason, Again),
         error: impl Error + Send + Sync + 'static,
@@ -62,11 +67,11 @@ impl SendFailure {
 }
 
 fn judge(error: &(dyn Error + 'static)) -> (Reason, Again) {
+    if let Some(reason) = DownstreamBroke::is_cause_of(error) {
+        return (reason, Again::Never);
+    }
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<DownstreamBroke>() {
-            return (Reason::DownstreamClosed, Again::Never);
-        }
         if let Some(error) = error.downcast_ref::<h2::Error>() {
             let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
             if error.is_remote() && (refused || error.is_go_away()) {

@@ -208,18 +208,32 @@ impl Lease {
         let mut sender = self.connection.sender.clone();
         let opened = sender.send_request(Request::from_parts(head, ()), is_whole);
         let (response, mut stream) = opened.map_err(|error| SendFailure::of_http2(error, place))?;
+        // Why the body broke, from the task that sends it.
+        let mut broke = None;
         if !is_whole {
-            let sent = poll_fn(|cx| Poll::Ready(send_at_once(cx, &mut stream, &mut body))).await;
-            if sent == Sent::Part {
-                // It ends with its stream, which ends with the connection: a supervised task.
-                let rest = async move {
-                    send_rest(&mut stream, &mut body).await;
-                };
-                self.sending = Some(tokio::task::spawn_local(rest).abort_handle());
+            match poll_fn(|cx| Poll::Ready(send_at_once(cx, &mut stream, &mut body))).await {
+                Sent::All | Sent::Closed => {}
+                Sent::Broken(reason) => return Err(SendFailure::of_body(reason)),
+                Sent::Part => {
+                    let why = Rc::new(Cell::new(None));
+                    broke = Some(why.clone());
+                    // It ends with its stream, which ends with the connection: a supervised task.
+                    let rest = async move {
+                        if let Sent::Broken(reason) = send_rest(&mut stream, &mut body).await {
+                            why.set(Some(reason));
+                        }
+                    };
+                    self.sending = Some(tokio::task::spawn_local(rest).abort_handle());
+                }
             }
         }
-        let response = response.await.map_err(|error| SendFailure::of_http2(error, place))?;
-        Ok(response.map(WireBody::http2))
+        match response.await {
+            Ok(response) => Ok(response.map(WireBody::http2)),
+            Err(error) => Err(match broke.and_then(|why| why.get()) {
+                Some(reason) => SendFailure::of_body(reason),
+                None => SendFailure::of_http2(error, place),
+            }),
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 use super::Chunk;
 use crate::http::body::BodyError;
 use crate::http::replay::DownstreamBroke;
+use crate::refusal::Reason;
 use bytes::Bytes;
-use h2::{Reason, SendStream};
+use h2::SendStream;
 use http_body::{Body, Frame};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,8 +23,10 @@ pub(crate) enum Sent {
     All,
     /// There is more to come, for [`send_rest`].
     Part,
-    /// It broke, or the stream did; nothing more is sent.
-    Broken,
+    /// The stream is closed: the other side wants no more of it, or is gone.
+    Closed,
+    /// The body broke, for this reason; the other side has been told.
+    Broken(Reason),
 }
 
 /// Queues what the body has ready, without waiting, and without asking for capacity: a stream that is not open yet has
@@ -48,7 +51,7 @@ where
                     match stream.send_data(data, last) {
                         Ok(()) if last => return Sent::All,
                         Ok(()) => {}
-                        Err(_closed) => return Sent::Broken,
+                        Err(_closed) => return Sent::Closed,
                     }
                 }
                 Err(frame) => return trailers(stream, frame),
@@ -70,7 +73,7 @@ where
             Poll::Pending => stream.poll_reset(cx).map(|_reset| None),
         });
         match next.await {
-            None => return Sent::Broken,
+            None => return Sent::Closed,
             Some(None) => return ended(stream.send_data(Bytes::new(), true)),
             Some(Some(Err(error))) => return broken(stream, &error),
             Some(Some(Ok(frame))) => match frame.into_data() {
@@ -78,7 +81,7 @@ where
                     let last = body.is_end_stream();
                     match send_data(stream, data, last).await {
                         Sent::Part => {}
-                        done @ (Sent::All | Sent::Broken) => return done,
+                        done @ (Sent::All | Sent::Closed | Sent::Broken(_)) => return done,
                     }
                 }
                 Err(frame) => return trailers(stream, frame),
@@ -93,14 +96,14 @@ async fn send_data(stream: &mut SendStream<Chunk>, mut data: Bytes, last: bool) 
         stream.reserve_capacity(data.len());
         let room = poll_fn(|cx| poll_room(cx, stream)).await;
         if room == 0 {
-            return Sent::Broken;
+            return Sent::Closed;
         }
         let part = data.split_to(room.min(data.len()));
         let end = last && data.is_empty();
         match stream.send_data(part, end) {
             Ok(()) if end => return Sent::All,
             Ok(()) => {}
-            Err(_closed) => return Sent::Broken,
+            Err(_closed) => return Sent::Closed,
         }
     }
     if last { ended(stream.send_data(Bytes::new(), true)) } else { Sent::Part }
@@ -130,16 +133,13 @@ fn trailers(stream: &mut SendStream<Chunk>, frame: Frame<Bytes>) -> Sent {
 fn ended(queued: Result<(), h2::Error>) -> Sent {
     match queued {
         Ok(()) => Sent::All,
-        Err(_closed) => Sent::Broken,
+        Err(_closed) => Sent::Closed,
     }
 }
 
 /// The body broke: the other side is told that what it got is not all. CANCEL when the one who sent it to us broke off.
 fn broken(stream: &mut SendStream<Chunk>, error: &BodyError) -> Sent {
-    let reason = match DownstreamBroke::is_cause_of(&**error) {
-        Some(_) => Reason::CANCEL,
-        None => Reason::INTERNAL_ERROR,
-    };
-    stream.send_reset(reason);
-    Sent::Broken
+    let by_downstream = DownstreamBroke::is_cause_of(&**error);
+    stream.send_reset(if by_downstream.is_some() { h2::Reason::CANCEL } else { h2::Reason::INTERNAL_ERROR });
+    Sent::Broken(by_downstream.unwrap_or(Reason::UpstreamReset))
 }
