@@ -11,6 +11,7 @@ mod application;
 mod control_plane_outage;
 mod drain;
 mod hostile_input;
+mod memory;
 mod mtls;
 mod outside;
 mod protocols;
