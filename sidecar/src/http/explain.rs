@@ -46,7 +46,8 @@ impl Owed {
         self.0.store(TAIL, Ordering::Relaxed);
     }
 
-    fn flushed(&self) {
+    /// What was handed to hyper is on its way.
+    pub(crate) fn flushed(&self) {
         if self.0.load(Ordering::Relaxed) == TAIL {
             self.0.store(NOTHING, Ordering::Relaxed);
         }
@@ -58,7 +59,8 @@ impl Owed {
         BY_ITSELF.get(usize::from(place)).map(|(_, reason, _)| *reason)
     }
 
-    fn is_nothing(&self) -> bool {
+    /// Whether everything has been written.
+    pub(crate) fn is_nothing(&self) -> bool {
         self.0.load(Ordering::Relaxed) == NOTHING
     }
 }
@@ -76,6 +78,11 @@ pub(crate) struct Explained<IO> {
 impl<IO> Explained<IO> {
     pub(crate) fn new(io: IO, owed: Owed) -> Self {
         Self { io, owed, words: Vec::new(), written: 0 }
+    }
+
+    /// The stream itself.
+    pub(crate) fn into_inner(self) -> IO {
+        self.io
     }
 }
 

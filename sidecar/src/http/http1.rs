@@ -17,6 +17,12 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 /// Serves a connection until it has ended; `answer` makes the answer of each request.
+///
+/// ```text
+/// served by hyper ──nothing for a tick──> still: the socket alone ──bytes come──> served by hyper …
+/// ```
+/// hyper holds two buffers and room for a request, some 20 KiB in all, for as long as it has a connection. One that is still
+/// is taken away from it.
 pub(crate) async fn serve<F, A>(
     worker: &Rc<Worker>,
     direction: Direction,
@@ -29,6 +35,35 @@ pub(crate) async fn serve<F, A>(
 {
     let config = &worker.shared.config;
     let _open = config.families.connections.open(direction, Side::Downstream, ConnectionProtocol::Http1);
+    let mut stream = stream;
+    // Boxed, so that a still connection does not hold the room.
+    while let Some(still) = Box::pin(serve_until_still(worker, direction, activity, stream, &answer)).await {
+        stream = still;
+        let Some(socket) = stream.socket() else { continue };
+        tokio::select! {
+            biased;
+            // An error is for whoever reads it.
+            _ready = socket.readable() => {}
+            _in_head = activity.overdue() => return,
+            () = config.closing(direction).idle(activity) => return,
+        }
+    }
+}
+
+/// Serves a connection until it has ended, or is still: then it is returned.
+async fn serve_until_still<F, A>(
+    worker: &Rc<Worker>,
+    direction: Direction,
+    activity: &Rc<Activity>,
+    stream: Prefixed<Link>,
+    answer: &F,
+) -> Option<Prefixed<Link>>
+where
+    F: Fn(Request<WireBody>) -> A,
+    A: Future<Output = Response<DownBody>>,
+{
+    let config = &worker.shared.config;
+    let can_be_still = stream.is_plain();
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, answer) = (worker.clone(), answer(request.map(WireBody::Http1)));
         async move {
@@ -38,20 +73,24 @@ pub(crate) async fn serve<F, A>(
         }
     });
     let io = Explained::new(Watched::new(stream, activity), activity.owed());
-    let connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
     let served = tokio::select! {
         // What has come is taken, whatever else is the case.
         biased;
-        served = connection.as_mut() => served,
+        served = &mut connection => served,
         in_head = activity.overdue() => {
             if in_head {
                 worker.recorder.refused(direction, Reason::HeaderTimeout);
             }
-            return;
+            return None;
+        }
+        () = activity.still(), if can_be_still => {
+            let parts = connection.into_parts()?;
+            let stream = parts.io.into_inner().into_inner().into_inner();
+            return Some(stream.with_read(parts.read_buf));
         }
         () = config.closing(direction).idle(activity) => {
-            connection.as_mut().graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             connection.await
         }
     };
@@ -61,26 +100,75 @@ pub(crate) async fn serve<F, A>(
     if let Some(reason) = activity.owed().refused() {
         worker.recorder.refused(direction, reason);
     }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::body::Held;
     use crate::listen::activity::IDLE_TICKS;
     use crate::outbound::world::World;
+    use bytes::Bytes;
     use mesh_protocol::mesh::EgressPolicy;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::task::{LocalSet, yield_now};
+
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    /// Sends `rest`, and reads up to the answer's last word.
+    async fn ask(client: &mut TcpStream, rest: &str) -> String {
+        client.write_all(rest.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"well") {
+            assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
+        }
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_still_connection_holds_only_its_socket_and_answers_as_before() {
+        let promise = async {
+            let world = World::new(EgressPolicy::Allow);
+            let (mut client, server) = connected().await;
+            let (worker, activity) = (world.worker.clone(), world.worker.watch.connection());
+            let watched = activity.clone();
+            let served = tokio::task::spawn_local(async move {
+                let answer = async |_| {
+                    let held = Held { busy: Some(activity.begin()), ..Held::default() };
+                    Response::new(DownBody::words(Bytes::from_static(b"well")).holding(held))
+                };
+                serve(&worker, Direction::Outbound, &activity, Link::Plain(server).into(), answer).await;
+            });
+            for _ in 0..3 {
+                // In two parts, and none of it lost: the first may be what wakes a still connection.
+                client.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+                let answer = ask(&mut client, "st: a\r\n\r\n").await;
+                assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+                assert!(watched.is_read());
+                while watched.is_read() {
+                    world.worker.watch.advance();
+                    yield_now().await;
+                }
+            }
+            drop(client);
+            served.await.unwrap();
+        };
+        LocalSet::new().run_until(promise).await;
+    }
 
     #[tokio::test]
     async fn a_head_that_never_ends_is_ended_and_counted_whichever_way_it_came() {
         let promise = async {
             let world = World::new(EgressPolicy::Allow);
             for (direction, word) in [(Direction::Inbound, "inbound"), (Direction::Outbound, "outbound")] {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-                let stream = Link::Plain(listener.accept().await.unwrap().0);
-                let stream = Prefixed::new("GET / HTTP/1.1\r\nHost: or".into(), stream);
+                let (client, server) = connected().await;
+                let stream = Prefixed::new("GET / HTTP/1.1\r\nHost: or".into(), Link::Plain(server));
                 let (worker, activity) = (world.worker.clone(), world.worker.watch.connection());
                 let served = tokio::task::spawn_local(async move {
                     let answer = |_| std::future::pending::<Response<DownBody>>();

@@ -6,7 +6,8 @@
 //! Idle ──first byte──> Head ──request parsed──> Busy ──response done──> Idle
 //!  └─ an hour: closed   └─ 30 s: closed
 //! ```
-//! A connection that is to be closed though nothing is wrong with it is closed when it is quiet: [`Activity::quiet`].
+//! A connection that is to be closed though nothing is wrong with it is closed when it is quiet: [`Activity::quiet`]. One on
+//! which nothing has happened for a tick gives back what it does not need: [`Activity::still`].
 
 use crate::http::explain::Owed;
 use std::cell::{Cell, RefCell};
@@ -30,6 +31,10 @@ const HEAD_TICKS: u32 = 6;
 /// From the end of a response to the first byte of the next request. An hour, as Envoy: a pool that finds its connection
 /// closed loses a request, an idle connection costs us a few KiB.
 pub(crate) const IDLE_TICKS: u32 = 720;
+
+/// From the end of a response to taking a connection for still, at least; at most a tick more. Clients that call often keep
+/// what their connection has, those that called once and stay give it back.
+const STILL_TICKS: u32 = 1;
 
 /// From a look at a connection to the next; one on which nothing happened in between is quiet. A request may be on its way
 /// whenever a connection is closed, and its client cannot know whether it was served. nginx (`keepalive_min_timeout`) and
@@ -58,6 +63,7 @@ pub(crate) struct Activity {
     received: Arc<AtomicBool>,
     owed: Owed,
     overdue: Notify,
+    still: Notify,
 }
 
 /// All connections of a worker that are watched.
@@ -82,6 +88,7 @@ impl Watch {
             received: Arc::default(),
             owed: Owed::default(),
             overdue: Notify::new(),
+            still: Notify::new(),
         });
         self.connections.borrow_mut().push(Rc::downgrade(&activity));
         activity
@@ -101,8 +108,11 @@ impl Watch {
                 State::Head => HEAD_TICKS,
                 State::Busy(_) => return true,
             };
-            if now.wrapping_sub(activity.since.get()) > limit {
+            let ticks = now.wrapping_sub(activity.since.get());
+            if ticks > limit {
                 activity.overdue.notify_one();
+            } else if ticks > STILL_TICKS && activity.is_still() {
+                activity.still.notify_one();
             }
             true
         });
@@ -114,6 +124,30 @@ impl Activity {
     pub(crate) async fn overdue(&self) -> bool {
         self.overdue.notified().await;
         self.state.get() == State::Head
+    }
+
+    /// Waits until nothing runs, nothing is to be written, and nothing has come for a tick.
+    ///
+    /// # Cancel safety
+    /// Safe; a tick later it is told again.
+    pub(crate) async fn still(&self) {
+        loop {
+            self.still.notified().await;
+            // What was told may have been true once.
+            if self.is_still() {
+                return;
+            }
+        }
+    }
+
+    /// Whether there is a stream whose reads are noted here.
+    #[cfg(test)]
+    pub(crate) fn is_read(&self) -> bool {
+        Arc::strong_count(&self.received) > 1
+    }
+
+    fn is_still(&self) -> bool {
+        self.state.get() == State::Idle && !self.received.load(Ordering::Relaxed) && self.owed.is_nothing()
     }
 
     /// Waits until nothing has run and nothing has come for 2.5 s at least, and 5 s at most.
@@ -187,6 +221,11 @@ pub(crate) struct Watched<IO> {
 impl<IO> Watched<IO> {
     pub(crate) fn new(io: IO, activity: &Activity) -> Self {
         Self::noting(io, activity.received.clone())
+    }
+
+    /// The stream itself.
+    pub(crate) fn into_inner(self) -> IO {
+        self.io
     }
 
     /// A stream that sets `received` with every read that brings bytes.
@@ -280,6 +319,30 @@ mod tests {
         tokio::join!(activity.quiet(), calls);
         let ended = QUIET.mul_f64(14.5);
         assert!((ended + QUIET..=ended + QUIET * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_connection_is_still_once_nothing_has_happened_on_it_for_a_tick() {
+        let watch = Watch::default();
+        let activity = watch.connection();
+        let is_told = |ticks: u32| {
+            (0..ticks).for_each(|_| watch.advance());
+            activity.still().now_or_never().is_some()
+        };
+        assert!(!is_told(STILL_TICKS));
+        assert!(is_told(1));
+        // It was told, and then a request came.
+        watch.advance();
+        let busy = activity.begin();
+        assert!(!is_told(0) && !is_told(STILL_TICKS + 2));
+        drop(busy);
+        // The answer is not all written.
+        assert!(!is_told(STILL_TICKS + 2));
+        activity.owed().flushed();
+        assert!(is_told(1));
+        // A head has begun.
+        activity.received();
+        assert!(!is_told(STILL_TICKS + 2));
     }
 
     #[test]

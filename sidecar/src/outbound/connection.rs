@@ -128,7 +128,7 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefi
             let connections = &config.families.connections;
             let _open = connections.open(Direction::Outbound, Side::Downstream, ConnectionProtocol::Http2);
             let draining = config.outbound_drain.draining();
-            if let Err(error) = http2::serve(stream, Hop::Local, draining, answer).await {
+            if let Err(error) = Box::pin(http2::serve(stream, Hop::Local, draining, answer)).await {
                 tracing::debug!(%error, "downstream connection ended");
             }
         }

@@ -45,6 +45,10 @@ use tries::{Next, Tries};
 #[cfg(test)]
 const REQUEST_FUTURE_MAX: usize = 4096;
 
+/// What an open connection may take while nothing is under way on it.
+#[cfg(test)]
+const CONNECTION_FUTURE_MAX: usize = 1536;
+
 /// A connection from the application, and what its requests need of it.
 pub(crate) struct Downstream {
     pub(crate) worker: Rc<Worker>,
@@ -91,7 +95,8 @@ async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, per
     let stream = Link::Plain(stream);
     let activity = worker.watch.connection();
     let downstream = Rc::new(Downstream { worker, entry, permit: Rc::new(permit), activity });
-    match connection::detect(&downstream, stream).await {
+    // Boxed: what is needed for a moment is not held for as long as the connection is open.
+    match Box::pin(connection::detect(&downstream, stream)).await {
         connection::Detected::Http(wire, stream) => connection::serve(&downstream, wire, stream).await,
         connection::Detected::Opaque(session) => tcp::carry(&downstream, session).await,
         connection::Detected::Gone => {}
@@ -146,9 +151,23 @@ fn not_supported(sentence: &'static str) -> Refusal {
 mod tests {
     use super::*;
 
+    fn size_of_four<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
     /// The size of the future a function returns.
     fn size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn an_open_connection_holds_little() {
+        let captured = |worker, (original, stream), source, permit| {
+            captured::connection(worker, original, stream, source, permit)
+        };
+        for bytes in [size_of_four(connection), size_of_four(captured)] {
+            assert!(bytes <= CONNECTION_FUTURE_MAX, "{bytes}");
+        }
     }
 
     #[test]

@@ -3,8 +3,12 @@
 
 use super::Worker;
 use crate::listen::activity::TICK;
+use std::hint::black_box;
 use std::rc::Rc;
 use tokio::time::{Instant, MissedTickBehavior};
+
+/// Above what mimalloc takes from pages of small pieces.
+const LARGE_PIECE: usize = 4 << 20;
 
 pub(super) async fn run(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(TICK);
@@ -17,5 +21,13 @@ pub(super) async fn run(worker: Rc<Worker>) {
         worker.destinations.sweep(&pinned);
         worker.clusters.sweep(&pinned);
         worker.entries.sweep();
+        give_memory_back();
     }
+}
+
+/// Has the allocator return to the system what was freed some time ago. mimalloc looks for such memory only when a large
+/// piece is freed, which may not happen again for hours after a burst.
+fn give_memory_back() {
+    // Never written to, so that it takes an address range and no memory.
+    drop(black_box(Vec::<u8>::with_capacity(LARGE_PIECE)));
 }

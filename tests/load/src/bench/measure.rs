@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
@@ -178,12 +179,16 @@ pub(super) fn measure(
     })
 }
 
+/// From the last answer on a connection to calling it idle: longer than any of these proxies takes to notice.
+const IDLE: Duration = Duration::from_secs(12);
+
 /// Memory of a pair while 1,000 connections that have each carried a request stay open.
 pub(super) fn memory_with_idle_connections(program: &Path, places: Places, pair: &Pair) -> Result<Memory> {
     let flags =
         ["http1", "--connections=1000", "--rate=1000", "--duration=1.5", "--hold=600"].map(str::to_owned);
     let mut load = Load::start(program, places, pair.door(Entry::H1)?, &flags)?;
     load.until("holding")?;
+    std::thread::sleep(IDLE);
     let held = memory(&pair.pids());
     drop(load);
     held
