@@ -65,9 +65,9 @@ where
     let config = &worker.shared.config;
     let can_be_still = stream.is_plain();
     let service = service_fn(|request: Request<Incoming>| {
-        let (worker, answer) = (worker.clone(), answer(request.map(WireBody::Http1)));
+        // Asked in here: the future has room for the answer's own once.
         async move {
-            let mut response = answer.await;
+            let mut response = answer(request.map(WireBody::Http1)).await;
             worker.shared.config.say_last(&mut response);
             Ok::<_, Infallible>(response)
         }

@@ -34,16 +34,15 @@ pub(super) async fn forward(
     let worker = &downstream.worker;
     let port = &downstream.port;
     let wire = wire(port.app_protocol, original);
-    let head = application_head(&mut accepted.head, wire, authority)?;
-    let body = accepted.body.take().filter(|body| !body.is_end_stream());
-    let replayable = body.is_none() && retry::is_idempotent(&head.method);
-    let body = body.map_or(UpBody::Empty, |body| UpBody::Once(body, port.counted(worker).bytes));
-    let mut request = Some(Request::from_parts(head, body));
+    let (first, replayable) = first(downstream, accepted, wire, authority)?;
+    let mut request = Some(first);
     let mut stale = 0;
     loop {
         let mut lease = pool::lease(worker, &port.origin, wire).await?;
         let Some(sent) = request.take() else { return Err(Reason::AppClosed.into()) };
-        let again = (replayable && lease.is_reused()).then(|| copy(&sent));
+        if replayable && lease.is_reused() {
+            request = Some(copy(&sent));
+        }
         match lease.send(sent).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let sentence = "the application changed protocols without being asked to";
@@ -54,7 +53,7 @@ pub(super) async fn forward(
                 stale += 1;
                 request = match failure.again {
                     Again::Unprocessed => failure.unsent,
-                    Again::MaybeProcessed => again,
+                    Again::MaybeProcessed => request,
                     Again::Never => None,
                 };
                 if request.is_none() || stale > STALE_MAX {
@@ -131,6 +130,21 @@ fn application_head(
     }
     head.uri = Uri::from_parts(uri).map_err(|e| bad(e.into()))?;
     Ok(head)
+}
+
+/// The request as it is sent first, and whether it may be sent again though it may have been processed.
+fn first(
+    downstream: &Downstream,
+    accepted: &mut Accepted,
+    wire: Wire,
+    authority: Option<HeaderValue>,
+) -> Result<(Request<UpBody>, bool), Refusal> {
+    let head = application_head(&mut accepted.head, wire, authority)?;
+    let body = accepted.body.take().filter(|body| !body.is_end_stream());
+    let replayable = body.is_none() && retry::is_idempotent(&head.method);
+    let counted = || downstream.port.counted(&downstream.worker).bytes;
+    let body = body.map_or(UpBody::Empty, |body| UpBody::Once(body, counted()));
+    Ok((Request::from_parts(head, body), replayable))
 }
 
 fn copy(request: &Request<UpBody>) -> Request<UpBody> {

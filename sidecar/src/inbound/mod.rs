@@ -98,11 +98,17 @@ async fn serve_http2(downstream: &Rc<Downstream>, stream: Prefixed<Link>, hop: H
     }
 }
 
-/// One request: whatever happens, there is an answer.
-async fn request(downstream: Rc<Downstream>, request: Request<WireBody>) -> Response<DownBody> {
+/// One request: whatever happens, there is an answer. Not an async function, whose future would have room for the
+/// request twice.
+fn request(
+    downstream: Rc<Downstream>,
+    request: Request<WireBody>,
+) -> impl Future<Output = Response<DownBody>> {
     let mut accepted = Accepted::new(&downstream, request);
-    let outcome = exchange(&downstream, &mut accepted).await;
-    accepted.finish(&downstream, outcome)
+    async move {
+        let outcome = exchange(&downstream, &mut accepted).await;
+        accepted.finish(&downstream, outcome)
+    }
 }
 
 /// The steps of a request.

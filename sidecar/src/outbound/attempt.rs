@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::uri::{Scheme, Uri};
 use http::{HeaderValue, Request, StatusCode, Version};
 use mesh_names::AppProtocol;
+use std::pin::pin;
 use std::rc::Rc;
 use tokio::time::Instant;
 
@@ -31,7 +32,9 @@ pub(super) async fn run(
 ) -> Result<Exchanged, Box<SendFailure>> {
     tries.picked(picked.slot);
     let deadline = routed.deadlines.of_attempt(now);
-    match deadline::within(deadline, answer(worker, accepted, routed, tries, picked, deadline)).await {
+    // Pinned here: `within` would have room for it twice.
+    let answer = pin!(answer(worker, accepted, routed, tries, picked, deadline));
+    match deadline::within(deadline, answer).await {
         Ok(outcome) => outcome,
         Err(reason) => {
             let again = reason.row().again;

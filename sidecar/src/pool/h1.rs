@@ -8,6 +8,7 @@ use crate::http::settings;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, Side};
 use crate::worker::Worker;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -94,14 +95,15 @@ impl Lease {
         self.reused
     }
 
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         request: Request<UpBody>,
-    ) -> Result<Response<WireBody>, Box<SendFailure>> {
-        match self.sender.try_send_request(request).await {
+    ) -> impl Future<Output = Result<Response<WireBody>, Box<SendFailure>>> {
+        let place = &self.origin.place;
+        self.sender.try_send_request(request).map(|response| match response {
             Ok(response) => Ok(response.map(WireBody::Http1)),
-            Err(error) => Err(SendFailure::of_http1(error, &self.origin.place)),
-        }
+            Err(error) => Err(SendFailure::of_http1(error, place)),
+        })
     }
 
     pub(super) fn give_back(self) {

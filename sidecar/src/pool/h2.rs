@@ -12,6 +12,7 @@ use crate::telemetry::{ConnectionProtocol, OpenConnection, Side};
 use crate::worker::Worker;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
+use h2::SendStream;
 use h2::client::SendRequest;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -61,6 +62,8 @@ struct Connection {
 #[derive(Debug)]
 pub(crate) struct Lease {
     connection: Rc<Connection>,
+    /// Its own: a sender waits until the stream it opened last is on its way.
+    sender: SendRequest<Chunk>,
     origin: Rc<Origin>,
     /// It had to wait for the connection.
     pub(super) waited: bool,
@@ -79,7 +82,7 @@ impl Drop for Waiting<'_> {
 }
 
 enum Choice {
-    Take(Rc<Connection>),
+    Take(Rc<Connection>, SendRequest<Chunk>),
     Wait,
     Full,
 }
@@ -89,13 +92,16 @@ impl Pool {
     fn choose(&self) -> (Choice, bool) {
         let mut open = self.open.borrow_mut();
         // Most often it is the first, and no other is asked whether it still takes requests.
-        if let Some(first) = open.iter().find(|c| c.in_flight.get() < STREAMS_BUSY && c.is_open()) {
-            return (Choice::Take(first.clone()), false);
+        let free = open.iter().filter(|c| c.in_flight.get() < STREAMS_BUSY);
+        if let Some(first) = free.filter_map(Connection::ready).next() {
+            return (first, false);
         }
-        open.retain(|connection| connection.is_open());
+        open.retain(|connection| connection.ready().is_some());
         let more = open.len() < CONNECTIONS_MAX;
         match open.iter().min_by_key(|c| c.in_flight.get()) {
-            Some(least) if least.in_flight.get() < STREAMS_MAX => (Choice::Take(least.clone()), more),
+            Some(least) if least.in_flight.get() < STREAMS_MAX => {
+                (least.ready().unwrap_or(Choice::Wait), more)
+            }
             Some(_) if !more => (Choice::Full, false),
             _ => (Choice::Wait, more),
         }
@@ -111,9 +117,9 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
             start_opening(worker, origin);
         }
         match choice {
-            Choice::Take(connection) => {
+            Choice::Take(connection, sender) => {
                 connection.in_flight.set(connection.in_flight.get() + 1);
-                return Ok(Lease { connection, origin: origin.clone(), waited, sending: None });
+                return Ok(Lease { connection, sender, origin: origin.clone(), waited, sending: None });
             }
             Choice::Full => return Err(Reason::QueueFull.into()),
             Choice::Wait => {
@@ -188,51 +194,66 @@ pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) 
 }
 
 impl Connection {
-    /// Whether it takes another request: not after its end, an error, or the other side's GOAWAY.
-    fn is_open(&self) -> bool {
+    /// A sender for another request, if it takes one: not after its end, an error, or the other side's GOAWAY.
+    fn ready(self: &Rc<Self>) -> Option<Choice> {
+        if self.ended.get() {
+            return None;
+        }
+        let mut sender = self.sender.clone();
         // A sender that has sent nothing is ready at once, or never: nobody needs waking.
-        let ready = || self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        !self.ended.get() && matches!(ready(), Poll::Ready(Ok(())))
+        let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(()))).then(|| Choice::Take(self.clone(), sender))
     }
 }
 
 impl Lease {
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         request: Request<UpBody>,
-    ) -> Result<Response<WireBody>, Box<SendFailure>> {
-        let (head, mut body) = request.into_parts();
+    ) -> impl Future<Output = Result<Response<WireBody>, Box<SendFailure>>> {
+        let (head, body) = request.into_parts();
         let is_whole = body.is_end_stream();
-        let place = &self.origin.place;
-        // A clone for each request: a sender waits until the stream it opened last is on its way.
-        let mut sender = self.connection.sender.clone();
+        let Self { sender, origin, sending, .. } = self;
         let opened = sender.send_request(Request::from_parts(head, ()), is_whole);
-        let (response, mut stream) = opened.map_err(|error| SendFailure::of_http2(error, place))?;
-        // Why the body broke, from the task that sends it.
-        let mut broke = None;
-        if !is_whole {
-            match poll_fn(|cx| Poll::Ready(send_at_once(cx, &mut stream, &mut body))).await {
-                Sent::All | Sent::Closed => {}
-                Sent::Broken(reason) => return Err(SendFailure::of_body(reason)),
-                Sent::Part => {
-                    let why = Rc::new(Cell::new(None));
-                    broke = Some(why.clone());
-                    // It ends with its stream, which ends with the connection: a supervised task.
-                    let rest = async move {
-                        if let Sent::Broken(reason) = send_rest(&mut stream, &mut body).await {
-                            why.set(Some(reason));
-                        }
-                    };
-                    self.sending = Some(tokio::task::spawn_local(rest).abort_handle());
-                }
+        let place = &origin.place;
+        let body = (!is_whole).then_some(body);
+        async move {
+            let (response, stream) = opened.map_err(|error| SendFailure::of_http2(error, place))?;
+            let broke = match body {
+                Some(body) => send_body(stream, body, sending).await?,
+                None => None,
+            };
+            match response.await {
+                Ok(response) => Ok(response.map(WireBody::http2)),
+                Err(error) => Err(match broke.and_then(|why| why.get()) {
+                    Some(reason) => SendFailure::of_body(reason),
+                    None => SendFailure::of_http2(error, place),
+                }),
             }
         }
-        match response.await {
-            Ok(response) => Ok(response.map(WireBody::http2)),
-            Err(error) => Err(match broke.and_then(|why| why.get()) {
-                Some(reason) => SendFailure::of_body(reason),
-                None => SendFailure::of_http2(error, place),
-            }),
+    }
+}
+
+/// Sends what the body has at once, and the rest in a task of its own; returned is where that says why the body broke.
+async fn send_body(
+    mut stream: SendStream<Chunk>,
+    mut body: UpBody,
+    sending: &mut Option<AbortHandle>,
+) -> Result<Option<Rc<Cell<Option<Reason>>>>, Box<SendFailure>> {
+    match poll_fn(|cx| Poll::Ready(send_at_once(cx, &mut stream, &mut body))).await {
+        Sent::All | Sent::Closed => Ok(None),
+        Sent::Broken(reason) => Err(SendFailure::of_body(reason)),
+        Sent::Part => {
+            let why = Rc::new(Cell::new(None));
+            let broke = why.clone();
+            // It ends with its stream, which ends with the connection: a supervised task.
+            let rest = async move {
+                if let Sent::Broken(reason) = send_rest(&mut stream, &mut body).await {
+                    why.set(Some(reason));
+                }
+            };
+            *sending = Some(tokio::task::spawn_local(rest).abort_handle());
+            Ok(Some(broke))
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::http::body::{UpBody, WireBody};
 use crate::refusal::{Reason, Refusal};
 use crate::worker::Worker;
 use futures_util::FutureExt;
-use futures_util::future::Shared;
+use futures_util::future::{Either, Shared};
 use http::{Request, Response};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -163,17 +163,18 @@ impl Lease {
         }
     }
 
-    /// Sends a request and waits for the head of the response.
+    /// Sends a request at once; what is returned waits for the head of the response. Not an async function, whose future
+    /// would have room for the request as long as it waits.
     ///
     /// # Errors
     /// [`SendFailure`], with the request if none of it was sent.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         request: Request<UpBody>,
-    ) -> Result<Response<WireBody>, Box<SendFailure>> {
+    ) -> impl Future<Output = Result<Response<WireBody>, Box<SendFailure>>> {
         match self {
-            Self::Http1(lease) => lease.send(request).await,
-            Self::Http2(lease) => lease.send(request).await,
+            Self::Http1(lease) => Either::Left(lease.send(request)),
+            Self::Http2(lease) => Either::Right(lease.send(request)),
         }
     }
 

@@ -15,7 +15,7 @@ use h2::server::{Connection, SendResponse};
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Poll;
@@ -81,8 +81,10 @@ where
             Some(Ok((request, respond))) => {
                 let (request, opens) = received(request);
                 // It ends with its stream, which ends with the connection: a supervised task. Boxed, as tokio moves
-                // what it spawns five times and once more when it ends: 4,500 instructions for these kilobytes.
-                tokio::task::spawn_local(Box::pin(exchange(answer(request), respond, opens)));
+                // what it spawns five times and once more when it ends; the answer by itself, since the future around
+                // it would have room for it twice.
+                let answer = Box::pin(answer(request));
+                tokio::task::spawn_local(Box::pin(exchange(answer, respond, opens)));
             }
         }
     }
@@ -107,11 +109,10 @@ fn received(request: Request<RecvStream>) -> (Request<WireBody>, Option<Opens>) 
 
 /// One request: its answer, unless the client gives it up before.
 async fn exchange(
-    answer: impl Future<Output = Response<DownBody>>,
+    mut answer: Pin<Box<impl Future<Output = Response<DownBody>>>>,
     mut respond: SendResponse<Chunk>,
     opens: Option<Opens>,
 ) {
-    let mut answer = pin!(answer);
     let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
         Poll::Ready(response) => Poll::Ready(Some(response)),
         Poll::Pending => respond.poll_reset(cx).map(|_reset| None),
