@@ -1,6 +1,9 @@
 //! The authority of a request: `host` or `host:port` (RFC 3986 §3.2, RFC 9110 §4.2.1). User information, empty hosts,
 //! ports that are no number and bytes outside the grammar are errors, since two readers that disagree about them are
-//! how requests are smuggled. Pure.
+//! how requests are smuggled. Pure, but for the last authority of a connection, which is remembered.
+
+use http::HeaderValue;
+use std::cell::RefCell;
 
 /// What an authority says, borrowed from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,29 @@ pub(crate) fn parse(authority: &[u8]) -> Result<AuthorityParts<'_>, AuthorityErr
     Ok(AuthorityParts { host, port })
 }
 
+/// The authority that the last request of a connection had. Most ask for the same as the one before, so that it is read
+/// and copied once.
+#[derive(Debug, Default)]
+pub(crate) struct LastAuthority(RefCell<Option<HeaderValue>>);
+
+impl LastAuthority {
+    /// An authority as a field's value, a copy.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub(crate) fn value(&self, authority: &[u8]) -> Result<HeaderValue, AuthorityError> {
+        if let Some(last) = &*self.0.borrow()
+            && last.as_bytes() == authority
+        {
+            return Ok(last.clone());
+        }
+        parse(authority)?;
+        let value = HeaderValue::from_bytes(authority).map_err(|_| AuthorityError::Character)?;
+        *self.0.borrow_mut() = Some(value.clone());
+        Ok(value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +135,17 @@ mod tests {
             assert_eq!(parse(text.as_bytes()), expected, "{text:?}");
         }
         assert_eq!(parse("a".repeat(256).as_bytes()), Err(AuthorityError::TooLong));
+    }
+
+    #[test]
+    fn a_bad_authority_is_refused_whatever_was_asked_before() {
+        let last = LastAuthority::default();
+        assert_eq!(last.value(b"orders:80").unwrap(), "orders:80");
+        assert_eq!(last.value(b"orders:80").unwrap(), "orders:80");
+        assert_eq!(last.value(b"orders:0"), Err(AuthorityError::Port));
+        assert_eq!(last.value(b"orders:80").unwrap(), "orders:80");
+        assert_eq!(last.value(b"u@orders"), Err(AuthorityError::UserInformation));
+        assert_eq!(last.value(b"orders").unwrap(), "orders");
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The little of gRPC an intermediary needs: is a request gRPC, what status did it end with, and what HTTP status that
 //! stands for. Pure.
 
+use super::fields::{Field, Fields};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use std::fmt::Write;
 
@@ -21,6 +22,11 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 pub(crate) fn status(headers: &HeaderMap) -> Option<u8> {
     let text = headers.get(GRPC_STATUS)?.to_str().ok()?;
     text.parse().ok().filter(|code| *code <= 16)
+}
+
+/// The same of a head that was looked at.
+pub(crate) fn seen_status(headers: &HeaderMap, fields: Fields) -> Option<u8> {
+    if fields.have(Field::GrpcStatus) { status(headers) } else { None }
 }
 
 /// The HTTP status a gRPC status maps to, by `google/rpc/code.proto`; retries asked for by HTTP code use it.

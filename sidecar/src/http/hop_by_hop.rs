@@ -1,12 +1,13 @@
 //! Fields that belong to one connection and must not cross it (RFC 9110 §7.6.1). What enters is a message's header
-//! map; it is edited in place. Fields the Connection field lists go too, save those without which the message would
-//! mean something else.
+//! map, and what one look at it has found; it is edited in place. Fields the Connection field lists go too, save those
+//! without which the message would mean something else.
 
+use super::fields::{Field, Fields};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Version};
 
 /// Never about the message, only about the connection it came on.
-static OF_THE_CONNECTION: [HeaderName; 6] = [
+pub(super) static OF_THE_CONNECTION: [HeaderName; 6] = [
     CONNECTION,
     TE,
     TRANSFER_ENCODING,
@@ -16,17 +17,17 @@ static OF_THE_CONNECTION: [HeaderName; 6] = [
 ];
 
 /// Takes them out of a request. `TE: trailers` stays, as itself alone: gRPC needs it and HTTP/2 allows it.
-pub(crate) fn strip_request(headers: &mut HeaderMap) {
-    let trailers = headers.contains_key(TE) && lists(headers, &TE, "trailers");
-    strip(headers);
+pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields) {
+    let trailers = fields.have(Field::Te) && lists(headers, &TE, "trailers");
+    strip(headers, fields);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
 /// Takes them out of a response.
-pub(crate) fn strip_response(headers: &mut HeaderMap) {
-    strip(headers);
+pub(crate) fn strip_response(headers: &mut HeaderMap, fields: Fields) {
+    strip(headers, fields);
 }
 
 /// The protocol a request asks to change to, if it does so properly: HTTP/1.1 with `Connection: upgrade` and `Upgrade`.
@@ -55,20 +56,14 @@ fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
     })
 }
 
-fn strip(headers: &mut HeaderMap) {
-    // Most messages have none of them. One look at the names there are takes a tenth of the instructions that asking the
-    // map for six names takes.
-    if !headers.keys().any(is_of_the_connection) {
+fn strip(headers: &mut HeaderMap, fields: Fields) {
+    if !fields.have(Field::OfTheConnection) {
         return;
     }
     strip_listed(headers);
     for name in &OF_THE_CONNECTION {
         headers.remove(name);
     }
-}
-
-fn is_of_the_connection(name: &HeaderName) -> bool {
-    OF_THE_CONNECTION.contains(name)
 }
 
 fn strip_listed(headers: &mut HeaderMap) {
@@ -124,17 +119,20 @@ mod tests {
             ("host", "a"),
             ("content-length", "3"),
         ]);
-        strip_request(&mut headers);
+        let fields = Fields::of(&headers);
+        strip_request(&mut headers, fields);
         assert_eq!(names(&headers), ["content-length", "host", "x-end"]);
     }
 
     #[test]
     fn te_trailers_stays_alone() {
         let mut headers = map(&[("te", "gzip;q=0.5, trailers"), ("connection", "te")]);
-        strip_request(&mut headers);
+        let fields = Fields::of(&headers);
+        strip_request(&mut headers, fields);
         assert_eq!(headers.get(TE).unwrap(), "trailers");
         let mut headers = map(&[("te", "gzip")]);
-        strip_request(&mut headers);
+        let fields = Fields::of(&headers);
+        strip_request(&mut headers, fields);
         assert!(headers.is_empty());
     }
 
@@ -153,7 +151,8 @@ mod tests {
         #[test]
         fn no_connection_field_survives(listed in "[a-z, -]{0,30}") {
             let mut headers = map(&[("connection", &listed), ("host", "a"), ("te", "x")]);
-            strip_response(&mut headers);
+            let fields = Fields::of(&headers);
+            strip_response(&mut headers, fields);
             prop_assert_eq!(names(&headers), ["host"]);
         }
     }

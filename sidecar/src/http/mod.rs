@@ -1,10 +1,12 @@
 //! What HTTP asks of an intermediary, apart from where a request goes. `http1` serves what hyper reads and writes, `http2`
-//! drives HTTP/2 on the frames of the h2 crate; here requests are checked and cleaned (`normalise`, `hop_by_hop`), bodies are carried and watched (`body`, `replay`), and refusals
-//! become answers (`reply`). Nothing here picks, connects or retries.
+//! drives HTTP/2 on the frames of the h2 crate; here requests are checked and cleaned (`normalise`, `hop_by_hop`) by what
+//! one look at their `fields` finds, bodies are carried and watched (`body`, `replay`), and refusals become answers
+//! (`reply`). Nothing here picks, connects or retries.
 
 pub(crate) mod authority;
 pub(crate) mod body;
 pub(crate) mod explain;
+pub(crate) mod fields;
 pub(crate) mod grpc;
 pub(crate) mod hop_by_hop;
 pub(crate) mod http1;

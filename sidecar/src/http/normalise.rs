@@ -1,12 +1,13 @@
 //! A request as a peer sent it becomes one that means the same to every reader behind us, or is refused: exactly one
 //! authority, no transfer coding but chunked, no field of the connection (RFC 9112 §3.2, §6.1, RFC 9113 §8.3.1). What
-//! enters is hyper's head; it is edited in place. What leaves is the authority and what the request asks for.
+//! enters is hyper's head, and what one look at its fields has found; it is edited in place. What leaves is the authority
+//! and what the request asks for.
 
-use super::authority::{self, AuthorityError};
+use super::authority::{AuthorityError, LastAuthority};
+use super::fields::{Field, Fields};
 use super::hop_by_hop;
 use super::settings::HEAD_BYTES_MAX;
 use crate::refusal::{Reason, Refusal};
-use bytes::Bytes;
 use http::header::{HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Version};
@@ -32,46 +33,47 @@ fn bad(sentence: &'static str) -> Refusal {
 ///
 /// # Errors
 /// A refusal with `bad_request` or `uri_too_long` and the broken rule.
-pub(crate) fn normalise(head: &mut Parts) -> Result<Normalised, Refusal> {
+pub(crate) fn normalise(
+    head: &mut Parts,
+    fields: Fields,
+    last: &LastAuthority,
+) -> Result<Normalised, Refusal> {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > TARGET_MAX {
         return Err(Reason::UriTooLong.into());
     }
-    if list_size(head) > HEAD_BYTES_MAX {
+    // The same count as for HTTP/2, which HTTP/1 becomes on its way.
+    if target + fields.list_size() > HEAD_BYTES_MAX {
         return Err(Reason::HeadersTooLarge.into());
     }
-    let authority = authority_of(head)?;
+    let authority = authority_of(head, fields, last)?;
     if head.method != Method::CONNECT
         && head.version < Version::HTTP_2
         && head.uri.scheme_str().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("http"))
     {
         return Err(bad("only http:// targets can be asked of the sidecar; it adds TLS itself"));
     }
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next()
-        && !(coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && codings.next().is_none())
-    {
-        return Err(bad("no transfer coding but chunked, once, is supported"));
+    if fields.have(Field::TransferEncoding) {
+        let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+        let coding = codings.next().map(|coding| coding.as_bytes().trim_ascii());
+        if !coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
+            return Err(bad("no transfer coding but chunked, once, is supported"));
+        }
     }
-    let upgrade = hop_by_hop::upgrade_token(head.version, &head.headers);
-    hop_by_hop::strip_request(&mut head.headers);
+    let upgrade = match fields.have(Field::Upgrade) {
+        true => hop_by_hop::upgrade_token(head.version, &head.headers),
+        false => None,
+    };
+    hop_by_hop::strip_request(&mut head.headers, fields);
     Ok(Normalised { authority, upgrade })
 }
 
-/// The size of a head as HTTP/2 counts it: names, values and 32 for each field (RFC 9113 §6.5.2). The same count for
-/// HTTP/1, which becomes HTTP/2 on its way.
-fn list_size(head: &Parts) -> usize {
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    head.headers.iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len() + 32)
-}
-
 /// The one authority: the target's if it has one (then Host does not count, RFC 9112 §3.2.2), else Host's.
-fn authority_of(head: &Parts) -> Result<Option<HeaderValue>, Refusal> {
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
+fn authority_of(head: &Parts, fields: Fields, last: &LastAuthority) -> Result<Option<HeaderValue>, Refusal> {
+    if fields.have(Field::Hosts) {
         return Err(bad("the request has more than one Host field"));
     }
+    let host = fields.have(Field::Host).then(|| head.headers.get(HOST)).flatten();
     if host.is_none() && head.version == Version::HTTP_11 {
         return Err(bad("the request has no Host field"));
     }
@@ -82,23 +84,20 @@ fn authority_of(head: &Parts) -> Result<Option<HeaderValue>, Refusal> {
             {
                 return Err(bad("the :authority and Host fields differ"));
             }
-            // Text of an authority is visible ASCII, so that this can't fail; if it did, there is no authority.
-            HeaderValue::from_maybe_shared(Bytes::copy_from_slice(target.as_str().as_bytes())).ok()
+            target.as_str().as_bytes()
         }
-        (None, Some(host)) if head.version < Version::HTTP_11 && host.is_empty() => None,
-        (None, Some(host)) => Some(host.clone()),
-        (None, None) => None,
+        (None, Some(host)) if head.version < Version::HTTP_11 && host.is_empty() => return Ok(None),
+        (None, Some(host)) => host.as_bytes(),
+        (None, None) => return Ok(None),
     };
-    if let Some(authority) = &authority {
-        authority::parse(authority.as_bytes()).map_err(|error| match error {
-            AuthorityError::EmptyHost => bad("the host is empty"),
-            AuthorityError::UserInformation => bad("the host holds user information"),
-            AuthorityError::Character => bad("the host holds a character that no host may hold"),
-            AuthorityError::Port => bad("the host's port is not a number between 1 and 65535"),
-            AuthorityError::TooLong => bad("the host is longer than 255 characters"),
-        })?;
-    }
-    Ok(authority)
+    let value = last.value(authority).map_err(|error| match error {
+        AuthorityError::EmptyHost => bad("the host is empty"),
+        AuthorityError::UserInformation => bad("the host holds user information"),
+        AuthorityError::Character => bad("the host holds a character that no host may hold"),
+        AuthorityError::Port => bad("the host's port is not a number between 1 and 65535"),
+        AuthorityError::TooLong => bad("the host is longer than 255 characters"),
+    })?;
+    Ok(Some(value))
 }
 
 #[cfg(test)]
@@ -112,7 +111,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        match normalise(&mut head) {
+        let fields = Fields::of(&head.headers);
+        match normalise(&mut head, fields, &LastAuthority::default()) {
             Ok(n) => Ok(n.authority.map(|a| a.to_str().unwrap().to_owned()).unwrap_or_default()),
             Err(refusal) => Err(refusal.sentence.into_owned()),
         }

@@ -2,11 +2,12 @@
 //! terms, an answer without messages (trailers-only) that every client turns into its own error.
 
 use super::body::DownBody;
+use super::fields::{Field, Fields};
 use super::grpc;
 use crate::refusal::{Reason, Refusal};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 /// The header that carries the reason of every answer a sidecar makes itself.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("outrigger-reason");
@@ -18,6 +19,13 @@ pub(crate) enum Style {
     Http,
     /// A gRPC status and message.
     Grpc,
+}
+
+impl Style {
+    /// How whoever sent a request with this head wants to be told.
+    pub(crate) fn of(headers: &HeaderMap, fields: Fields) -> Self {
+        if fields.have(Field::ContentType) && grpc::is_grpc(headers) { Self::Grpc } else { Self::Http }
+    }
 }
 
 /// The answer.
@@ -54,7 +62,10 @@ pub(crate) fn reply(refusal: &Refusal, style: Style) -> Response<DownBody> {
 }
 
 /// The reason in an answer that a peer's sidecar made, if it made it.
-pub(crate) fn reason_of(headers: &http::HeaderMap) -> Option<Reason> {
+pub(crate) fn reason_of(headers: &HeaderMap, fields: Fields) -> Option<Reason> {
+    if !fields.have(Field::Reason) {
+        return None;
+    }
     let word = headers.get(REASON)?;
     Reason::ALL.into_iter().find(|reason| word.as_bytes() == reason.word().as_bytes())
 }
@@ -70,7 +81,8 @@ mod tests {
         assert_eq!(response.status(), 502);
         assert_eq!(response.headers()[REASON], "unknown_host");
         assert_eq!(response.headers()["content-length"], "21");
-        assert_eq!(reason_of(response.headers()), Some(Reason::UnknownHost));
+        let fields = Fields::of(response.headers());
+        assert_eq!(reason_of(response.headers(), fields), Some(Reason::UnknownHost));
         let response = reply(&refusal, Style::Grpc);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[grpc::GRPC_STATUS], "14");

@@ -16,6 +16,7 @@ mod tcp;
 mod terminate;
 
 use crate::connect::{Link, Prefixed};
+use crate::http::authority::LastAuthority;
 use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;
 use crate::http::settings::Hop;
@@ -40,6 +41,9 @@ use tokio::net::{TcpListener, TcpStream};
 /// one its caller used. Taken out before the application sees the request.
 pub(crate) const ORIGINAL_HTTP: HeaderName = HeaderName::from_static("outrigger-http");
 
+/// Who the peer is, told to the application; whatever the peer sent under this name is taken out.
+pub(crate) const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
 /// A connection from a peer, and what its requests need of it.
 pub(crate) struct Downstream {
     pub(crate) worker: Rc<Worker>,
@@ -49,6 +53,7 @@ pub(crate) struct Downstream {
     pub(crate) voucher: Option<HeaderValue>,
     pub(crate) permit: Rc<Permit>,
     pub(crate) activity: Rc<Activity>,
+    pub(crate) last: LastAuthority,
 }
 
 /// Takes connections from peers until the drain.
@@ -69,6 +74,7 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, 
         voucher: Some(voucher(stream.peer())),
         activity: worker.watch.connection(),
         permit: Rc::new(permit),
+        last: LastAuthority::default(),
         worker,
         port,
     });
@@ -113,7 +119,7 @@ fn request(
 
 /// The steps of a request.
 async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Exchanged, Refusal> {
-    let normalised = normalise(&mut accepted.head)?;
+    let normalised = normalise(&mut accepted.head, accepted.fields, &downstream.last)?;
     let original = accepted.vouch(downstream);
     match normalised.upgrade {
         Some(token) => Box::pin(forward::upgrade(downstream, accepted, normalised.authority, token)).await,

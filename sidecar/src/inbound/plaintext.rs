@@ -15,6 +15,7 @@ use super::port::application;
 use super::{Downstream, spoken};
 use crate::connect::{self, Link, Prefixed, relay, tune};
 use crate::dial::Caller;
+use crate::http::authority::LastAuthority;
 use crate::intercept::{Mark, is_probe};
 use crate::limit::Permit;
 use crate::listen::accept;
@@ -108,6 +109,7 @@ async fn connection(
         voucher: None,
         activity: worker.watch.connection(),
         permit: Rc::new(permit),
+        last: LastAuthority::default(),
         port: known,
         worker,
     });

@@ -1,7 +1,8 @@
 //! One request from a peer between its head and its answer.
 
-use super::{Downstream, ORIGINAL_HTTP};
+use super::{CLIENT_CERTIFICATE, Downstream, ORIGINAL_HTTP};
 use crate::http::body::{DownBody, Held, WireBody};
+use crate::http::fields::{Field, Fields};
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop};
@@ -11,17 +12,15 @@ use crate::refusal::Refusal;
 use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId};
 use crate::worker::AccessLog;
 use bytes::Bytes;
-use http::header::HeaderName;
 use http::request::Parts;
 use http::{Request, Response, Version};
 use tokio::time::Instant;
 
-/// Who the peer is, told to the application; whatever the peer sent under this name is taken out.
-const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-
 /// A request whose head is complete.
 pub(super) struct Accepted {
     pub(super) head: Parts,
+    /// Of the head as it came.
+    pub(super) fields: Fields,
     pub(super) body: Option<WireBody>,
     pub(super) upgrading: Option<Upgrading>,
     style: Style,
@@ -48,7 +47,8 @@ impl Accepted {
     pub(super) fn new(downstream: &Downstream, request: Request<WireBody>) -> Self {
         let (mut head, body) = request.into_parts();
         let (upgrading, body) = Upgrading::of(&mut head.extensions, body);
-        let style = if grpc::is_grpc(&head.headers) { Style::Grpc } else { Style::Http };
+        let fields = Fields::of(&head.headers);
+        let style = Style::of(&head.headers, fields);
         let record = (downstream.worker.shared.config.access_log == AccessLog::On).then(|| {
             Box::new(AccessRecord {
                 method: head.method.clone(),
@@ -60,17 +60,19 @@ impl Accepted {
         let counted = downstream.port.counted(worker);
         let mut exchange = Exchange::new(worker.clone(), Direction::Inbound, Instant::now(), record);
         exchange.is_for(counted.series, counted.bytes);
-        Self { head, body, upgrading, style, busy: downstream.activity.begin(), exchange }
+        Self { head, fields, body, upgrading, style, busy: downstream.activity.begin(), exchange }
     }
 
     /// Vouches for the peer and takes out what only sidecars may say.
     pub(super) fn vouch(&mut self, downstream: &Downstream) -> Original {
         let headers = &mut self.head.headers;
+        let theirs = self.fields.have(Field::OfSidecars);
         match &downstream.voucher {
             Some(voucher) => headers.insert(CLIENT_CERTIFICATE, voucher.clone()),
-            None => headers.remove(CLIENT_CERTIFICATE),
+            None if theirs => headers.remove(CLIENT_CERTIFICATE),
+            None => None,
         };
-        let marked = headers.remove(ORIGINAL_HTTP).is_some();
+        let marked = theirs && headers.remove(ORIGINAL_HTTP).is_some();
         if marked || self.head.version < Version::HTTP_2 { Original::Http1 } else { Original::Http2 }
     }
 
@@ -84,13 +86,16 @@ impl Accepted {
         match outcome {
             Ok(exchanged) => {
                 let (mut head, body) = exchanged.response.into_parts();
+                let fields = Fields::of(&head.headers);
                 if body.is_some() {
-                    hop_by_hop::strip_response(&mut head.headers);
+                    hop_by_hop::strip_response(&mut head.headers, fields);
                 }
-                // Only a sidecar says why it refused.
-                head.headers.remove(reply::REASON);
+                if fields.have(Field::Reason) {
+                    // Only a sidecar says why it refused.
+                    head.headers.remove(reply::REASON);
+                }
                 head.version = Version::HTTP_11;
-                let code = grpc::status(&head.headers);
+                let code = grpc::seen_status(&head.headers, fields);
                 exchange.answered(LabelId::NONE, downstream.peer, head.status.as_u16(), code, None);
                 let held = Held {
                     exchange: Some(exchange),

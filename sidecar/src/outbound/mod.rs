@@ -25,6 +25,7 @@ mod tunnel;
 pub(crate) mod world;
 
 use crate::connect::Link;
+use crate::http::authority::LastAuthority;
 use crate::http::body::{DownBody, WireBody};
 use crate::http::normalise::normalise;
 use crate::limit::Permit;
@@ -56,6 +57,7 @@ pub(crate) struct Downstream {
     /// Its place among the open connections, kept until its last request and tunnel are done.
     pub(crate) permit: Rc<Permit>,
     pub(crate) activity: Rc<crate::listen::activity::Activity>,
+    pub(crate) last: LastAuthority,
 }
 
 /// Takes connections from the application until inbound is done with draining. With `capture`, one that was redirected
@@ -94,7 +96,13 @@ pub(crate) async fn listen(
 async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, permit: Permit) {
     let stream = Link::Plain(stream);
     let activity = worker.watch.connection();
-    let downstream = Rc::new(Downstream { worker, entry, permit: Rc::new(permit), activity });
+    let downstream = Rc::new(Downstream {
+        worker,
+        entry,
+        permit: Rc::new(permit),
+        activity,
+        last: LastAuthority::default(),
+    });
     // Boxed: what is needed for a moment is not held for as long as the connection is open.
     match Box::pin(connection::detect(&downstream, stream)).await {
         connection::Detected::Http(wire, stream) => connection::serve(&downstream, wire, stream).await,
@@ -119,7 +127,7 @@ fn request(
 /// The steps of a request.
 async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Exchanged, Refusal> {
     let worker = &downstream.worker;
-    let normalised = normalise(&mut accepted.head)?;
+    let normalised = normalise(&mut accepted.head, accepted.fields, &downstream.last)?;
     let destination = Destinations::of(worker, &downstream.entry, normalised.authority.as_ref())?;
     let bound = destination.bind(worker).await?;
     accepted.bound(worker, &bound);

@@ -7,6 +7,7 @@ use super::destination::Destination;
 use crate::cluster::{Cluster, Load};
 use crate::deadline::{Deadline, Deadlines};
 use crate::http::body::{DownBody, Held, WireBody};
+use crate::http::fields::Fields;
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop};
@@ -25,6 +26,8 @@ use tokio::time::Instant;
 /// A request whose head is complete.
 pub(super) struct Accepted {
     pub(super) head: Parts,
+    /// Of the head as it came.
+    pub(super) fields: Fields,
     pub(super) body: Option<WireBody>,
     /// Set where the connection could change its protocol.
     pub(super) upgrading: Option<Upgrading>,
@@ -48,6 +51,10 @@ pub(super) struct Routed {
 pub(super) struct Exchanged {
     /// Without a body where the connection changes its protocol.
     pub(super) response: Response<Option<WireBody>>,
+    /// Of its head.
+    fields: Fields,
+    /// The gRPC status in its head.
+    grpc: Option<u8>,
     pub(super) lease: Option<Lease>,
     pub(super) load: Option<Load>,
     pub(super) backend: LabelId,
@@ -61,7 +68,8 @@ impl Accepted {
     pub(super) fn new(downstream: &Downstream, request: Request<WireBody>) -> Self {
         let (mut head, body) = request.into_parts();
         let (upgrading, body) = Upgrading::of(&mut head.extensions, body);
-        let style = if grpc::is_grpc(&head.headers) { Style::Grpc } else { Style::Http };
+        let fields = Fields::of(&head.headers);
+        let style = Style::of(&head.headers, fields);
         let record = (downstream.worker.shared.config.access_log == AccessLog::On).then(|| {
             let authority = head.uri.authority().map(|a| a.to_string());
             let host =
@@ -81,6 +89,7 @@ impl Accepted {
             style,
             exchange: Exchange::new(downstream.worker.clone(), Direction::Outbound, started, record),
             head,
+            fields,
             body,
         }
     }
@@ -103,14 +112,14 @@ impl Accepted {
             Ok(exchanged) => {
                 let (mut head, body) = exchanged.response.into_parts();
                 if body.is_some() {
-                    hop_by_hop::strip_response(&mut head.headers);
+                    hop_by_hop::strip_response(&mut head.headers, exchanged.fields);
                 }
                 head.version = Version::HTTP_11;
                 exchange.answered(
                     exchanged.backend,
                     exchanged.peer,
                     head.status.as_u16(),
-                    grpc::status(&head.headers),
+                    exchanged.grpc,
                     exchanged.reason,
                 );
                 let held = Held {
@@ -203,23 +212,24 @@ impl Routed {
 impl Exchanged {
     /// A response that came over a lease.
     pub(super) fn new(response: Response<WireBody>, cluster: &Cluster, peer: LabelId) -> Self {
-        let reason = reply::reason_of(response.headers());
-        let response = response.map(Some);
-        Self { response, lease: None, load: None, backend: cluster.label, peer, reason, deadline: None }
+        let headers = response.headers();
+        let fields = Fields::of(headers);
+        let (grpc, reason) = (grpc::seen_status(headers, fields), reply::reason_of(headers, fields));
+        let (response, backend) = (response.map(Some), cluster.label);
+        Self { response, fields, grpc, lease: None, load: None, backend, peer, reason, deadline: None }
     }
 
     /// A connection that changes its protocol: nothing more follows in HTTP.
     pub(super) fn changing(response: Response<()>, cluster: &Cluster, peer: LabelId) -> Self {
-        let response = response.map(|()| None);
-        let backend = cluster.label;
-        Self { response, lease: None, load: None, backend, peer, reason: None, deadline: None }
+        let (grpc, fields) = (grpc::status(response.headers()), Fields::default());
+        let (response, backend) = (response.map(|()| None), cluster.label);
+        Self { response, fields, grpc, lease: None, load: None, backend, peer, reason: None, deadline: None }
     }
 
     /// The status as retries and health see it: a gRPC answer without messages counts as the HTTP status it maps to.
     pub(super) fn effective_status(&self) -> u16 {
-        let headers = self.response.headers();
-        match grpc::status(headers) {
-            Some(code) if grpc::is_grpc(headers) => grpc::http_status(code),
+        match self.grpc {
+            Some(code) if grpc::is_grpc(self.response.headers()) => grpc::http_status(code),
             _ => self.response.status().as_u16(),
         }
     }
