@@ -1,6 +1,7 @@
 //! Serving HTTP/1.1: requests come off a connection one after the other, each is answered, and the connection ends when
 //! the client closes it, when it is idle or slow for too long, or by the drain once the request in flight is answered.
 
+use super::beside::Beside;
 use super::body::{DownBody, WireBody};
 use super::explain::Explained;
 use super::settings;
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 
 /// Serves a connection until it has ended; `answer` makes the answer of each request.
@@ -74,22 +76,24 @@ where
     });
     let io = Explained::new(Watched::new(stream, activity), activity.owed());
     let mut connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
+    let (overdue, still) = (pin!(activity.overdue()), pin!(activity.still()));
+    let closing = pin!(config.closing(direction).idle(activity));
     let served = tokio::select! {
         // What has come is taken, whatever else is the case.
         biased;
         served = &mut connection => served,
-        in_head = activity.overdue() => {
+        in_head = Beside::new(overdue) => {
             if in_head {
                 worker.recorder.refused(direction, Reason::HeaderTimeout);
             }
             return None;
         }
-        () = activity.still(), if can_be_still => {
+        () = Beside::new(still), if can_be_still => {
             let parts = connection.into_parts()?;
             let stream = parts.io.into_inner().into_inner().into_inner();
             return Some(stream.with_read(parts.read_buf));
         }
-        () = config.closing(direction).idle(activity) => {
+        () = Beside::new(closing) => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             connection.await
         }

@@ -4,6 +4,7 @@
 //! (`reply`). Nothing here picks, connects or retries.
 
 pub(crate) mod authority;
+pub(crate) mod beside;
 pub(crate) mod body;
 pub(crate) mod explain;
 pub(crate) mod fields;

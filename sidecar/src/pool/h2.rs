@@ -3,6 +3,7 @@
 
 use super::{Origin, SendFailure};
 use crate::connect::{self, Link, Prefixed};
+use crate::http::beside::Beside;
 use crate::http::body::{UpBody, WireBody};
 use crate::http::http2::{Alive, Chunk, Sent, Silence, send_at_once, send_rest};
 use crate::http::settings::{self, Hop};
@@ -19,6 +20,7 @@ use http_body::Body as _;
 use mesh_mtls::Alpn;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -177,6 +179,7 @@ pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) 
         let _open = open;
         let is_busy = || watched.upgrade().is_some_and(|connection| connection.in_flight.get() > 0);
         let silence = if hop == Hop::Mesh { Silence::Ask } else { Silence::AskWhileBusy };
+        let lost = pin!(alive.lost(is_busy, silence));
         tokio::select! {
             biased;
             ended = &mut driver => {
@@ -184,7 +187,7 @@ pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) 
                     tracing::debug!(%error, "upstream connection ended");
                 }
             }
-            () = alive.lost(is_busy, silence) => tracing::debug!("upstream connection lost: no sign of life"),
+            () = Beside::new(lost) => tracing::debug!("upstream connection lost: no sign of life"),
         }
         if let Some(connection) = watched.upgrade() {
             connection.ended.set(true);

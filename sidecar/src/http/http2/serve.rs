@@ -7,6 +7,7 @@ use super::send::{Sent, send_at_once, send_rest};
 use super::tunnel::Tunnel;
 use super::{Chunk, Opened};
 use crate::deadline;
+use crate::http::beside::Beside;
 use crate::http::body::{DownBody, WireBody};
 use crate::http::settings::{self, Hop};
 use crate::listen::activity::Watched;
@@ -59,35 +60,36 @@ where
     };
     let mut connection: Connection<_, Chunk> = connection?;
     let mut alive = Alive::new(connection.ping_pong(), heard);
-    let mut draining = pin!(draining);
-    let mut is_draining = false;
-    loop {
-        let accepted = tokio::select! {
+    let (lost, draining) = (pin!(alive.lost(|| true, Silence::Ask)), pin!(draining));
+    let (mut lost, mut draining) = (Beside::new(lost), Some(Beside::new(draining)));
+    // One future for all, in which a request passes through no other's hands.
+    let ended = poll_fn(|cx| {
+        loop {
             // The connection first: it is what wakes this task, nearly always.
-            biased;
-            accepted = connection.accept() => accepted,
-            () = draining.as_mut(), if !is_draining => {
-                is_draining = true;
-                connection.graceful_shutdown();
-                continue;
-            }
-            () = alive.lost(|| true, Silence::Ask) => {
-                return Err(Ended::Lost);
-            }
-        };
-        match accepted {
-            None => return Ok(()),
-            Some(Err(error)) => return Err(error.into()),
-            Some(Ok((request, respond))) => {
-                let (request, opens) = received(request);
-                // It ends with its stream, which ends with the connection: a supervised task. Boxed, as tokio moves
-                // what it spawns five times and once more when it ends; the answer by itself, since the future around
-                // it would have room for it twice.
-                let answer = Box::pin(answer(request));
-                tokio::task::spawn_local(Box::pin(exchange(answer, respond, opens)));
+            match connection.poll_accept(cx) {
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    let (request, opens) = received(request);
+                    // It ends with its stream, which ends with the connection: a supervised task. Boxed, as tokio moves
+                    // what it spawns five times and once more when it ends; the answer by itself, since the future
+                    // around it would have room for it twice.
+                    let answer = Box::pin(answer(request));
+                    tokio::task::spawn_local(Box::pin(exchange(answer, respond, opens)));
+                }
+                Poll::Pending => match draining.as_mut().map(|drain| Pin::new(drain).poll(cx)) {
+                    Some(Poll::Ready(())) => {
+                        draining = None;
+                        connection.graceful_shutdown();
+                    }
+                    Some(Poll::Pending) | None => {
+                        return Pin::new(&mut lost).poll(cx).map(|()| Err(Ended::Lost));
+                    }
+                },
             }
         }
-    }
+    });
+    ended.await
 }
 
 /// Makes a tunnel of a CONNECT once it is answered.
