@@ -12,14 +12,14 @@ pub(crate) enum Field {
     Host = 1,
     /// Host, more than once.
     Hosts = 1 << 1,
-    /// Any field of the connection, the next three among them.
+    /// Any field of the connection but TE, the next two among them.
     OfTheConnection = 1 << 2,
-    /// TE.
-    Te = 1 << 3,
     /// Transfer-Encoding.
-    TransferEncoding = 1 << 4,
+    TransferEncoding = 1 << 3,
     /// Upgrade.
-    Upgrade = 1 << 5,
+    Upgrade = 1 << 4,
+    /// TE, which is of the connection too, but that a request keeps what gRPC needs of it.
+    Te = 1 << 5,
     /// Content-Type.
     ContentType = 1 << 6,
     /// A gRPC status.
@@ -68,7 +68,7 @@ fn seen(name: &str) -> u16 {
     let of_the_connection = Field::OfTheConnection as u16;
     match name {
         "host" => Field::Host as u16,
-        "te" => Field::Te as u16 | of_the_connection,
+        "te" => Field::Te as u16,
         "transfer-encoding" => Field::TransferEncoding as u16 | of_the_connection,
         "upgrade" => Field::Upgrade as u16 | of_the_connection,
         "connection" | "keep-alive" | "proxy-connection" => of_the_connection,
@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn every_field_that_is_heeded_is_seen_under_the_name_it_is_treated_by() {
-        let connection = hop_by_hop::OF_THE_CONNECTION.iter().map(|name| (name, Field::OfTheConnection));
+        let connection = hop_by_hop::OF_THE_CONNECTION.iter().filter(|name| **name != header::TE);
+        let connection = connection.map(|name| (name, Field::OfTheConnection));
         let others = [
             (&header::HOST, Field::Host),
             (&header::TE, Field::Te),

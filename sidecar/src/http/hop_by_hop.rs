@@ -18,6 +18,10 @@ pub(super) static OF_THE_CONNECTION: [HeaderName; 6] = [
 
 /// Takes them out of a request. `TE: trailers` stays, as itself alone: gRPC needs it and HTTP/2 allows it.
 pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields) {
+    if !fields.have(Field::OfTheConnection) && is_trailers_alone(headers, fields) {
+        // As every gRPC client sends it.
+        return;
+    }
     let trailers = fields.have(Field::Te) && lists(headers, &TE, "trailers");
     strip(headers, fields);
     if trailers {
@@ -56,8 +60,13 @@ fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
     })
 }
 
+fn is_trailers_alone(headers: &HeaderMap, fields: Fields) -> bool {
+    let mut values = fields.have(Field::Te).then(|| headers.get_all(TE).iter()).into_iter().flatten();
+    values.next().is_some_and(|te| te == "trailers") && values.next().is_none()
+}
+
 fn strip(headers: &mut HeaderMap, fields: Fields) {
-    if !fields.have(Field::OfTheConnection) {
+    if !fields.have(Field::OfTheConnection) && !fields.have(Field::Te) {
         return;
     }
     strip_listed(headers);
@@ -130,6 +139,13 @@ mod tests {
         let fields = Fields::of(&headers);
         strip_request(&mut headers, fields);
         assert_eq!(headers.get(TE).unwrap(), "trailers");
+        let (trailers, gzip) = (("te", "trailers"), ("te", "gzip"));
+        for listed in [&[trailers] as &[_], &[gzip, trailers], &[trailers, gzip]] {
+            let mut headers = map(listed);
+            let fields = Fields::of(&headers);
+            strip_request(&mut headers, fields);
+            assert_eq!(headers.get_all(TE).iter().collect::<Vec<_>>(), ["trailers"]);
+        }
         let mut headers = map(&[("te", "gzip")]);
         let fields = Fields::of(&headers);
         strip_request(&mut headers, fields);
