@@ -13,6 +13,8 @@ pub(crate) struct Load {
     slot: Slot,
     started: Nanos,
     outcome: Outcome,
+    /// Nothing: when it is dropped.
+    ended: Option<Instant>,
 }
 
 impl std::fmt::Debug for Load {
@@ -27,7 +29,7 @@ impl std::fmt::Debug for Load {
 impl Load {
     pub(super) fn start(worker: Rc<Worker>, cluster: Rc<Cluster>, slot: Slot, now: Nanos) -> Self {
         cluster.balancer.borrow_mut().started(slot);
-        Self { worker, cluster, slot, started: now, outcome: Outcome::Abandoned }
+        Self { worker, cluster, slot, started: now, outcome: Outcome::Abandoned, ended: None }
     }
 
     /// The request is sent now: what was waited for until then is not the endpoint's latency.
@@ -41,6 +43,11 @@ impl Load {
         self.outcome = Outcome::Success { latency };
     }
 
+    /// It has ended, at a time the caller knows already.
+    pub(crate) fn end(mut self, now: Instant) {
+        self.ended = Some(now);
+    }
+
     /// The endpoint failed.
     pub(crate) fn failed(&mut self) {
         let latency = self.worker.nanos(Instant::now()).since(self.started);
@@ -50,7 +57,7 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        let now = self.worker.nanos(Instant::now());
+        let now = self.worker.nanos(self.ended.unwrap_or_else(Instant::now));
         self.cluster.balancer.borrow_mut().ended(self.slot, now, self.outcome);
     }
 }

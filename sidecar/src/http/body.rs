@@ -15,11 +15,12 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// What a body fails with.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -35,6 +36,8 @@ pub(crate) enum WireBody {
         receive: RecvStream,
         /// Whether its data has ended; trailers may follow.
         data_ended: bool,
+        /// Whether it was found to be over; asking the stream takes its connection's lock.
+        is_over: Cell<bool>,
     },
     /// None: the stream of an HTTP/2 CONNECT, which becomes a tunnel.
     Tunnel(Opened),
@@ -54,7 +57,7 @@ pub(crate) enum WireError {
 impl WireBody {
     /// The body that comes on this stream.
     pub(crate) fn http2(receive: RecvStream) -> Self {
-        Self::Http2 { receive, data_ended: false }
+        Self::Http2 { receive, data_ended: false, is_over: Cell::new(false) }
     }
 }
 
@@ -69,7 +72,7 @@ impl Body for WireBody {
         match self.get_mut() {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(WireError::Http1),
             Self::Tunnel(_) => Poll::Ready(None),
-            Self::Http2 { receive, data_ended } => {
+            Self::Http2 { receive, data_ended, .. } => {
                 if !*data_ended {
                     match ready!(receive.poll_data(cx)) {
                         Some(Ok(data)) => {
@@ -93,7 +96,12 @@ impl Body for WireBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2 { receive, .. } => receive.is_end_stream(),
+            Self::Http2 { receive, is_over, .. } => {
+                is_over.get() || {
+                    is_over.set(receive.is_end_stream());
+                    is_over.get()
+                }
+            }
             Self::Tunnel(_) => true,
         }
     }
@@ -101,7 +109,7 @@ impl Body for WireBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body) => body.size_hint(),
-            Self::Http2 { receive, .. } if receive.is_end_stream() => SizeHint::with_exact(0),
+            Self::Http2 { .. } if self.is_end_stream() => SizeHint::with_exact(0),
             // A Content-Length field stays in the head and says the same.
             Self::Http2 { .. } => SizeHint::default(),
             Self::Tunnel(_) => SizeHint::with_exact(0),
@@ -217,22 +225,31 @@ impl DownBody {
 }
 
 impl Held {
-    /// The request is over: as it should be, or for `reason`.
+    /// The request is over: as it should be, or for `reason`. Said again it means nothing.
     fn end(&mut self, reason: Option<Reason>) {
+        if self.is_over() {
+            return;
+        }
+        let now = Instant::now();
         if let Some(lease) = self.lease.take()
             && reason.is_none()
         {
-            lease.give_back();
+            lease.give_back(now);
         }
-        if let Some(mut load) = self.load.take()
-            && reason.is_some_and(|reason| reason.row().fault != Fault::Downstream)
-        {
-            load.failed();
+        if let Some(mut load) = self.load.take() {
+            if reason.is_some_and(|reason| reason.row().fault != Fault::Downstream) {
+                load.failed();
+            }
+            load.end(now);
         }
         if let Some(exchange) = self.exchange.take() {
-            exchange.finish(reason);
+            exchange.finish(reason, now);
         }
         self.busy = None;
+    }
+
+    fn is_over(&self) -> bool {
+        self.exchange.is_none() && self.busy.is_none()
     }
 }
 
@@ -301,7 +318,9 @@ impl Body for DownBody {
 
 impl Drop for DownBody {
     fn drop(&mut self) {
-        let reason = (!self.is_end_stream()).then_some(Reason::DownstreamClosed);
-        self.held.end(reason);
+        if !self.held.is_over() {
+            let reason = (!self.is_end_stream()).then_some(Reason::DownstreamClosed);
+            self.held.end(reason);
+        }
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
 /// Keeps a connection for the next request.
 pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) -> Result<(), Refusal> {
     let sender = begin(worker, origin, link).await?;
-    Lease { sender, origin: origin.clone(), reused: false }.give_back();
+    Lease { sender, origin: origin.clone(), reused: false }.give_back(Instant::now());
     Ok(())
 }
 
@@ -106,13 +106,13 @@ impl Lease {
         })
     }
 
-    pub(super) fn give_back(self) {
+    pub(super) fn give_back(self, now: Instant) {
         if self.sender.is_closed() {
             return;
         }
         let mut idle = self.origin.h1.0.borrow_mut();
         if idle.len() < IDLE_MAX {
-            idle.push(Idle { sender: self.sender, since: Instant::now() });
+            idle.push(Idle { sender: self.sender, since: now });
         }
     }
 }

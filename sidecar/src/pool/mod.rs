@@ -179,9 +179,9 @@ impl Lease {
     }
 
     /// The response has passed completely: the connection may carry another request.
-    pub(crate) fn give_back(self) {
+    pub(crate) fn give_back(self, now: Instant) {
         match self {
-            Self::Http1(lease) => lease.give_back(),
+            Self::Http1(lease) => lease.give_back(now),
             Self::Http2(_) => {}
         }
     }

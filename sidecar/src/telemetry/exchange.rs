@@ -72,15 +72,15 @@ impl Exchange {
         }
     }
 
-    /// It is over; for `cut` if it ended before its time.
-    pub(crate) fn finish(mut self, cut: Option<Reason>) {
-        self.count(cut);
+    /// It is over since `now`; for `cut` if it ended before its time.
+    pub(crate) fn finish(mut self, cut: Option<Reason>, now: Instant) {
+        self.count(cut, now);
     }
 
-    fn count(&mut self, cut: Option<Reason>) {
+    fn count(&mut self, cut: Option<Reason>, now: Instant) {
         self.is_over = true;
         self.key.reason = self.key.reason.or(cut);
-        let took = self.started.elapsed();
+        let took = now.saturating_duration_since(self.started);
         let recorder = &self.worker.recorder;
         if let Some(reason) = self.key.reason {
             recorder.refused(self.direction, reason);
@@ -104,7 +104,7 @@ impl Drop for Exchange {
             if self.key.status == 0 {
                 self.key.status = reason.row().status;
             }
-            self.count(Some(reason));
+            self.count(Some(reason), Instant::now());
         }
     }
 }
