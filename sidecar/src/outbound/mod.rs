@@ -33,10 +33,11 @@ use crate::listen::original_dst::OriginalDst;
 use crate::listen::{Capture, accept};
 use crate::refusal::{Reason, Refusal};
 use crate::worker::Worker;
-use destination::Destinations;
+use destination::{Destination, Destinations};
 use entry::Entry;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use request::{Accepted, Exchanged};
+use std::cell::RefCell;
 use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -58,6 +59,23 @@ pub(crate) struct Downstream {
     pub(crate) permit: Rc<Permit>,
     pub(crate) activity: Rc<crate::listen::activity::Activity>,
     pub(crate) last: LastAuthority,
+    /// What the authority of the last request that had one means.
+    destination: RefCell<Option<Rc<Destination>>>,
+}
+
+impl Downstream {
+    /// What an authority means. Most requests ask for the same as the one before.
+    fn destination(&self, authority: Option<&HeaderValue>) -> Result<Rc<Destination>, Refusal> {
+        let mut last = self.destination.borrow_mut();
+        if let (Some(authority), Some(known)) = (authority, &*last)
+            && known.host == *authority
+        {
+            return Ok(known.clone());
+        }
+        let destination = Destinations::of(&self.worker, &self.entry, authority)?;
+        *last = authority.map(|_| destination.clone());
+        Ok(destination)
+    }
 }
 
 /// Takes connections from the application until inbound is done with draining. With `capture`, one that was redirected
@@ -102,6 +120,7 @@ async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, per
         permit: Rc::new(permit),
         activity,
         last: LastAuthority::default(),
+        destination: RefCell::default(),
     });
     // Boxed: what is needed for a moment is not held for as long as the connection is open.
     match Box::pin(connection::detect(&downstream, stream)).await {
@@ -128,7 +147,7 @@ fn request(
 async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Exchanged, Refusal> {
     let worker = &downstream.worker;
     let normalised = normalise(&mut accepted.head, accepted.fields, &downstream.last)?;
-    let destination = Destinations::of(worker, &downstream.entry, normalised.authority.as_ref())?;
+    let destination = downstream.destination(normalised.authority.as_ref())?;
     let bound = destination.bind(worker).await?;
     accepted.bound(worker, &bound);
     if accepted.head.method == Method::CONNECT {
