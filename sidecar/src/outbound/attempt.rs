@@ -1,16 +1,18 @@
 //! One attempt: a connection to the picked endpoint, the head in the form it wants, the answer's head.
 
-use super::request::{Accepted, Exchanged, Routed, head_copy};
+use super::request::{Accepted, Exchanged, Routed, copy};
 use super::tries::Tries;
+use super::tunnel::origin_form;
 use crate::cluster::Picked;
 use crate::connect::{Place, Security};
 use crate::deadline::{self, Deadline};
+use crate::http::body::UpBody;
+use crate::http::fields::Field;
 use crate::inbound::ORIGINAL_HTTP;
 use crate::pool::{self, SendFailure, Wire};
 use crate::refusal::{Again, Fault, Reason, Refusal};
 use crate::worker::Worker;
 use http::header::HOST;
-use http::request::Parts;
 use http::uri::{Scheme, Uri};
 use http::{HeaderValue, Request, StatusCode, Version};
 use mesh_names::AppProtocol;
@@ -29,7 +31,7 @@ pub(super) async fn run(
     tries: &mut Tries,
     picked: Picked,
     now: Instant,
-) -> Result<Exchanged, Box<SendFailure>> {
+) -> Result<Box<Exchanged>, Box<SendFailure>> {
     tries.picked(picked.slot);
     let deadline = routed.deadlines.of_attempt(now);
     // Pinned here: `within` would have room for it twice.
@@ -50,7 +52,7 @@ async fn answer(
     tries: &mut Tries,
     mut picked: Picked,
     deadline: Option<Deadline>,
-) -> Result<Exchanged, Box<SendFailure>> {
+) -> Result<Box<Exchanged>, Box<SendFailure>> {
     let wire = match wire(&picked.origin.place, routed.bound.app_protocol(), accepted) {
         Some(wire) => Ok(wire),
         // Boxed, as is what is rare.
@@ -73,8 +75,8 @@ async fn answer(
     if lease.has_waited() {
         picked.load.sending();
     }
-    let head = head(&accepted.head, routed, wire, &picked.origin.place, accepted)?;
-    let request = Request::from_parts(head, tries.body());
+    let mut request = copy(&accepted.head, tries.body());
+    fit(&mut request, accepted, routed, wire, &picked.origin.place)?;
     let response = match lease.send(request).await {
         Ok(response) => response,
         Err(mut failure) => {
@@ -127,44 +129,42 @@ fn wire(place: &Place, protocol: AppProtocol, accepted: &Accepted) -> Option<Wir
     (!is_chosen).then_some(declared)
 }
 
-/// The head in the form the endpoint wants. A copy: another attempt may need the original, and there is no cheaper way
-/// to have both, since hyper takes the head.
-fn head(
-    original: &Parts,
+/// Gives the request's copy the form the endpoint wants. A copy: another attempt may need the original, and there is no
+/// cheaper way to have both, since hyper and h2 take the head.
+fn fit(
+    request: &mut Request<UpBody>,
+    accepted: &Accepted,
     routed: &Routed,
     wire: Wire,
     place: &Place,
-    accepted: &Accepted,
-) -> Result<Parts, Box<SendFailure>> {
-    let mut head = head_copy(original);
+) -> Result<(), Box<SendFailure>> {
+    let original = &accepted.head.uri;
     let destination = &routed.destination;
     match wire {
         Wire::Http2 => {
-            let mut uri = std::mem::take(&mut head.uri).into_parts();
+            let mut uri = http::uri::Parts::default();
             let is_tls = matches!(place.security, Security::Tls(_));
             uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
             uri.authority = Some(destination.authority.clone());
-            head.uri = Uri::from_parts(uri).map_err(bad_target)?;
-            head.version = Version::HTTP_2;
-            head.headers.remove(HOST);
+            uri.path_and_query = original.path_and_query().cloned();
+            *request.uri_mut() = Uri::from_parts(uri).map_err(bad_target)?;
+            *request.version_mut() = Version::HTTP_2;
+            if accepted.fields.have(Field::Host) {
+                request.headers_mut().remove(HOST);
+            }
             if place.is_meshed() && !accepted.is_http2() {
-                head.headers.insert(ORIGINAL_HTTP, HeaderValue::from_static("1"));
+                request.headers_mut().insert(ORIGINAL_HTTP, HeaderValue::from_static("1"));
             }
         }
         Wire::Http1 => {
-            if head.uri.authority().is_some() {
-                let mut uri = std::mem::take(&mut head.uri).into_parts();
-                uri.scheme = None;
-                uri.authority = None;
-                head.uri = Uri::from_parts(uri).map_err(bad_target)?;
-                head.headers.insert(HOST, destination.host.clone());
-            } else if !head.headers.contains_key(HOST) {
-                head.headers.insert(HOST, destination.host.clone());
+            let is_named = original.authority().is_some();
+            *request.uri_mut() = if is_named { origin_form(original) } else { original.clone() };
+            if is_named || !accepted.fields.have(Field::Host) {
+                request.headers_mut().insert(HOST, destination.host.clone());
             }
-            head.version = Version::HTTP_11;
         }
     }
-    Ok(head)
+    Ok(())
 }
 
 fn bad_target(error: http::uri::InvalidUriParts) -> Box<SendFailure> {

@@ -144,7 +144,7 @@ fn request(
 }
 
 /// The steps of a request.
-async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Exchanged, Refusal> {
+async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Box<Exchanged>, Refusal> {
     let worker = &downstream.worker;
     let normalised = normalise(&mut accepted.head, accepted.fields, &downstream.last)?;
     let destination = downstream.destination(normalised.authority.as_ref())?;
@@ -164,7 +164,7 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
         let picked = routed.cluster.pick(worker, now, tries.tried())?;
         let outcome = attempt::run(worker, accepted, &routed, &mut tries, picked, now).await;
         match tries.judge(worker, &routed, accepted, outcome) {
-            Next::Done(exchanged) => return Ok(*exchanged),
+            Next::Done(exchanged) => return Ok(exchanged),
             Next::Failed(refusal) => return Err(refusal),
             Next::Again(pause) => {
                 if let Some(pause) = pause {

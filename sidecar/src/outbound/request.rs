@@ -6,7 +6,7 @@ use super::bound::BoundPort;
 use super::destination::Destination;
 use crate::cluster::{Cluster, Load};
 use crate::deadline::{Deadline, Deadlines};
-use crate::http::body::{DownBody, Held, WireBody};
+use crate::http::body::{DownBody, Held, UpBody, WireBody};
 use crate::http::fields::Fields;
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
@@ -47,7 +47,7 @@ pub(super) struct Routed {
     pub(super) deadlines: Deadlines,
 }
 
-/// A response whose head has come, and what came with it.
+/// A response whose head has come, and what came with it. Boxed, as it passes through many hands.
 pub(super) struct Exchanged {
     /// Without a body where the connection changes its protocol.
     pub(super) response: Response<Option<WireBody>>,
@@ -106,7 +106,7 @@ impl Accepted {
     }
 
     /// The answer, whatever happened, counted when its last byte has passed.
-    pub(super) fn finish(self, outcome: Result<Exchanged, Refusal>) -> Response<DownBody> {
+    pub(super) fn finish(self, outcome: Result<Box<Exchanged>, Refusal>) -> Response<DownBody> {
         let mut exchange = self.exchange;
         match outcome {
             Ok(exchanged) => {
@@ -211,19 +211,39 @@ impl Routed {
 
 impl Exchanged {
     /// A response that came over a lease.
-    pub(super) fn new(response: Response<WireBody>, cluster: &Cluster, peer: LabelId) -> Self {
+    pub(super) fn new(response: Response<WireBody>, cluster: &Cluster, peer: LabelId) -> Box<Self> {
         let headers = response.headers();
         let fields = Fields::of(headers);
         let (grpc, reason) = (grpc::seen_status(headers, fields), reply::reason_of(headers, fields));
         let (response, backend) = (response.map(Some), cluster.label);
-        Self { response, fields, grpc, lease: None, load: None, backend, peer, reason, deadline: None }
+        Box::new(Self {
+            response,
+            fields,
+            grpc,
+            lease: None,
+            load: None,
+            backend,
+            peer,
+            reason,
+            deadline: None,
+        })
     }
 
     /// A connection that changes its protocol: nothing more follows in HTTP.
-    pub(super) fn changing(response: Response<()>, cluster: &Cluster, peer: LabelId) -> Self {
+    pub(super) fn changing(response: Response<()>, cluster: &Cluster, peer: LabelId) -> Box<Self> {
         let (grpc, fields) = (grpc::status(response.headers()), Fields::default());
-        let (response, backend) = (response.map(|()| None), cluster.label);
-        Self { response, fields, grpc, lease: None, load: None, backend, peer, reason: None, deadline: None }
+        let (response, backend, reason) = (response.map(|()| None), cluster.label, None);
+        Box::new(Self {
+            response,
+            fields,
+            grpc,
+            lease: None,
+            load: None,
+            backend,
+            peer,
+            reason,
+            deadline: None,
+        })
     }
 
     /// The status as retries and health see it: a gRPC answer without messages counts as the HTTP status it maps to.
@@ -235,12 +255,11 @@ impl Exchanged {
     }
 }
 
-/// The head as one attempt sends it.
-pub(super) fn head_copy(head: &Parts) -> Parts {
-    let (mut copy, ()) = Request::new(()).into_parts();
-    copy.method = head.method.clone();
-    copy.uri = head.uri.clone();
-    copy.headers = head.headers.clone();
+/// The request as one attempt sends it, but for its target and what depends on the protocol.
+pub(super) fn copy(head: &Parts, body: UpBody) -> Request<UpBody> {
+    let mut copy = Request::new(body);
+    *copy.method_mut() = head.method.clone();
+    *copy.headers_mut() = head.headers.clone();
     copy
 }
 

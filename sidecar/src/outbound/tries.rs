@@ -70,7 +70,7 @@ impl Tries {
         worker: &Worker,
         routed: &Routed,
         accepted: &Accepted,
-        outcome: Result<Exchanged, Box<SendFailure>>,
+        outcome: Result<Box<Exchanged>, Box<SendFailure>>,
     ) -> Next {
         let failed = match &outcome {
             Err(failure) => Some(Failed::Without(failure.refusal.reason, failure.again)),
@@ -91,7 +91,7 @@ impl Tries {
                 if let Source::Replay(replay) = &self.body {
                     replay.settle();
                 }
-                Next::Done(Box::new(exchanged))
+                Next::Done(exchanged)
             }
             Err(failure) => Next::Failed(failure.refusal),
         }

@@ -2,7 +2,7 @@
 //! upgrades, WebSocket first of all. Each has a connection of its own up to the endpoint.
 
 use super::bound::BoundPort;
-use super::request::{Accepted, Exchanged, Routed, has_body, head_copy};
+use super::request::{Accepted, Exchanged, Routed, copy, has_body};
 use super::{Downstream, not_supported, tcp};
 use crate::http::body::UpBody;
 use crate::http::{hop_by_hop, upgrade};
@@ -11,7 +11,7 @@ use crate::retry::FURTHER_ATTEMPTS;
 use crate::telemetry::Direction;
 use http::header::HOST;
 use http::uri::Uri;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Response};
 use std::rc::Rc;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ pub(super) async fn connect(
     downstream: &Rc<Downstream>,
     accepted: &mut Accepted,
     bound: &BoundPort,
-) -> Result<Exchanged, Refusal> {
+) -> Result<Box<Exchanged>, Refusal> {
     if !downstream.entry.is_proxy() {
         return Err(not_supported("CONNECT is for the proxy port only"));
     }
@@ -50,7 +50,7 @@ pub(super) async fn upgrade(
     accepted: &mut Accepted,
     routed: &Routed,
     token: HeaderValue,
-) -> Result<Exchanged, Refusal> {
+) -> Result<Box<Exchanged>, Refusal> {
     let Some(upgrading) = accepted.upgrading.take() else {
         return Err(not_supported("this connection can't change its protocol"));
     };
@@ -60,13 +60,12 @@ pub(super) async fn upgrade(
     let mut tried = Vec::new();
     loop {
         let mut picked = routed.cluster.pick(worker, Instant::now(), &tried)?;
-        let mut head = head_copy(&accepted.head);
-        head.version = Version::HTTP_11;
-        head.uri = origin_form(&head.uri);
-        head.headers.insert(HOST, routed.destination.host.clone());
-        hop_by_hop::restore_upgrade(&mut head.headers, token.clone());
         let body = body.take().map_or(UpBody::Empty, |body| UpBody::Once(body, routed.bound.bytes.clone()));
-        match upgrade::ask(worker, &picked.origin.place, Request::from_parts(head, body)).await {
+        let mut request = copy(&accepted.head, body);
+        *request.uri_mut() = origin_form(&accepted.head.uri);
+        request.headers_mut().insert(HOST, routed.destination.host.clone());
+        hop_by_hop::restore_upgrade(request.headers_mut(), token.clone());
+        match upgrade::ask(worker, &picked.origin.place, request).await {
             Ok(mut response) if upgrade::is_switching(&response) => {
                 picked.load.answered();
                 let series =
@@ -96,7 +95,7 @@ pub(super) async fn upgrade(
 }
 
 /// The target without scheme and authority.
-fn origin_form(uri: &Uri) -> Uri {
+pub(super) fn origin_form(uri: &Uri) -> Uri {
     let target = uri.path_and_query().cloned();
     target.map_or_else(|| Uri::from_static("/"), Uri::from)
 }
