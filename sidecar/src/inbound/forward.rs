@@ -34,16 +34,23 @@ pub(super) async fn forward(
     let worker = &downstream.worker;
     let port = &downstream.port;
     let wire = wire(port.app_protocol, original);
-    let (first, replayable) = first(downstream, accepted, wire, authority)?;
-    let mut request = Some(first);
-    let mut stale = 0;
+    fit(&mut accepted.head, wire, authority)?;
+    let body = accepted.body.take().filter(|body| !body.is_end_stream());
+    let replayable = body.is_none() && retry::is_idempotent(&accepted.head.method);
+    let mut body = body.map(|body| UpBody::Once(body, port.counted(worker).bytes));
+    let (mut unsent, mut is_kept, mut stale) = (None, true, 0);
     loop {
         let mut lease = pool::lease(worker, &port.origin, wire).await?;
-        let Some(sent) = request.take() else { return Err(Reason::AppClosed.into()) };
-        if replayable && lease.is_reused() {
-            request = Some(copy(&sent));
+        let keep = replayable && lease.is_reused();
+        let request = match unsent.take() {
+            Some(request) => request,
+            None => sending(&mut accepted.head, body.take().unwrap_or(UpBody::Empty), keep),
+        };
+        if keep && !is_kept {
+            (accepted.head.uri, accepted.head.headers) = (request.uri().clone(), request.headers().clone());
         }
-        match lease.send(sent).await {
+        is_kept = keep;
+        match lease.send(request).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let sentence = "the application changed protocols without being asked to";
                 return Err(Refusal::because(Reason::UpstreamProtocol, sentence));
@@ -51,12 +58,12 @@ pub(super) async fn forward(
             Ok(response) => return Ok(Exchanged { response: response.map(Some), lease: Some(lease) }),
             Err(failure) => {
                 stale += 1;
-                request = match failure.again {
+                unsent = match failure.again {
                     Again::Unprocessed => failure.unsent,
-                    Again::MaybeProcessed => request,
-                    Again::Never => None,
+                    Again::MaybeProcessed | Again::Never => None,
                 };
-                if request.is_none() || stale > STALE_MAX {
+                let again = unsent.is_some() || (failure.again == Again::MaybeProcessed && is_kept);
+                if !again || stale > STALE_MAX {
                     return Err(failure.refusal);
                 }
             }
@@ -76,12 +83,13 @@ pub(super) async fn upgrade(
 ) -> Result<Exchanged, Refusal> {
     let worker = &downstream.worker;
     let counted = downstream.port.counted(worker);
-    let mut head = application_head(&mut accepted.head, Wire::Http1, authority)?;
-    hop_by_hop::restore_upgrade(&mut head.headers, token);
+    fit(&mut accepted.head, Wire::Http1, authority)?;
+    hop_by_hop::restore_upgrade(&mut accepted.head.headers, token);
     let body = accepted.body.take().filter(|body| !body.is_end_stream());
     let body = body.map_or(UpBody::Empty, |body| UpBody::Once(body, counted.bytes));
     let place = &downstream.port.origin.place;
-    let mut response = upgrade::ask(worker, place, Request::from_parts(head, body)).await?;
+    let request = sending(&mut accepted.head, body, false);
+    let mut response = upgrade::ask(worker, place, request).await?;
     if !upgrade::is_switching(&response) {
         return Ok(Exchanged { response: response.map(Some), lease: None });
     }
@@ -99,14 +107,8 @@ fn wire(protocol: AppProtocol, original: Original) -> Wire {
     }
 }
 
-/// The head in the form the application wants.
-fn application_head(
-    original: &mut Parts,
-    wire: Wire,
-    authority: Option<HeaderValue>,
-) -> Result<Parts, Refusal> {
-    let (empty, ()) = Request::new(()).into_parts();
-    let mut head = std::mem::replace(original, empty);
+/// Gives the head the form the application wants.
+fn fit(head: &mut Parts, wire: Wire, authority: Option<HeaderValue>) -> Result<(), Refusal> {
     let bad = |error: http::Error| Refusal::new(Reason::BadRequest).caused_by(error);
     let mut uri = std::mem::take(&mut head.uri).into_parts();
     match wire {
@@ -129,29 +131,21 @@ fn application_head(
         }
     }
     head.uri = Uri::from_parts(uri).map_err(|e| bad(e.into()))?;
-    Ok(head)
+    Ok(())
 }
 
-/// The request as it is sent first, and whether it may be sent again though it may have been processed.
-fn first(
-    downstream: &Downstream,
-    accepted: &mut Accepted,
-    wire: Wire,
-    authority: Option<HeaderValue>,
-) -> Result<(Request<UpBody>, bool), Refusal> {
-    let head = application_head(&mut accepted.head, wire, authority)?;
-    let body = accepted.body.take().filter(|body| !body.is_end_stream());
-    let replayable = body.is_none() && retry::is_idempotent(&head.method);
-    let counted = || downstream.port.counted(&downstream.worker).bytes;
-    let body = body.map_or(UpBody::Empty, |body| UpBody::Once(body, counted()));
-    Ok((Request::from_parts(head, body), replayable))
-}
-
-fn copy(request: &Request<UpBody>) -> Request<UpBody> {
-    let mut copy = Request::new(UpBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+/// The request as it is sent once: with a copy of its head where it may be sent again though it may have been processed,
+/// else with the head itself.
+fn sending(head: &mut Parts, body: UpBody, keep: bool) -> Request<UpBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.version_mut() = head.version;
+    if keep {
+        *request.uri_mut() = head.uri.clone();
+        *request.headers_mut() = head.headers.clone();
+    } else {
+        *request.uri_mut() = std::mem::take(&mut head.uri);
+        *request.headers_mut() = std::mem::take(&mut head.headers);
+    }
+    request
 }

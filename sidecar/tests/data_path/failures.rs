@@ -8,6 +8,8 @@ use mesh_protocol::endpoint::Transport;
 use sidecar::demand::Wish;
 use sidecar::snapshot::ServiceState;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -169,6 +171,40 @@ async fn a_kept_connection_that_the_application_closes_loses_no_request() {
         let got = get(pair.client.outbound, "orders", "/").await;
         assert_eq!((got.status, got.text.as_str()), (200, "ok"), "{n}");
     }
+}
+
+/// Answers the first request of each connection, and closes it once another has come whole.
+async fn swallows_the_second() -> (std::net::SocketAddr, Arc<AtomicU32>) {
+    let (listener, address) = listen().await;
+    let swallowed = Arc::new(AtomicU32::new(0));
+    let count = swallowed.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                read_head(&mut stream).await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.ok();
+                read_head(&mut stream).await;
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+    });
+    (address, swallowed)
+}
+
+#[tokio::test]
+async fn a_request_that_a_kept_connection_swallows_is_sent_again_only_if_it_is_idempotent() {
+    let (address, swallowed) = swallows_the_second().await;
+    let pair = Pair::start(address, AppProtocol::Http);
+    for n in 0..4 {
+        let got = get(pair.client.outbound, "orders", "/").await;
+        assert_eq!((got.status, got.text.as_str()), (200, "ok"), "{n}");
+    }
+    assert_eq!(swallowed.load(Ordering::Relaxed), 3);
+    let post = Request::post("http://orders/").body(full("")).unwrap();
+    let got = ask(pair.client.outbound, Version::HTTP_11, post).await;
+    assert_eq!((got.status, got.reason()), (502, "app_closed"));
+    assert_eq!(swallowed.load(Ordering::Relaxed), 4);
 }
 
 #[tokio::test]
