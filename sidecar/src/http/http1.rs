@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 /// Serves a connection until it has ended; `answer` makes the answer of each request.
@@ -52,6 +52,28 @@ pub(crate) async fn serve<F, A>(
     }
 }
 
+/// What a connection is no longer served for.
+enum End {
+    /// It has ended.
+    Served(hyper::Result<()>),
+    /// It is idle or slow for too long.
+    Overdue { in_head: bool },
+    /// Nothing happens on it.
+    Still,
+    /// It may be closed.
+    Closing,
+}
+
+/// Waits until a connection is to be served no longer though it has not ended.
+async fn end(worker: &Worker, direction: Direction, activity: &Activity, can_be_still: bool) -> End {
+    tokio::select! {
+        biased;
+        in_head = activity.overdue() => End::Overdue { in_head },
+        () = activity.still(), if can_be_still => End::Still,
+        () = worker.shared.config.closing(direction).idle(activity) => End::Closing,
+    }
+}
+
 /// Serves a connection until it has ended, or is still: then it is returned.
 async fn serve_until_still<F, A>(
     worker: &Rc<Worker>,
@@ -64,7 +86,6 @@ where
     F: Fn(Request<WireBody>) -> A,
     A: Future<Output = Response<DownBody>>,
 {
-    let config = &worker.shared.config;
     let can_be_still = stream.is_plain();
     let service = service_fn(|request: Request<Incoming>| {
         // Asked in here: the future has room for the answer's own once.
@@ -76,25 +97,28 @@ where
     });
     let io = Explained::new(Watched::new(stream, activity), activity.owed());
     let mut connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
-    let (overdue, still) = (pin!(activity.overdue()), pin!(activity.still()));
-    let closing = pin!(config.closing(direction).idle(activity));
-    let served = tokio::select! {
+    let end = pin!(end(worker, direction, activity, can_be_still));
+    let end = tokio::select! {
         // What has come is taken, whatever else is the case.
         biased;
-        served = &mut connection => served,
-        in_head = Beside::new(overdue) => {
+        served = &mut connection => End::Served(served),
+        end = Beside::new(end) => end,
+    };
+    let served = match end {
+        End::Served(served) => served,
+        End::Overdue { in_head } => {
             if in_head {
                 worker.recorder.refused(direction, Reason::HeaderTimeout);
             }
             return None;
         }
-        () = Beside::new(still), if can_be_still => {
+        End::Still => {
             let parts = connection.into_parts()?;
             let stream = parts.io.into_inner().into_inner().into_inner();
             return Some(stream.with_read(parts.read_buf));
         }
-        () = Beside::new(closing) => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
+        End::Closing => {
+            Pin::new(&mut connection).graceful_shutdown();
             connection.await
         }
     };
