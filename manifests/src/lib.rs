@@ -21,7 +21,7 @@ pub use check::{Completeness, check};
 pub use diagnostic::{Code, Diagnostic, Position, Severity, Subject};
 pub use kind::{
     Kind, Metadata, Scope, external_service, mesh_config, mtls, peer_authentication, route, service, slice,
-    workload,
+    traffic_policy, workload,
 };
 pub use locate::Outline;
 pub use object::{Object, Reading};

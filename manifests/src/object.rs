@@ -9,6 +9,7 @@ use crate::kind::peer_authentication::PeerAuthentication;
 use crate::kind::route::HttpRoute;
 use crate::kind::service::Service;
 use crate::kind::slice::EndpointSlice;
+use crate::kind::traffic_policy::TrafficPolicy;
 use crate::kind::workload::Workload;
 use crate::kind::{ConfigMap, Kind, Metadata, Namespace, Secret};
 use crate::path::FieldPath;
@@ -43,6 +44,8 @@ pub enum Object {
     PeerAuthentication(PeerAuthentication),
     /// An ExternalService.
     ExternalService(ExternalService),
+    /// A TrafficPolicy.
+    TrafficPolicy(TrafficPolicy),
 }
 
 /// What reading an object found.
@@ -96,6 +99,7 @@ impl Object {
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::ExternalService(_) => Kind::ExternalService,
+            Self::TrafficPolicy(_) => Kind::TrafficPolicy,
         }
     }
 
@@ -112,6 +116,7 @@ impl Object {
             Self::MeshConfig(object) => &object.metadata,
             Self::PeerAuthentication(object) => &object.metadata,
             Self::ExternalService(object) => &object.metadata,
+            Self::TrafficPolicy(object) => &object.metadata,
         }
     }
 }
@@ -195,6 +200,9 @@ fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
         Kind::ExternalService => decode(value, report)
             .and_then(|it| check::external_service::read(&it, report))
             .map(Object::ExternalService),
+        Kind::TrafficPolicy => decode(value, report)
+            .and_then(|it| check::traffic_policy::read(&it, report))
+            .map(Object::TrafficPolicy),
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use manifests::external_service::ExternalProtocol;
+use manifests::traffic_policy::HashOn;
 use manifests::{Completeness, ManifestSet, Object, check, load};
 use std::path::Path;
 
@@ -58,6 +59,26 @@ fn egress_is_complete_and_says_what_its_comments_say() {
     assert!(payments.ports[0].originate.as_ref().is_some_and(|it| it.sni.is_none() && it.ca.is_none()));
     assert_eq!(external("packages").ports[0].protocol, ExternalProtocol::Tls);
     assert_eq!(external("database").ports[0].protocol, ExternalProtocol::Tcp);
+}
+
+#[test]
+fn balancing_is_complete_and_says_what_its_comments_say() {
+    let set = clean(&["hello/namespace.yaml", "balancing"]);
+    let policy = |name: &str| {
+        let found = set.manifests.iter().find_map(|manifest| {
+            let Object::TrafficPolicy(policy) = &manifest.object else { return None };
+            (policy.name.as_str() == name).then(|| policy.clone())
+        });
+        found.unwrap()
+    };
+    let cache = policy("cache").rules;
+    let balancing = cache.load_balancing.unwrap();
+    let hash_on = [HashOn::Header("x-user".to_owned()), HashOn::QueryParameter("user".to_owned())];
+    assert_eq!((balancing.hash_on.as_slice(), balancing.bounded_load.unwrap().get()), (&hash_on[..], 125));
+    assert_eq!(cache.outlier_detection.unwrap().consecutive_failures, Some(3));
+    let admin = policy("cache-admin");
+    assert_eq!(admin.targets[0].section.as_deref(), Some("admin"));
+    assert_eq!(admin.rules.slow_start.unwrap().window.as_secs(), 30);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn manifest(world: &World, name: &str, yaml: &str) -> String {
 #[test]
 fn the_examples_apply_and_apply_again_unchanged() {
     let world = World::empty();
-    for example in ["hello", "tcp-echo", "canary", "egress"] {
+    for example in ["hello", "tcp-echo", "canary", "egress", "balancing"] {
         let folder = examples().join(example);
         let first = clean(&world, &["apply", "-f", folder.to_str().unwrap()]);
         assert!(first.contains("created") || first.contains("configured"), "{first}");
@@ -161,6 +161,34 @@ fn the_mesh_and_places_outside_of_it_are_objects_like_others() {
     let help = clean(&world, &["explain", "externalservice.spec.hosts"]);
     assert!(help.contains("*.example.com"), "{help}");
     clean(&world, &["delete", "-f", &file]);
+}
+
+#[test]
+fn a_traffic_policy_is_an_object_like_others_and_a_bad_one_is_refused_with_all_its_problems() {
+    let world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    let yaml = "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web, namespace: demo}\nspec:\n  targetRefs: [{group: '', kind: Service, name: web}]\n  loadBalancing: {policy: Maglev, hashOn: [{type: Header, name: x-user}]}\n";
+    let file = manifest(&world, "policy.yaml", yaml);
+    clean(&world, &["apply", "-f", &file]);
+    assert_eq!(clean(&world, &["apply", "-f", &file]).trim(), "trafficpolicy.outrigger.dev/web unchanged");
+    eventually("the table says that it is in force", || {
+        let table = clean(&world, &["get", "tp", "-n", "demo", "--no-headers"]);
+        let cells: Vec<_> = table.split_whitespace().take(4).map(str::to_owned).collect();
+        holds(cells == ["web", "Service/web", "Maglev", "True"], table)
+    });
+    let help = clean(&world, &["explain", "trafficpolicy.spec.loadBalancing.policy"]);
+    assert!(help.contains("RoundRobin"), "{help}");
+    let bad = yaml
+        .replace("policy: Maglev", "policy: RoundRobin, boundedLoad: 7")
+        .replace("web}]", "web, port: 80}]");
+    let bad = manifest(&world, "bad.yaml", &format!("{bad}  panicThreshold: 101\n"));
+    let output = kubectl(&world, &["apply", "--validate=false", "-f", &bad]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    for field in ["targetRefs[0].port", "loadBalancing.hashOn", "loadBalancing.boundedLoad", "panicThreshold"]
+    {
+        assert!(said.contains(&format!("spec.{field}")), "{field} is missing in: {said}");
+    }
 }
 
 #[test]

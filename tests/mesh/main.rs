@@ -8,6 +8,7 @@
 )]
 
 mod application;
+mod balancing;
 mod control_plane_outage;
 mod drain;
 mod hostile_input;

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`resource`] | type URLs, resource names, collections |
 //! | [`service`] | `outrigger.v1.Service`: ports and routes in final precedence |
+//! | [`policy`] | within it: how requests to a port are spread over its endpoints |
 //! | [`endpoint`] | `outrigger.v1.Endpoint`: where one instance of a service is, and who it must prove to be |
 //! | [`address`] | `outrigger.v1.Address`: what an IP address means to a captured connection |
 //! | [`external`] | `outrigger.v1.ExternalHost`: places outside of the mesh, by host |
@@ -25,6 +26,7 @@ mod error;
 pub mod external;
 pub mod mesh;
 pub mod mtls;
+pub mod policy;
 pub mod refusal;
 pub mod resource;
 pub mod service;

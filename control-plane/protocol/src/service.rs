@@ -1,6 +1,7 @@
 //! A Service as its callers see it: ports, and for each port the routes in final precedence.
 
 use crate::error::{DecodeError, address, field, port};
+use crate::policy::TrafficPolicy;
 use crate::wire::v1 as wire;
 use mesh_names::{AppProtocol, Port, ServiceName};
 use prost::Message;
@@ -33,6 +34,8 @@ pub struct ServicePort {
     /// All matches of all rules, in final precedence: the first that fits decides. Empty: every request goes to this
     /// Service itself. Not empty and none fits: the request is refused.
     pub matches: Vec<RouteMatch>,
+    /// How requests are spread over the endpoints; none: by the sidecar's defaults.
+    pub policy: Option<TrafficPolicy>,
 }
 
 /// One rule of a route: where matching requests go, and under which policies.
@@ -154,6 +157,7 @@ impl ServicePort {
             app_protocol: protocol_to_wire(self.app_protocol).into(),
             rules: self.rules.iter().map(RouteRule::to_wire).collect(),
             matches: self.matches.iter().map(RouteMatch::to_wire).collect(),
+            policy: self.policy.as_ref().map(TrafficPolicy::to_wire),
         }
     }
 
@@ -167,6 +171,7 @@ impl ServicePort {
             app_protocol,
             matches: matches.collect::<Result<_, _>>()?,
             rules,
+            policy: message.policy.map(TrafficPolicy::of_wire).transpose()?,
         })
     }
 }
@@ -318,10 +323,10 @@ pub(crate) fn protocol_of_wire(protocol: wire::AppProtocol) -> AppProtocol {
 }
 
 /// Milliseconds on the wire, where 0 is none; a shorter duration than one millisecond becomes one.
-fn millis(duration: Option<Duration>) -> u64 {
+pub(crate) fn millis(duration: Option<Duration>) -> u64 {
     duration.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX).max(1))
 }
 
-fn duration(millis: u64) -> Option<Duration> {
+pub(crate) fn duration(millis: u64) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }

@@ -11,6 +11,9 @@ use mesh_protocol::external::{
 };
 use mesh_protocol::mesh::{EgressPolicy, Mesh, VIRTUAL_NETWORKS_MAX};
 use mesh_protocol::mtls::{InboundMtls, MtlsMode};
+use mesh_protocol::policy::{
+    Algorithm, Comparison, HashSource, LoadBalancing, OutlierDetection, SlowStart, TrafficPolicy,
+};
 use mesh_protocol::service::{
     Backend, PathMatch, RouteMatch, RouteRetry, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
 };
@@ -19,6 +22,7 @@ use mesh_protocol::workload::{Workload, WorkloadPort};
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 const LABEL: &str = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
@@ -84,16 +88,81 @@ fn rule() -> impl Strategy<Value = RouteRule> {
     )
 }
 
+fn number() -> impl Strategy<Value = Option<NonZeroU32>> {
+    any::<u32>().prop_map(NonZeroU32::new)
+}
+
+fn outliers() -> impl Strategy<Value = OutlierDetection> {
+    let comparison = || {
+        of((number(), number(), number()).prop_map(|(threshold, peers, requests)| Comparison {
+            threshold,
+            peers,
+            requests,
+        }))
+    };
+    let excess = of((0u64..1_000_000).prop_map(Duration::from_millis));
+    let times = (whole_millis(), whole_millis(), whole_millis());
+    let counts = (of(any::<u32>()), of(any::<u32>()), of(any::<u32>()));
+    (counts, comparison(), comparison(), comparison(), excess, times).prop_map(
+        |(counts, success_rate, failure_share, latency, latency_excess, times)| {
+            let ((failures, gateway_failures, ejected_share), (shortest, longest, interval)) =
+                (counts, times);
+            OutlierDetection {
+                failures,
+                gateway_failures,
+                success_rate,
+                failure_share,
+                latency,
+                latency_excess,
+                shortest,
+                longest,
+                ejected_share,
+                interval,
+            }
+        },
+    )
+}
+
+fn policy() -> impl Strategy<Value = TrafficPolicy> {
+    let algorithm = prop_oneof![
+        Just(Algorithm::PeakEwma),
+        number().prop_map(|choices| Algorithm::LeastRequest { choices }),
+        Just(Algorithm::RoundRobin),
+        Just(Algorithm::Random),
+        (number(), number()).prop_map(|(least, most)| Algorithm::RingHash { least, most }),
+        number().prop_map(|table_size| Algorithm::Maglev { table_size }),
+    ];
+    let source = prop_oneof![LABEL.prop_map(HashSource::Header), LABEL.prop_map(HashSource::QueryParameter)];
+    let load_balancing = (algorithm, vec(source, 0..3), number())
+        .prop_map(|(algorithm, hash_on, load_bound)| LoadBalancing { algorithm, hash_on, load_bound });
+    let window = (1u64..1_000_000).prop_map(Duration::from_millis);
+    let slow_start = (window, number(), number()).prop_map(|(window, aggression, minimum)| SlowStart {
+        window,
+        aggression,
+        minimum,
+    });
+    (LABEL, of(load_balancing), of(slow_start), number(), of(outliers())).prop_map(
+        |(name, load_balancing, slow_start, panic_threshold, outlier_detection)| TrafficPolicy {
+            name,
+            load_balancing,
+            slow_start,
+            panic_threshold,
+            outlier_detection,
+        },
+    )
+}
+
 fn service_port() -> impl Strategy<Value = ServicePort> {
     vec(rule(), 1..4).prop_flat_map(|rules| {
         let matches = vec(route_match(rules.len()), 0..4);
-        (port(), LABEL, app_protocol(), Just(rules), matches).prop_map(
-            |(port, name, app_protocol, rules, matches)| ServicePort {
+        (port(), LABEL, app_protocol(), Just(rules), matches, of(policy())).prop_map(
+            |(port, name, app_protocol, rules, matches, policy)| ServicePort {
                 port,
                 name,
                 app_protocol,
                 rules,
                 matches,
+                policy,
             },
         )
     })
@@ -267,11 +336,36 @@ fn a_match_of_a_rule_that_is_not_there_is_refused() {
                 headers: Vec::new(),
                 query_params: Vec::new(),
             }],
+            policy: None,
         }],
         virtual_addresses: Vec::new(),
     };
     let error = Service::decode(&service.encode()).unwrap_err();
     assert_eq!(error.to_string(), "field `matches.rule`: there is no such rule");
+}
+
+#[test]
+fn a_policy_of_a_newer_version_is_refused_and_not_taken_for_another() {
+    let error = |load_balancing: mesh_protocol::wire::v1::LoadBalancing| {
+        let policy = mesh_protocol::wire::v1::TrafficPolicy {
+            load_balancing: Some(load_balancing),
+            ..Default::default()
+        };
+        let port =
+            mesh_protocol::wire::v1::ServicePort { port: 80, policy: Some(policy), ..Default::default() };
+        let service = mesh_protocol::wire::v1::Service {
+            namespace: "shop".into(),
+            name: "orders".into(),
+            ports: vec![port],
+            ..Default::default()
+        };
+        Service::decode(&prost::Message::encode_to_vec(&service)).unwrap_err().to_string()
+    };
+    let unknown = mesh_protocol::wire::v1::LoadBalancing { policy: 99, ..Default::default() };
+    assert_eq!(error(unknown), "field `policy.load_balancing.policy`: this version knows no such policy");
+    let hash_on = vec![Default::default()];
+    let unknown = mesh_protocol::wire::v1::LoadBalancing { hash_on, ..Default::default() };
+    assert_eq!(error(unknown), "field `policy.load_balancing.hash_on`: this version knows no such source");
 }
 
 #[test]

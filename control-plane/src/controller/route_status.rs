@@ -6,8 +6,8 @@ use crate::translate::{ParentStatus, RouteStatus};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// The name under which the mesh reports on routes.
-const CONTROLLER: &str = "outrigger.dev/mesh";
+/// The name under which the mesh reports on routes and policies.
+pub(super) const CONTROLLER: &str = "outrigger.dev/mesh";
 
 /// The object with this status; nothing if it says so already.
 pub(super) fn with_status(object: &Value, status: &RouteStatus, now: Timestamp) -> Option<Value> {

@@ -2,7 +2,7 @@
 //! costs one write an object. Bounded by the number of objects.
 
 use super::virtual_ips::Assignment;
-use crate::translate::{DerivedSlice, RouteName, RouteStatus, Verdict};
+use crate::translate::{DerivedSlice, PolicyStatus, RouteName, RouteStatus, TrafficPolicyName, Verdict};
 use mesh_names::{ExternalServiceName, ServiceName};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +21,8 @@ pub enum Subject {
     VirtualIps(ServiceName),
     /// The condition of an ExternalService on what it refers to.
     External(ExternalServiceName),
+    /// The status of a TrafficPolicy.
+    Policy(TrafficPolicyName),
 }
 
 /// What the store should say.
@@ -41,6 +43,8 @@ pub enum Desired {
     VirtualIps(Assignment),
     /// This condition on references.
     External(Verdict),
+    /// This status of a policy.
+    Policy(PolicyStatus),
 }
 
 /// The entries that wait. One writer takes them.

@@ -1,6 +1,7 @@
 //! Brings the store to what is desired: reads, compares, writes by compare-and-swap, tries again when someone else was
 //! faster, and later when the store can't write.
 
+use super::policy_status;
 use super::route_status::with_status;
 use super::service_status::{RESOLVED_REFS, TARGET_PORTS, with_condition, with_virtual_ips};
 use super::stamp;
@@ -82,13 +83,21 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
             };
             update(store, &key, change).await.map(|_| ())
         }
+        (Subject::Policy(name), Desired::Policy(status)) => {
+            let key = Key::new(Kind::TrafficPolicy, name.namespace.as_str(), name.name.as_str());
+            let change = |before: Option<&Value>| {
+                before.and_then(|it| policy_status::with_status(it, status, Timestamp::now()))
+            };
+            update(store, &key, change).await.map(|_| ())
+        }
         // The index makes no other pairs.
         (
             Subject::Slices(_)
             | Subject::Status(_)
             | Subject::TargetPorts(_)
             | Subject::VirtualIps(_)
-            | Subject::External(_),
+            | Subject::External(_)
+            | Subject::Policy(_),
             _,
         ) => Ok(()),
     }

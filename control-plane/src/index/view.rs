@@ -7,9 +7,10 @@ use crate::registry::LEAVING;
 use crate::snapshot::{ResourceName, Snapshot};
 use crate::store::{Event, Key, Revision, Stored};
 use crate::translate::{
-    AddressBook, CaSource, Change, Dirty, Index, PolicyName, RouteName, SliceName, SourceName, WorkloadEntry,
-    compile_endpoints, compile_external_host, compile_mesh, compile_route_status, compile_service,
-    compile_workload, derive_slices, judge_external, judge_target_ports,
+    AddressBook, CaSource, Change, Dirty, Index, PolicyName, RouteName, SliceName, SourceName,
+    TrafficPolicyName, WorkloadEntry, compile_endpoints, compile_external_host, compile_mesh,
+    compile_policy_status, compile_route_status, compile_service, compile_workload, derive_slices,
+    judge_external, judge_target_ports,
 };
 use manifests::{Kind, Object};
 use mesh_names::{ExternalServiceName, NameError, ServiceName, TrustDomain, WorkloadName};
@@ -95,6 +96,13 @@ impl View {
                         None => work.forget(&subject),
                     }
                 }
+                Dirty::Policy(name) => {
+                    let subject = Subject::Policy(name.clone());
+                    match compile_policy_status(&self.index, &name) {
+                        Some(status) => work.put(subject, Desired::Policy(status)),
+                        None => work.forget(&subject),
+                    }
+                }
                 Dirty::Mesh => {
                     let bytes = compile_mesh(&self.index).encode();
                     self.set(ResourceType::Mesh, MESH, Some(bytes));
@@ -127,6 +135,7 @@ impl View {
                 Dirty::Endpoints(_)
                 | Dirty::Workload(_)
                 | Dirty::Route(_)
+                | Dirty::Policy(_)
                 | Dirty::Mesh
                 | Dirty::External(_)
                 | Dirty::ExternalHost(_)
@@ -246,6 +255,13 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
             let policy =
                 object.and_then(|it| if let Object::PeerAuthentication(it) = it { Some(it) } else { None });
             Change::PeerAuthentication(name, policy.map(Arc::new))
+        }
+        (Kind::TrafficPolicy, object) => {
+            let name =
+                TrafficPolicyName { namespace: namespace()?, name: key.name.parse().map_err(bad_name)? };
+            let policy =
+                object.and_then(|it| if let Object::TrafficPolicy(it) = it { Some(it) } else { None });
+            Change::TrafficPolicy(name, policy.map(Arc::new))
         }
         (Kind::ExternalService, object) => {
             let name = ExternalServiceName::new(namespace()?, key.name.parse().map_err(bad_name)?);

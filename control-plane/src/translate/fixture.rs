@@ -1,5 +1,6 @@
 //! Objects for tests, written as people write them.
 
+use super::TrafficPolicyName;
 use super::external::{CaSource, SourceName};
 use super::index::{Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry};
 use manifests::{Kind, Object};
@@ -53,6 +54,10 @@ pub(super) fn change(object: Object) -> Change {
             let name = PolicyName { namespace: it.namespace.clone(), name: it.name.clone() };
             Change::PeerAuthentication(name, Some(Arc::new(it)))
         }
+        Object::TrafficPolicy(it) => {
+            let name = TrafficPolicyName { namespace: it.namespace.clone(), name: it.name.clone() };
+            Change::TrafficPolicy(name, Some(Arc::new(it)))
+        }
         Object::ExternalService(it) => Change::ExternalService(it.name.clone(), Some(Arc::new(it))),
         Object::Secret(it) => {
             let namespace = it.metadata.namespace.clone().expect("a namespace");
@@ -76,6 +81,7 @@ pub(super) fn deletion(change: &Change) -> Change {
         Change::Route(name, _) => Change::Route(name.clone(), None),
         Change::Slice(name, _) => Change::Slice(name.clone(), None),
         Change::MeshConfig(_) => Change::MeshConfig(None),
+        Change::TrafficPolicy(name, _) => Change::TrafficPolicy(name.clone(), None),
         Change::ExternalService(name, _) => Change::ExternalService(name.clone(), None),
         Change::CaSource(name, _) => Change::CaSource(name.clone(), None),
         Change::PeerAuthentication(name, _) => Change::PeerAuthentication(name.clone(), None),

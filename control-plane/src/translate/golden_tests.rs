@@ -350,6 +350,11 @@ fn every_example_works_as_it_is() {
                         assert!(parent.resolved.holds, "{name}: {}", parent.resolved.message);
                     }
                 }
+                Dirty::Policy(name) => {
+                    for (_, accepted) in compile_policy_status(&index, &name).unwrap().targets {
+                        assert!(accepted.holds, "{name}: {}", accepted.message);
+                    }
+                }
                 Dirty::Endpoints(_)
                 | Dirty::Workload(_)
                 | Dirty::Address(_)
@@ -393,6 +398,7 @@ fn an_address_is_a_service_or_the_endpoints_there_and_only_what_changes_is_touch
                 Dirty::Service(_)
                 | Dirty::Workload(_)
                 | Dirty::Route(_)
+                | Dirty::Policy(_)
                 | Dirty::Mesh
                 | Dirty::External(_)
                 | Dirty::ExternalHost(_) => {}

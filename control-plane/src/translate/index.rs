@@ -2,6 +2,7 @@
 //! depends on it.
 
 use super::external::{CaSource, Externals, SourceName};
+use super::policy::{Policies, TrafficPolicyName};
 use super::seniority::Seniority;
 use super::slice::is_derived;
 use manifests::kind::external_service::ExternalService;
@@ -10,6 +11,7 @@ use manifests::kind::peer_authentication::PeerAuthentication;
 use manifests::kind::route::{HttpRoute, ParentRef};
 use manifests::kind::service::Service;
 use manifests::kind::slice::EndpointSlice;
+use manifests::kind::traffic_policy::TrafficPolicy;
 use manifests::kind::workload::Workload;
 use mesh_names::{
     ExternalServiceName, HostPattern, Namespace, ServiceName, Subdomain, TrustDomain, WorkloadName,
@@ -72,6 +74,8 @@ pub enum Change {
     PeerAuthentication(PolicyName, Option<Arc<PeerAuthentication>>),
     /// An ExternalService.
     ExternalService(ExternalServiceName, Option<Arc<ExternalService>>),
+    /// A TrafficPolicy.
+    TrafficPolicy(TrafficPolicyName, Option<Arc<TrafficPolicy>>),
     /// A ConfigMap or Secret, as far as CA certificates may come from it.
     CaSource(SourceName, Option<CaSource>),
 }
@@ -87,6 +91,8 @@ pub enum Dirty {
     Workload(WorkloadName),
     /// The status of a route.
     Route(RouteName),
+    /// The status of a TrafficPolicy.
+    Policy(TrafficPolicyName),
     /// The Mesh resource.
     Mesh,
     /// The status of an ExternalService.
@@ -107,6 +113,7 @@ pub struct Index {
     pub(super) routes: BTreeMap<RouteName, Arc<HttpRoute>>,
     pub(super) slices: BTreeMap<SliceName, Arc<EndpointSlice>>,
     pub(super) externals: Externals,
+    pub(super) policies: Policies,
     pub(super) mesh_config: Option<Arc<MeshConfig>>,
     peer_authentications: BTreeMap<Namespace, BTreeMap<Subdomain, Arc<PeerAuthentication>>>,
     routes_of_parent: BTreeMap<ServiceName, BTreeSet<RouteName>>,
@@ -139,6 +146,7 @@ impl Index {
             Change::Route(name, route) => self.apply_route(name, route, &mut dirty),
             Change::Slice(name, slice) => self.apply_slice(name, slice, &mut dirty),
             Change::ExternalService(name, service) => self.externals.set_service(&name, service, &mut dirty),
+            Change::TrafficPolicy(name, policy) => self.policies.set(&name, policy, &mut dirty),
             Change::CaSource(name, source) => self.externals.set_source(name, source, &mut dirty),
             Change::MeshConfig(config) => {
                 let is_mtls = |config: &Option<Arc<MeshConfig>>| {
@@ -165,7 +173,7 @@ impl Index {
         let workloads = self.workloads.keys().cloned().map(Dirty::Workload);
         let routes = self.routes.keys().cloned().map(Dirty::Route);
         let addresses = self.services_by_address.keys().copied().map(Dirty::Address);
-        let externals = self.externals.everything().chain([Dirty::Mesh]);
+        let externals = self.externals.everything().chain(self.policies.everything()).chain([Dirty::Mesh]);
         services.chain(workloads).chain(routes).chain(addresses).chain(externals).collect()
     }
 
@@ -289,6 +297,7 @@ impl Index {
             dirty.extend(parents.map(|parent| Dirty::Service(parent.clone())));
             dirty.insert(Dirty::Route(route.clone()));
         }
+        self.policies.service_changed(&name, dirty);
         dirty.extend(self.routes_of_parent.get(&name).into_iter().flatten().cloned().map(Dirty::Route));
         dirty.insert(Dirty::Endpoints(name.clone()));
         dirty.insert(Dirty::Service(name));

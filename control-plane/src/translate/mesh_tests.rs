@@ -57,6 +57,7 @@ fn workloads(dirty: &std::collections::BTreeSet<Dirty>) -> Vec<String> {
         Dirty::Service(_)
         | Dirty::Endpoints(_)
         | Dirty::Route(_)
+        | Dirty::Policy(_)
         | Dirty::Mesh
         | Dirty::External(_)
         | Dirty::ExternalHost(_)

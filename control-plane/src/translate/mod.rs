@@ -4,7 +4,7 @@
 //! (`incremental_results_equal_a_full_compile`).
 //!
 //! ```text
-//! Change ──Index::apply──> Dirty keys ──compile_*──> Service, Endpoints, Workload, Mesh, ExternalHost, RouteStatus, DerivedSlice
+//! Change ──Index::apply──> Dirty keys ──compile_*──> Service, Endpoints, Workload, Mesh, ExternalHost, RouteStatus, PolicyStatus, DerivedSlice
 //!                                 Endpoints ──AddressBook::compile──> Address
 //! ```
 
@@ -15,6 +15,7 @@ mod external;
 mod index;
 mod mesh;
 mod mtls;
+mod policy;
 mod precedence;
 mod route;
 mod seniority;
@@ -29,6 +30,7 @@ pub use endpoint::compile_endpoints;
 pub use external::{CaSource, Externals, SourceName, compile_external_host, judge_external};
 pub use index::{Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry};
 pub use mesh::compile_mesh;
+pub use policy::{Policies, PolicyStatus, TrafficPolicyName, compile_policy_status};
 pub use route::{ParentStatus, RouteStatus, Verdict, compile_route_status};
 pub use seniority::Seniority;
 pub use service::compile_service;
@@ -45,5 +47,7 @@ mod fixture;
 mod golden_tests;
 #[cfg(test)]
 mod mesh_tests;
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod property_tests;

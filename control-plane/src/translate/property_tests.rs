@@ -37,6 +37,9 @@ fn compile(index: &Index, dirty: &Dirty, book: &mut AddressBook, results: &mut R
             let slices = Some(slices).filter(|it| !it.is_empty());
             put(format!("slices {name}"), slices.map(|it| format!("{it:?}")));
         }
+        Dirty::Policy(name) => {
+            put(format!("policy {name}"), compile_policy_status(index, name).map(|it| format!("{it:?}")))
+        }
         Dirty::External(name) => {
             put(format!("external {name}"), judge_external(index, name).map(|it| format!("{it:?}")))
         }
@@ -200,6 +203,25 @@ fn external_service() -> impl Strategy<Value = Value> {
     )
 }
 
+fn traffic_policy() -> impl Strategy<Value = Value> {
+    let target = (0usize..3, proptest::option::of(80u16..83)).prop_map(|(name, section)| {
+        let mut target = json!({"kind": "Service", "name": SERVICES[name]});
+        if let Some(section) = section {
+            target["sectionName"] = json!(format!("p{section}"));
+        }
+        target
+    });
+    let policy = proptest::sample::select(vec!["RoundRobin", "Random"]);
+    (0usize..2, 0usize..3, proptest::collection::vec(target, 1..3), policy).prop_map(
+        |(namespace, name, mut targets, policy)| {
+            targets.dedup();
+            json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "TrafficPolicy",
+                   "metadata": {"namespace": NAMESPACES[namespace], "name": format!("t{name}")},
+                   "spec": {"targetRefs": targets, "loadBalancing": {"policy": policy}}})
+        },
+    )
+}
+
 fn config_map() -> impl Strategy<Value = Value> {
     let text = proptest::sample::select(vec!["nothing", "-----BEGIN CERTIFICATE-----\nbroken"]);
     (0usize..2, 0usize..2, text).prop_map(|(namespace, name, text)| {
@@ -218,6 +240,7 @@ fn object() -> impl Strategy<Value = Change> {
         mesh_config(),
         peer_authentication(),
         external_service(),
+        traffic_policy(),
         config_map()
     ]
     .prop_filter_map("valid", |value| {
@@ -258,6 +281,7 @@ fn the_objects_of_the_property_are_valid() {
         mesh_config().boxed(),
         peer_authentication().boxed(),
         external_service().boxed(),
+        traffic_policy().boxed(),
         config_map().boxed(),
     ];
     for strategy in all {

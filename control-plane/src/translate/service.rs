@@ -53,6 +53,7 @@ fn compile_port(
         app_protocol: port.app_protocol,
         rules,
         matches: ranked.into_iter().map(|(_, rule, it)| compile_match(rule, it)).collect(),
+        policy: index.policies.compile(service, port),
     }
 }
 

@@ -51,7 +51,8 @@ fn check_name(kind: Kind, given: &ObjectMeta, path: &FieldPath, report: &mut Rep
         | Kind::HttpRoute
         | Kind::MeshConfig
         | Kind::PeerAuthentication
-        | Kind::ExternalService => {
+        | Kind::ExternalService
+        | Kind::TrafficPolicy => {
             value::name::<Subdomain>(text, path, report).map(|_| ())?;
         }
     }

@@ -4,6 +4,7 @@
 pub(crate) mod external_service;
 pub(crate) mod mesh;
 pub(crate) mod metadata;
+mod outliers;
 pub(crate) mod plain;
 pub(crate) mod route;
 pub(crate) mod route_match;
@@ -11,6 +12,7 @@ pub(crate) mod service;
 pub(crate) mod set;
 pub(crate) mod slice;
 pub(crate) mod structure;
+pub(crate) mod traffic_policy;
 pub(crate) mod value;
 pub(crate) mod workload;
 

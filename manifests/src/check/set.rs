@@ -5,6 +5,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::Kind;
 use crate::kind::route::{HttpRoute, ParentRef};
 use crate::kind::service::Service;
+use crate::kind::traffic_policy::TrafficPolicy;
 use crate::nearest::nearest;
 use crate::object::Object;
 use crate::path::FieldPath;
@@ -34,7 +35,8 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
         | Object::HttpRoute(_)
         | Object::MeshConfig(_)
         | Object::PeerAuthentication(_)
-        | Object::ExternalService(_) => None,
+        | Object::ExternalService(_)
+        | Object::TrafficPolicy(_) => None,
     });
     let namespaces = set.manifests.iter().filter(|manifest| manifest.kind() == Kind::Namespace);
     let known = Known {
@@ -50,6 +52,7 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
         let mut problems: Vec<Diagnostic> = known.namespace(&manifest.object).into_iter().collect();
         match &manifest.object {
             Object::HttpRoute(route) => known.route(route, &mut problems),
+            Object::TrafficPolicy(policy) => known.policy(policy, &mut problems),
             Object::EndpointSlice(slice) => {
                 let path =
                     FieldPath::of("metadata").field("labels").field(crate::kind::slice::SERVICE_NAME_LABEL);
@@ -103,6 +106,26 @@ impl Known<'_> {
             let path = spec.field("rules").index(place).field("backendRefs");
             for (place, backend) in rule.backends.iter().enumerate() {
                 problems.extend(self.service(&backend.service, Some(backend.port), &path.index(place)));
+            }
+        }
+    }
+
+    fn policy(&self, policy: &TrafficPolicy, problems: &mut Vec<Diagnostic>) {
+        for (place, target) in policy.targets.iter().enumerate() {
+            let path = FieldPath::of("spec").field("targetRefs").index(place);
+            problems.extend(self.service(&target.service, None, &path));
+            let (Some(service), Some(section)) = (self.services.get(&target.service), &target.section) else {
+                continue;
+            };
+            if service.ports.iter().all(|port| port.name != *section) {
+                let names: Vec<&str> = service.ports.iter().map(|port| port.name.as_str()).collect();
+                let message = format!("the Service `{}` has no port named `{section}`", target.service);
+                let mend = match nearest(section, names.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("its ports are named {}", names.join(", ")),
+                };
+                let problem = Diagnostic::warning(Code::MissingReference, path.field("sectionName"), message);
+                problems.push(problem.mend(mend));
             }
         }
     }

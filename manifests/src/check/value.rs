@@ -1,11 +1,13 @@
 //! Rules about single values that several kinds share: ports, addresses, durations, lists.
 
 use crate::diagnostic::{Code, Report};
-use crate::field::parse_duration;
+use crate::field::{format_duration, parse_duration};
 use crate::nearest::nearest;
 use crate::path::FieldPath;
 use mesh_names::{AppProtocol, NameError, Port};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// A value that must parse as a name.
@@ -126,6 +128,44 @@ pub(crate) fn within(
         return Some(number);
     }
     let message = format!("{number} is out of bounds");
+    report.error(Code::OutOfRange, path, message, format!("choose one from {least} to {most}"));
+    None
+}
+
+/// The same, with the bounds as a range.
+pub(crate) fn within_range(
+    range: &RangeInclusive<i64>,
+    given: i32,
+    path: FieldPath,
+    report: &mut Report,
+) -> Option<i64> {
+    within(*range.start(), *range.end(), given.into(), path, report)
+}
+
+/// A number above zero that must be within bounds.
+pub(crate) fn number(
+    range: &RangeInclusive<i64>,
+    given: i32,
+    path: FieldPath,
+    report: &mut Report,
+) -> Option<NonZeroU32> {
+    let number = within_range(range, given, path, report)?;
+    u32::try_from(number).ok().and_then(NonZeroU32::new)
+}
+
+/// A duration that must be within bounds.
+pub(crate) fn span(
+    range: &RangeInclusive<Duration>,
+    text: &str,
+    path: FieldPath,
+    report: &mut Report,
+) -> Option<Duration> {
+    let duration = duration(text, path.clone(), report)?;
+    if range.contains(&duration) {
+        return Some(duration);
+    }
+    let [least, most] = [range.start(), range.end()].map(|it| format_duration(*it));
+    let message = format!("{text} is out of bounds");
     report.error(Code::OutOfRange, path, message, format!("choose one from {least} to {most}"));
     None
 }

@@ -95,6 +95,14 @@ const EXTERNAL_SERVICE: &[Column] = &[
     AGE,
 ];
 
+const TRAFFIC_POLICY: &[Column] = &[
+    NAME,
+    text("Targets", "What it is for"),
+    text("Policy", "How an instance is chosen"),
+    text("Accepted", "Whether it is in force at every target"),
+    AGE,
+];
+
 impl Kind {
     /// The columns of a table of its objects.
     pub const fn columns(self) -> &'static [Column] {
@@ -109,6 +117,7 @@ impl Kind {
             Self::ExternalService => EXTERNAL_SERVICE,
             Self::MeshConfig => MESH_CONFIG,
             Self::PeerAuthentication => PEER_AUTHENTICATION,
+            Self::TrafficPolicy => TRAFFIC_POLICY,
         }
     }
 
@@ -165,8 +174,8 @@ impl Kind {
                     Some(_) | None => Value::from(""),
                 },
                 age,
-                Value::from(parents(object)),
-                Value::from(accepted(object)),
+                Value::from(parents(object, "/spec/parentRefs")),
+                Value::from(accepted(object, "/status/parents")),
             ],
             Self::ExternalService => vec![
                 name,
@@ -189,6 +198,13 @@ impl Kind {
                 or_none("/spec/mtls/mode"),
                 Value::from(ports_with_modes(object)),
                 Value::from(selector(object, "/spec/selector/matchLabels")),
+                age,
+            ],
+            Self::TrafficPolicy => vec![
+                name,
+                Value::from(parents(object, "/spec/targetRefs")),
+                Value::from(at(object, "/spec/loadBalancing/policy").unwrap_or("PeakEwma")),
+                Value::from(accepted(object, "/status/ancestors")),
                 age,
             ],
         }
@@ -275,17 +291,17 @@ fn endpoints(object: &Value) -> String {
     }
 }
 
-fn parents(object: &Value) -> String {
+fn parents(object: &Value, pointer: &str) -> String {
     let parent = |parent: &Value| {
         let kind = parent.get("kind").and_then(Value::as_str).unwrap_or("Gateway");
         format!("{kind}/{}", parent.get("name").map(shown).unwrap_or_default())
     };
-    let parents: Vec<String> = list(object, "/spec/parentRefs").map(parent).collect();
+    let parents: Vec<String> = list(object, pointer).map(parent).collect();
     if parents.is_empty() { "<none>".to_owned() } else { parents.join(",") }
 }
 
-fn accepted(object: &Value) -> &'static str {
-    let mut words = list(object, "/status/parents")
+fn accepted(object: &Value, pointer: &str) -> &'static str {
+    let mut words = list(object, pointer)
         .map(|parent| condition(parent.get("conditions"), "Accepted").unwrap_or("Unknown"))
         .peekable();
     if words.peek().is_none() {

@@ -10,6 +10,7 @@ pub mod route;
 pub mod schema;
 pub mod service;
 pub mod slice;
+pub mod traffic_policy;
 pub mod workload;
 
 mod metadata;
@@ -43,6 +44,8 @@ pub enum Kind {
     PeerAuthentication,
     /// `outrigger.dev/v1alpha1` ExternalService: a place outside of the mesh.
     ExternalService,
+    /// `outrigger.dev/v1alpha1` TrafficPolicy: how requests to a Service are spread over its instances.
+    TrafficPolicy,
 }
 
 /// Where objects of a kind live.
@@ -70,7 +73,7 @@ struct Facts {
 
 impl Kind {
     /// Every kind, in the order in which a set of manifests is applied: what others refer to comes first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Namespace,
         Self::MeshConfig,
         Self::PeerAuthentication,
@@ -81,6 +84,7 @@ impl Kind {
         Self::Workload,
         Self::EndpointSlice,
         Self::HttpRoute,
+        Self::TrafficPolicy,
     ];
 
     const fn facts(self) -> Facts {
@@ -113,6 +117,7 @@ impl Kind {
             Self::PeerAuthentication => {
                 ours("PeerAuthentication", "peerauthentications", "peerauthentication", &["pa"])
             }
+            Self::TrafficPolicy => ours("TrafficPolicy", "trafficpolicies", "trafficpolicy", &["tp"]),
             Self::HttpRoute => Facts {
                 group: "gateway.networking.k8s.io",
                 api_version: "gateway.networking.k8s.io/v1",

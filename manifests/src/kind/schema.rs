@@ -5,6 +5,7 @@ use super::Kind;
 use super::external_service::{ExternalServiceSpec, ExternalServiceStatus};
 use super::mesh_config::MeshConfigSpec;
 use super::peer_authentication::PeerAuthenticationSpec;
+use super::traffic_policy::{PolicyStatus, TrafficPolicySpec};
 use super::workload::{WorkloadSpec, WorkloadStatus};
 use gateway_api::experimental::httproutes::{HttpRouteSpec, HttpRouteStatus};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
@@ -40,6 +41,10 @@ fn generate(kind: Kind) -> Value {
         ),
         Kind::ExternalService => parts::<ExternalServiceSpec, ExternalServiceStatus>(
             "A place outside of the mesh that applications call, by its hosts or its addresses.",
+        ),
+        Kind::TrafficPolicy => parts::<TrafficPolicySpec, PolicyStatus>(
+            "How requests to a Service are spread over its instances. One for a port counts there instead of one for the \
+             whole Service; what it does not say is the default.",
         ),
         Kind::MeshConfig => specification::<MeshConfigSpec>(
             "What holds for the mesh as a whole. There is at most one, named `default`.",

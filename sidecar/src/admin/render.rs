@@ -3,6 +3,7 @@
 use crate::admin::Look;
 use crate::bootstrap::{AccessLog, InboundMode, Settings};
 use crate::snapshot::{AddressState, ServiceState, Snapshot};
+use mesh_balance::Policy;
 use mesh_mtls::Identity;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
 use mesh_protocol::mesh::EgressPolicy;
@@ -124,10 +125,16 @@ fn summary(state: &ServiceState) -> Value {
     match state {
         ServiceState::Missing(sentence) => json!({ "missing": &**sentence }),
         ServiceState::Known(view) => {
-            let ports =
-                view.service.ports.iter().map(
-                    |port| json!({ "port": port.port.number(), "protocol": port.app_protocol.as_str() }),
-                );
+            let ports = view.service.ports.iter().map(|port| {
+                let policy = port.policy.as_ref();
+                let settings = policy.map(|policy| policy.settings).unwrap_or_default();
+                json!({
+                    "port": port.port.number(),
+                    "protocol": port.app_protocol.as_str(),
+                    "trafficPolicy": policy.map(|policy| &*policy.name),
+                    "loadBalancing": balancing(&settings.policy),
+                })
+            });
             let ready = view.endpoints.iter().filter(|endpoint| endpoint.health == EndpointHealth::Ready);
             json!({
                 "ports": ports.collect::<Vec<_>>(),
@@ -136,6 +143,17 @@ fn summary(state: &ServiceState) -> Value {
                 "ready": ready.count(),
             })
         }
+    }
+}
+
+fn balancing(policy: &Policy) -> &'static str {
+    match policy {
+        Policy::PeakEwma => "PeakEwma",
+        Policy::LeastRequest(_) => "LeastRequest",
+        Policy::RoundRobin => "RoundRobin",
+        Policy::Random => "Random",
+        Policy::RingHash(..) => "RingHash",
+        Policy::Maglev(..) => "Maglev",
     }
 }
 

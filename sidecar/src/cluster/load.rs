@@ -37,7 +37,7 @@ impl Load {
         self.started = self.worker.nanos(Instant::now());
     }
 
-    /// The head of the response has come.
+    /// It did what it was asked for: the head of a good response has come, or a connection is open.
     pub(crate) fn answered(&mut self) {
         let latency = self.worker.nanos(Instant::now()).since(self.started);
         self.outcome = Outcome::Success { latency };
@@ -48,16 +48,55 @@ impl Load {
         self.ended = Some(now);
     }
 
-    /// The endpoint failed.
+    /// The endpoint could not be reached, broke off, or does not speak as it should.
     pub(crate) fn failed(&mut self) {
+        self.end_in(Fault::Gateway);
+    }
+
+    /// The head of a response with this status has come. A status that says of a gateway that it could not (502, 503,
+    /// 504) is as bad as no answer. Other server errors count for the detectors that ask for them; 501 and 505 say
+    /// something of the request and not of who answered.
+    pub(crate) fn answered_with(&mut self, status: u16) {
+        match fault(status) {
+            Some(fault) => self.end_in(fault),
+            None => self.answered(),
+        }
+    }
+
+    fn end_in(&mut self, fault: Fault) {
         let latency = self.worker.nanos(Instant::now()).since(self.started);
-        self.outcome = Outcome::Failure { latency, fault: Fault::Gateway };
+        self.outcome = Outcome::Failure { latency, fault };
+    }
+}
+
+/// What a status says of the endpoint that answered with it.
+fn fault(status: u16) -> Option<Fault> {
+    match status {
+        502..=504 => Some(Fault::Gateway),
+        500 | 506..=599 => Some(Fault::Answer),
+        _ => None,
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
         let now = self.worker.nanos(self.ended.unwrap_or_else(Instant::now));
-        self.cluster.balancer.borrow_mut().ended(self.slot, now, self.outcome);
+        let ejected = self.cluster.balancer.borrow_mut().ended(self.slot, now, self.outcome);
+        if let Some(ejected) = ejected {
+            self.cluster.ejected(&self.worker, now, ejected);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_something_of_the_endpoint_of_its_application_or_of_the_request() {
+        let gateway = [502, 503, 504].map(fault);
+        assert_eq!(gateway, [Some(Fault::Gateway); 3]);
+        assert_eq!([500, 507, 599].map(fault), [Some(Fault::Answer); 3]);
+        assert_eq!([200, 404, 429, 499, 501, 505, 600].map(fault), [None; 7]);
     }
 }

@@ -3,6 +3,7 @@
 //! is carried over by the endpoint's place, so that a change touches no request in flight. Who is ejected is
 //! `mesh_balance`'s business. A place outside of the mesh is a cluster too: its endpoints are its addresses.
 
+mod ejections;
 mod load;
 mod outside;
 
@@ -14,13 +15,14 @@ use crate::deadline;
 use crate::detect::Learned;
 use crate::pool::Origin;
 use crate::refusal::{Reason, Refusal};
-use crate::snapshot::{LastUsed, Pinned, ServiceState};
-use crate::telemetry::{Direction, LabelId};
+use crate::snapshot::{LastUsed, Pinned, ServiceState, TrafficPolicy};
+use crate::telemetry::{Direction, LabelId, Share};
 use crate::worker::{Patience, Worker};
+use http::request::Parts;
 use mesh_balance::{Balancer, HashKey, Health, Member as Listed, Nanos, PickFor, RetryBudget, Slot};
 use mesh_names::{Port, ServiceName};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -50,10 +52,16 @@ pub(crate) struct Cluster {
     /// The addresses taken over last, of a place outside.
     addresses: RefCell<Option<Arc<[IpAddr]>>>,
     last_used: RefCell<Option<Arc<LastUsed>>>,
+    /// What is said of how requests are spread; none: the balancer's defaults are in force.
+    policy: RefCell<Option<Arc<TrafficPolicy>>>,
     balancer: RefCell<Balancer<Place>>,
     /// Beside the balancer's slots.
     members: RefCell<Vec<Option<Member>>>,
     budget: RefCell<RetryBudget>,
+    /// When endpoints were compared last.
+    judged: Cell<Nanos>,
+    /// How many are said to be ejected, once anybody was.
+    ejected: OnceCell<Share>,
     /// Whether connections without a declared protocol needed an endpoint.
     pub(crate) learned: Learned,
 }
@@ -115,6 +123,11 @@ impl Clusters {
         cluster
     }
 
+    fn each(&self, visit: impl Fn(&Rc<Cluster>)) {
+        self.services.borrow().values().for_each(&visit);
+        self.outside.borrow().values().for_each(visit);
+    }
+
     /// Forgets clusters that no request holds: of services that the snapshot no longer has, and of places outside that
     /// were not used for a while.
     pub(crate) fn sweep(&self, pinned: &Pinned) {
@@ -140,9 +153,12 @@ impl Cluster {
             endpoints: RefCell::default(),
             addresses: RefCell::default(),
             last_used: RefCell::default(),
+            policy: RefCell::default(),
             balancer: RefCell::new(Balancer::new()),
             members: RefCell::default(),
             budget: RefCell::new(RetryBudget::standard()),
+            judged: Cell::default(),
+            ejected: OnceCell::new(),
             learned: worker.shared.config.families.connections.learned(Direction::Outbound),
         })
     }
@@ -200,6 +216,7 @@ impl Cluster {
             Some(ServiceState::Known(view)) => view,
         };
         self.generation.set(pinned.generation);
+        self.follow(view.service.port(port).and_then(|port| port.policy.clone()));
         let mut endpoints = self.endpoints.borrow_mut();
         if endpoints.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &view.endpoints)) {
             let places = view.endpoints.iter().filter_map(|e| Some((place(e, port)?, health(e.health))));
@@ -208,6 +225,18 @@ impl Cluster {
         }
         *self.last_used.borrow_mut() = Some(view.last_used.clone());
         View::Ready
+    }
+
+    /// Goes by this policy from now on. What is known of the endpoints stays.
+    fn follow(&self, policy: Option<Arc<TrafficPolicy>>) {
+        let settings = policy.as_ref().map(|policy| policy.settings).unwrap_or_default();
+        self.balancer.borrow_mut().set(settings);
+        *self.policy.borrow_mut() = policy;
+    }
+
+    /// The key of a request to this cluster; nothing unless its policy hashes. The cluster must be [`Cluster::ready`].
+    pub(crate) fn key(&self, head: &Parts) -> Option<HashKey> {
+        self.policy.borrow().as_ref()?.key(&head.headers, head.uri.query())
     }
 
     fn rebuild(&self, worker: &Worker, places: Vec<(Place, Health)>) {
@@ -237,7 +266,7 @@ impl Cluster {
         }
     }
 
-    /// Chooses an endpoint, if possible none of those tried. The cluster must be [`Cluster::ready`].
+    /// Chooses an endpoint, if possible none of those tried; where the policy hashes, by the request's key. The cluster must be [`Cluster::ready`].
     ///
     /// # Errors
     /// `no_endpoints` or `no_healthy_endpoint`.
@@ -245,13 +274,13 @@ impl Cluster {
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         now: Instant,
-        tried: &[Slot],
+        request: PickFor<'_>,
     ) -> Result<Picked, Refusal> {
         let nanos = worker.nanos(now);
         if let Some(last_used) = &*self.last_used.borrow() {
             last_used.touch(nanos.0 / 1_000_000_000);
         }
-        let pick = self.balancer.borrow_mut().pick(PickFor::retry(tried), nanos, &mut *worker.rng());
+        let pick = self.balancer.borrow_mut().pick(request, nanos, &mut *worker.rng());
         let member = pick.and_then(|pick| self.members.borrow().get(pick.slot.index()).cloned().flatten());
         let (Some(pick), Some(member)) = (pick, member) else {
             let name = &self.name;

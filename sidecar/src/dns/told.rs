@@ -118,6 +118,7 @@ mod tests {
             app_protocol: Default::default(),
             rules: vec![],
             matches: vec![],
+            policy: None,
         };
         let addresses = vec!["240.240.0.7".parse().unwrap(), "fd00::7".parse().unwrap()];
         let service = Service { name: orders(), ports: vec![port], virtual_addresses: addresses };

@@ -97,11 +97,7 @@ async fn answer(
         return Err(Box::new(SendFailure { refusal, again: Again::Never, unsent: None }));
     }
     let mut exchanged = Exchanged::new(response, &routed.cluster, picked.peer);
-    if matches!(exchanged.effective_status(), 502..=504) {
-        picked.load.failed();
-    } else {
-        picked.load.answered();
-    }
+    picked.load.answered_with(exchanged.effective_status());
     if !picked.origin.place.is_meshed() {
         // Only a peer's sidecar says why; an application's header of that name is its own affair.
         exchanged.reason = None;

@@ -161,7 +161,7 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
     let mut tries = Tries::new(worker, &routed, accepted);
     loop {
         let now = tokio::time::Instant::now();
-        let picked = routed.cluster.pick(worker, now, tries.tried())?;
+        let picked = routed.cluster.pick(worker, now, tries.pick_for())?;
         let outcome = attempt::run(worker, accepted, &routed, &mut tries, picked, now).await;
         match tries.judge(worker, &routed, accepted, outcome) {
             Next::Done(exchanged) => return Ok(exchanged),

@@ -10,6 +10,7 @@ use crate::refusal::{Again, Refusal};
 use crate::retry::FURTHER_ATTEMPTS;
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, OpenConnection, Side};
 use crate::worker::Worker;
+use mesh_balance::PickFor;
 use mesh_mtls::Alpn;
 use std::rc::Rc;
 use tokio::time::Instant;
@@ -57,7 +58,7 @@ pub(super) async fn open(worker: &Rc<Worker>, bound: &BoundPort) -> Result<Tunne
     cluster.ready(worker).await?;
     let mut tried = Vec::new();
     loop {
-        let mut picked = cluster.pick(worker, Instant::now(), &tried)?;
+        let mut picked = cluster.pick(worker, Instant::now(), PickFor::retry(&tried))?;
         match connect::open(worker, &picked.origin.place, Alpn::Tcp).await {
             Ok(link) => {
                 picked.load.answered();

@@ -9,7 +9,7 @@ use crate::refusal::{Again, Refusal};
 use crate::retry::{self, Failed, Plan};
 use crate::telemetry::ServiceSeries;
 use crate::worker::Worker;
-use mesh_balance::Slot;
+use mesh_balance::{HashKey, PickFor, Slot};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ pub(super) struct Tries {
     body: Source,
     series: Rc<ServiceSeries>,
     tried: Vec<Slot>,
+    /// What the request is hashed by, where its cluster does that.
+    key: Option<HashKey>,
     made: u32,
 }
 
@@ -44,12 +46,13 @@ impl Tries {
             Some(body) if has_body(&body, &accepted.head.method) => Source::Replay(Replay::new(body)),
             _ => Source::Empty,
         };
-        Self { body, series: routed.bound.bytes.clone(), tried: Vec::new(), made: 0 }
+        let key = routed.cluster.key(&accepted.head);
+        Self { body, series: routed.bound.bytes.clone(), tried: Vec::new(), key, made: 0 }
     }
 
-    /// The endpoints tried so far.
-    pub(super) fn tried(&self) -> &[Slot] {
-        &self.tried
+    /// What the next endpoint is picked for.
+    pub(super) fn pick_for(&self) -> PickFor<'_> {
+        PickFor { key: self.key, tried: &self.tried }
     }
 
     pub(super) fn picked(&mut self, slot: Slot) {

@@ -12,6 +12,7 @@ use crate::telemetry::Direction;
 use http::header::HOST;
 use http::uri::Uri;
 use http::{HeaderValue, Response};
+use mesh_balance::PickFor;
 use std::rc::Rc;
 use tokio::time::Instant;
 
@@ -57,9 +58,11 @@ pub(super) async fn upgrade(
     let worker = &downstream.worker;
     let mut body = accepted.body.take().filter(|body| has_body(body, &accepted.head.method));
     let sends_body = body.is_some();
+    let key = routed.cluster.key(&accepted.head);
     let mut tried = Vec::new();
     loop {
-        let mut picked = routed.cluster.pick(worker, Instant::now(), &tried)?;
+        let pick_for = PickFor { key, tried: &tried };
+        let mut picked = routed.cluster.pick(worker, Instant::now(), pick_for)?;
         let body = body.take().map_or(UpBody::Empty, |body| UpBody::Once(body, routed.bound.bytes.clone()));
         let mut request = copy(&accepted.head, body);
         *request.uri_mut() = origin_form(&accepted.head.uri);

@@ -1,9 +1,10 @@
 //! A service of the wire contract becomes what a request reads: expressions compiled, splits summed, order kept.
 //! Pure. Runs on the control thread, since compiling a regular expression may take long.
 
-use super::{CompiledPort, CompiledService};
+use super::{CompiledPort, CompiledService, PolicyError, TrafficPolicy};
 use crate::route::{RouteError, RouteTable};
-use mesh_protocol::service::Service;
+use mesh_protocol::service::{Service, ServicePort};
+use std::sync::Arc;
 
 /// A service that can't be compiled; the previous one stays in force and the control plane is told.
 #[derive(Debug, thiserror::Error)]
@@ -13,27 +14,57 @@ pub struct CompileError {
     pub service: String,
     /// Which of its ports.
     pub port: u16,
-    /// What is wrong with its routes.
+    /// What is wrong there.
     #[source]
-    pub source: RouteError,
+    pub source: PortError,
+}
+
+/// What can't be compiled of a port.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// One of its routes.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// Its TrafficPolicy.
+    #[error("TrafficPolicy `{name}`: {source}")]
+    Policy {
+        /// Which one.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: PolicyError,
+    },
 }
 
 /// Compiles a service.
 ///
 /// # Errors
-/// [`CompileError`] with the first route that can't be compiled.
+/// [`CompileError`] with the first route or policy that can't be compiled.
 pub fn compile(service: &Service) -> Result<CompiledService, CompileError> {
     let ports = service.ports.iter().map(|port| {
-        let routes = RouteTable::compile(port).map_err(|source| CompileError {
+        compile_port(port).map_err(|source| CompileError {
             service: service.name.to_string(),
             port: port.port.number(),
             source,
-        })?;
-        Ok(CompiledPort { port: port.port, name: port.name.clone(), app_protocol: port.app_protocol, routes })
+        })
     });
     Ok(CompiledService {
         name: service.name.clone(),
         ports: ports.collect::<Result<_, _>>()?,
         virtual_addresses: service.virtual_addresses.clone(),
+    })
+}
+
+fn compile_port(port: &ServicePort) -> Result<CompiledPort, PortError> {
+    let policy = port.policy.as_ref().map(|policy| {
+        let compiled = TrafficPolicy::compile(policy);
+        compiled.map(Arc::new).map_err(|source| PortError::Policy { name: policy.name.clone(), source })
+    });
+    Ok(CompiledPort {
+        port: port.port,
+        name: port.name.clone(),
+        app_protocol: port.app_protocol,
+        routes: RouteTable::compile(port)?,
+        policy: policy.transpose()?,
     })
 }

@@ -7,11 +7,13 @@ mod address;
 mod build;
 mod current;
 mod external;
+mod policy;
 
 pub use address::{AddressState, AddressView, Registered};
-pub use build::{CompileError, compile};
+pub use build::{CompileError, PortError, compile};
 pub(crate) use current::{Current, Pinned};
 pub use external::{ExternalAnswer, ExternalHosts};
+pub use policy::{PolicyError, TrafficPolicy};
 
 use crate::route::RouteTable;
 use mesh_names::{AppProtocol, Namespace, Port, ServiceName};
@@ -108,6 +110,8 @@ pub struct CompiledPort {
     pub app_protocol: AppProtocol,
     /// Where requests go.
     pub routes: RouteTable,
+    /// How requests are spread over the endpoints; none: by the balancer's defaults.
+    pub policy: Option<Arc<TrafficPolicy>>,
 }
 
 impl CompiledService {

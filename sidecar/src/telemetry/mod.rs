@@ -8,6 +8,7 @@ mod application;
 mod connections;
 mod control;
 mod dns;
+mod endpoints;
 mod exchange;
 mod recorder;
 mod requests;
@@ -19,6 +20,8 @@ pub(crate) use connections::OpenConnection;
 pub use connections::{ConnectionFamilies, ConnectionProtocol, Side};
 pub(crate) use control::{DiscoveryMetrics, IdentityMetrics};
 pub(crate) use dns::{DnsBound, DnsCacheResult, DnsFailure, DnsKind, DnsMetrics};
+pub use endpoints::EndpointFamilies;
+pub(crate) use endpoints::Share;
 pub(crate) use exchange::Exchange;
 pub(crate) use recorder::{LabelId, Recorder, RouteSeries, ServiceSeries, TcpSeries};
 pub use requests::RequestFamilies;
@@ -50,6 +53,8 @@ pub struct DataFamilies {
     pub requests: RequestFamilies,
     /// Of connections and what flows through them.
     pub connections: ConnectionFamilies,
+    /// Of endpoints.
+    pub endpoints: EndpointFamilies,
 }
 
 impl DataFamilies {
@@ -61,6 +66,7 @@ impl DataFamilies {
         Ok(Self {
             requests: RequestFamilies::register(registry)?,
             connections: ConnectionFamilies::register(registry)?,
+            endpoints: EndpointFamilies::register(registry)?,
         })
     }
 }

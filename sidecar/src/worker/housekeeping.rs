@@ -5,10 +5,14 @@ use super::Worker;
 use crate::listen::activity::TICK;
 use std::hint::black_box;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// Above what mimalloc takes from pages of small pieces.
 const LARGE_PIECE: usize = 4 << 20;
+
+/// How often it is looked whose interval has ended: the shortest interval there is.
+const JUDGE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(TICK);
@@ -30,4 +34,14 @@ pub(super) async fn run(worker: Rc<Worker>) {
 fn give_memory_back() {
     // Never written to, so that it takes an address range and no memory.
     drop(black_box(Vec::<u8>::with_capacity(LARGE_PIECE)));
+}
+
+/// Compares endpoints where a policy asks for it.
+pub(super) async fn judge(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(JUDGE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker.clusters.judge(&worker);
+    }
 }

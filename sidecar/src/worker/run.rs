@@ -144,6 +144,7 @@ async fn serve(worker: &Rc<Worker>, mut listeners: Open, ends: Ends) {
     tasks.spawn_local("snapshots", follow_snapshots(worker.clone()));
     tasks.spawn_local("names", follow_names(worker.clone()));
     tasks.spawn_local("housekeeping", housekeeping::run(worker.clone()));
+    tasks.spawn_local("judging", housekeeping::judge(worker.clone()));
     for listener in listeners.inbound {
         tasks.spawn_local("inbound", inbound::listen(worker.clone(), listener));
     }
@@ -183,6 +184,7 @@ async fn serve(worker: &Rc<Worker>, mut listeners: Open, ends: Ends) {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Flush(answer) => {
+                    worker.clusters.count_ejected(worker);
                     worker.recorder.flush();
                     // A scrape that gave up does not care.
                     answer.send(()).ok();

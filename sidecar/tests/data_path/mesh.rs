@@ -277,7 +277,8 @@ pub(crate) fn routed(
     rules: Vec<RouteRule>,
     matches: Vec<RouteMatch>,
 ) -> Service {
-    let port = ServicePort { port: port(number), name: String::new(), app_protocol, rules, matches };
+    let port =
+        ServicePort { port: port(number), name: String::new(), app_protocol, rules, matches, policy: None };
     Service { name: name.parse().unwrap(), ports: vec![port], virtual_addresses: vec![] }
 }
 

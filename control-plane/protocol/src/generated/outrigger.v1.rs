@@ -28,6 +28,119 @@ pub struct ServicePort {
     /// to this service itself. Matches, but none fits: the request is refused.
     #[prost(message, repeated, tag = "5")]
     pub matches: ::prost::alloc::vec::Vec<RouteMatch>,
+    /// How requests are spread over the endpoints; absent: by the sidecar's defaults.
+    #[prost(message, optional, tag = "6")]
+    pub policy: ::core::option::Option<TrafficPolicy>,
+}
+/// What a TrafficPolicy says of a port. 0 is the sidecar's default everywhere, unless something else is said.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TrafficPolicy {
+    /// the object, `namespace/name`, for people
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub load_balancing: ::core::option::Option<LoadBalancing>,
+    /// absent: none
+    #[prost(message, optional, tag = "3")]
+    pub slow_start: ::core::option::Option<SlowStart>,
+    /// percent
+    #[prost(uint32, tag = "4")]
+    pub panic_threshold: u32,
+    #[prost(message, optional, tag = "5")]
+    pub outlier_detection: ::core::option::Option<OutlierDetection>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoadBalancing {
+    #[prost(enumeration = "LoadBalancingPolicy", tag = "1")]
+    pub policy: i32,
+    /// least request: how many are compared
+    #[prost(uint32, tag = "2")]
+    pub choices: u32,
+    /// ring hash: points
+    #[prost(uint32, tag = "3")]
+    pub ring_size_least: u32,
+    #[prost(uint32, tag = "4")]
+    pub ring_size_most: u32,
+    /// Maglev: places, a prime number
+    #[prost(uint32, tag = "5")]
+    pub table_size: u32,
+    /// ring hash and Maglev: percent of an endpoint's part; 0: no bound
+    #[prost(uint32, tag = "6")]
+    pub load_bound: u32,
+    /// the first that the request has is its key
+    #[prost(message, repeated, tag = "7")]
+    pub hash_on: ::prost::alloc::vec::Vec<HashSource>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashSource {
+    #[prost(oneof = "hash_source::Source", tags = "1, 2")]
+    pub source: ::core::option::Option<hash_source::Source>,
+}
+/// Nested message and enum types in `HashSource`.
+pub mod hash_source {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Source {
+        /// in lower case
+        #[prost(string, tag = "1")]
+        Header(::prost::alloc::string::String),
+        #[prost(string, tag = "2")]
+        QueryParameter(::prost::alloc::string::String),
+    }
+}
+/// Who is left out for a while. What is absent is the sidecar's default.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutlierDetection {
+    /// in a row, of any kind; 0: off
+    #[prost(uint32, optional, tag = "1")]
+    pub failures: ::core::option::Option<u32>,
+    /// the same, of those that mean the endpoint and not the request
+    #[prost(uint32, optional, tag = "2")]
+    pub gateway_failures: ::core::option::Option<u32>,
+    /// `threshold`: standard deviations in thousandths
+    #[prost(message, optional, tag = "3")]
+    pub success_rate: ::core::option::Option<Comparison>,
+    /// percent of the requests
+    #[prost(message, optional, tag = "4")]
+    pub failure_share: ::core::option::Option<Comparison>,
+    /// percent of the median of the others
+    #[prost(message, optional, tag = "5")]
+    pub latency: ::core::option::Option<Comparison>,
+    #[prost(uint64, optional, tag = "6")]
+    pub latency_excess_ms: ::core::option::Option<u64>,
+    /// the first ejection; 0: the default
+    #[prost(uint64, tag = "7")]
+    pub shortest_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub longest_ms: u64,
+    /// percent of the endpoints that may be out together
+    #[prost(uint32, optional, tag = "9")]
+    pub ejected_share: ::core::option::Option<u32>,
+    /// between comparisons
+    #[prost(uint64, tag = "10")]
+    pub interval_ms: u64,
+}
+/// A detector that compares endpoints with each other. 0 is the sidecar's default.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Comparison {
+    #[prost(uint32, tag = "1")]
+    pub threshold: u32,
+    /// endpoints with enough requests that it needs
+    #[prost(uint32, tag = "2")]
+    pub peers: u32,
+    /// of an endpoint in an interval, to be judged
+    #[prost(uint32, tag = "3")]
+    pub requests: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SlowStart {
+    #[prost(uint64, tag = "1")]
+    pub window_ms: u64,
+    /// percent
+    #[prost(uint32, tag = "2")]
+    pub aggression: u32,
+    /// percent
+    #[prost(uint32, tag = "3")]
+    pub minimum: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteRule {
@@ -342,6 +455,44 @@ impl AppProtocol {
             "APP_PROTOCOL_H2C" => Some(Self::H2c),
             "APP_PROTOCOL_GRPC" => Some(Self::Grpc),
             "APP_PROTOCOL_TCP" => Some(Self::Tcp),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LoadBalancingPolicy {
+    PeakEwma = 0,
+    LeastRequest = 1,
+    RoundRobin = 2,
+    Random = 3,
+    RingHash = 4,
+    Maglev = 5,
+}
+impl LoadBalancingPolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::PeakEwma => "LOAD_BALANCING_POLICY_PEAK_EWMA",
+            Self::LeastRequest => "LOAD_BALANCING_POLICY_LEAST_REQUEST",
+            Self::RoundRobin => "LOAD_BALANCING_POLICY_ROUND_ROBIN",
+            Self::Random => "LOAD_BALANCING_POLICY_RANDOM",
+            Self::RingHash => "LOAD_BALANCING_POLICY_RING_HASH",
+            Self::Maglev => "LOAD_BALANCING_POLICY_MAGLEV",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOAD_BALANCING_POLICY_PEAK_EWMA" => Some(Self::PeakEwma),
+            "LOAD_BALANCING_POLICY_LEAST_REQUEST" => Some(Self::LeastRequest),
+            "LOAD_BALANCING_POLICY_ROUND_ROBIN" => Some(Self::RoundRobin),
+            "LOAD_BALANCING_POLICY_RANDOM" => Some(Self::Random),
+            "LOAD_BALANCING_POLICY_RING_HASH" => Some(Self::RingHash),
+            "LOAD_BALANCING_POLICY_MAGLEV" => Some(Self::Maglev),
             _ => None,
         }
     }

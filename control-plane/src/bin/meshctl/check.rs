@@ -38,7 +38,7 @@ pub(crate) async fn run(mut client: Client, out: &mut dyn Write) -> Result<(), F
             .problem()
             .map(|problem| Finding::Wrong(format!("sidecar {}/{} {problem}", proxy.namespace, proxy.name)))
     }));
-    for kind in [Kind::Service, Kind::Workload, Kind::HttpRoute, Kind::ExternalService] {
+    for kind in [Kind::Service, Kind::Workload, Kind::HttpRoute, Kind::ExternalService, Kind::TrafficPolicy] {
         let list = client.get(&Resource::Stored(kind).collection(None), Form::Objects).await?;
         findings.extend(objects(kind, &list));
     }

@@ -292,8 +292,9 @@ impl<Id: Clone + Eq + Hash> Balancer<Id> {
         self.by_id.iter().filter_map(|(id, slot)| Some((*slot, id, self.slots.get(*slot)?.tier())))
     }
 
-    /// Lets those back in whose ejection is over. One comparison unless there are any.
-    fn readmit(&mut self, now: Nanos) {
+    /// Lets those back in whose ejection is over. One comparison unless there are any. Every pick does this first; for
+    /// whoever counts them between picks.
+    pub fn readmit(&mut self, now: Nanos) {
         if now < self.earliest_return {
             return;
         }

@@ -27,6 +27,7 @@ fn table(rules: usize, matches: Vec<RouteMatch>) -> RouteTable {
         app_protocol: mesh_names::AppProtocol::Http,
         rules: (0..rules).map(|i| rule(&i.to_string())).collect(),
         matches,
+        policy: None,
     };
     RouteTable::compile(&port).unwrap()
 }

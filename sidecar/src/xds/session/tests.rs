@@ -45,8 +45,14 @@ fn service(text: &str, backends: &[&str]) -> Service {
         query_params: vec![],
     };
     let (rules, matches) = if backends.is_empty() { (vec![], vec![]) } else { (vec![rule], vec![all]) };
-    let port =
-        ServicePort { port: port(80), name: String::new(), app_protocol: AppProtocol::Http, rules, matches };
+    let port = ServicePort {
+        port: port(80),
+        name: String::new(),
+        app_protocol: AppProtocol::Http,
+        rules,
+        matches,
+        policy: None,
+    };
     Service { name: name(text), ports: vec![port], virtual_addresses: vec![] }
 }
 

@@ -1,0 +1,145 @@
+//! Which policy is in force where, and what the others are told.
+
+use super::fixture::{apply, changes, deletion, index};
+use super::*;
+use mesh_protocol::policy::{Algorithm, HashSource};
+use std::collections::BTreeSet;
+
+const SERVICES: &str = r"
+apiVersion: v1
+kind: Service
+metadata: { namespace: shop, name: orders }
+spec: { ports: [{ name: http, port: 80 }, { name: admin, port: 81 }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { namespace: shop, name: web }
+spec: { ports: [{ port: 80 }] }
+";
+
+fn policy(name: &str, created: u8, target: &str, policy: &str) -> String {
+    format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{ namespace: shop, name: {name}, \
+         creationTimestamp: '2026-01-0{created}T00:00:00Z' }}\nspec: {{ targetRefs: [{{ kind: Service, name: {target} }}], \
+         loadBalancing: {{ policy: {policy} }} }}\n"
+    )
+}
+
+/// The policies in force at each port of a Service, by number.
+fn in_force(index: &Index, service: &str) -> Vec<Option<String>> {
+    let service = compile_service(index, &service.parse().unwrap()).unwrap();
+    service.ports.into_iter().map(|port| port.policy.map(|policy| policy.name)).collect()
+}
+
+fn said(index: &Index, name: &str) -> Vec<(bool, &'static str, String)> {
+    let name = TrafficPolicyName { namespace: "shop".parse().unwrap(), name: name.parse().unwrap() };
+    let status = compile_policy_status(index, &name).unwrap();
+    status.targets.into_iter().map(|(_, it)| (it.holds, it.reason, it.message)).collect()
+}
+
+fn some(name: &str) -> Option<String> {
+    Some(name.to_owned())
+}
+
+#[test]
+fn the_oldest_of_two_for_one_service_is_in_force_and_the_other_is_told() {
+    let mut index = index(SERVICES);
+    apply(&mut index, &policy("young", 2, "orders", "Random"));
+    assert_eq!(in_force(&index, "shop/orders"), [some("shop/young"), some("shop/young")]);
+    let old = policy("old", 1, "orders", "RoundRobin");
+    apply(&mut index, &old);
+    assert_eq!(in_force(&index, "shop/orders"), [some("shop/old"), some("shop/old")]);
+    assert_eq!(said(&index, "old"), [(true, "Accepted", "the policy is in force".to_owned())]);
+    assert_eq!(
+        said(&index, "young"),
+        [(
+            false,
+            "Conflicted",
+            "the older TrafficPolicy `shop/old` is for the same target and is in force there; take the target out of one \
+             of both"
+                .to_owned()
+        )]
+    );
+    index.apply(deletion(&changes(&old)[0]));
+    assert_eq!(in_force(&index, "shop/orders"), [some("shop/young"), some("shop/young")]);
+    assert!(said(&index, "young")[0].0, "it takes over");
+}
+
+#[test]
+fn a_policy_for_a_port_is_in_force_there_even_if_it_is_younger() {
+    let mut index = index(SERVICES);
+    apply(&mut index, &policy("all", 1, "orders", "Random"));
+    apply(&mut index, &policy("port", 2, "orders, sectionName: admin", "RoundRobin"));
+    assert_eq!(in_force(&index, "shop/orders"), [some("shop/all"), some("shop/port")]);
+    let message = "the policy is in force, but for port `admin`, which has `shop/port`".to_owned();
+    assert_eq!(said(&index, "all"), [(true, "Accepted", message)]);
+    assert!(said(&index, "port")[0].0);
+}
+
+#[test]
+fn a_target_that_is_not_there_is_said_until_it_is() {
+    let mut index = index("");
+    apply(&mut index, &policy("lost", 1, "orders, sectionName: http", "Random"));
+    assert_eq!(
+        said(&index, "lost"),
+        [(
+            false,
+            "TargetNotFound",
+            "namespace `shop` has no service `orders`; create it, or mend the name".to_owned()
+        )]
+    );
+    let dirty = apply(&mut index, SERVICES);
+    assert!(dirty.iter().any(|it| matches!(it, Dirty::Policy(_))), "{dirty:?}");
+    assert!(said(&index, "lost")[0].0);
+    apply(&mut index, &policy("lost", 1, "orders, sectionName: grpc", "Random"));
+    assert_eq!(
+        said(&index, "lost"),
+        [(
+            false,
+            "TargetNotFound",
+            "service `shop/orders` has ports named `http`, `admin`; mend `sectionName`".to_owned()
+        )]
+    );
+    assert_eq!(in_force(&index, "shop/orders"), [None, None]);
+}
+
+#[test]
+fn a_change_recompiles_the_service_it_is_for_and_no_other() {
+    let mut index = index(SERVICES);
+    let first = apply(&mut index, &policy("p", 1, "orders", "Random"));
+    let services = |dirty: &BTreeSet<Dirty>| {
+        let services =
+            dirty.iter().filter_map(|it| if let Dirty::Service(it) = it { Some(it) } else { None });
+        services.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(services(&first), ["shop/orders"]);
+    assert!(first.iter().all(|it| matches!(it, Dirty::Service(_) | Dirty::Policy(_))), "{first:?}");
+    let moved = apply(&mut index, &policy("p", 1, "web", "Random"));
+    assert_eq!(services(&moved), ["shop/orders", "shop/web"]);
+    assert_eq!(in_force(&index, "shop/orders"), [None, None]);
+    assert_eq!(in_force(&index, "shop/web"), [some("shop/p")]);
+}
+
+#[test]
+fn what_is_written_is_what_sidecars_are_told() {
+    let mut index = index(SERVICES);
+    apply(
+        &mut index,
+        "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: { namespace: shop, name: p }\nspec:\n  \
+         targetRefs: [{ group: '', kind: Service, name: web }]\n  panicThreshold: 30\n  loadBalancing: { policy: RingHash, \
+         ringHash: { minimumRingSize: 10 }, boundedLoad: 150, hashOn: [{ type: Header, name: X-User }, { type: \
+         QueryParameter, name: User }] }\n",
+    );
+    let service = compile_service(&index, &"shop/web".parse().unwrap()).unwrap();
+    let policy = service.ports[0].policy.clone().unwrap();
+    assert_eq!(policy.panic_threshold.unwrap().get(), 30);
+    assert_eq!(policy.slow_start, None);
+    let balancing = policy.load_balancing.unwrap();
+    let Algorithm::RingHash { least, most } = balancing.algorithm else { panic!("{balancing:?}") };
+    assert_eq!((least.unwrap().get(), most), (10, None));
+    assert_eq!(balancing.load_bound.unwrap().get(), 150);
+    assert_eq!(
+        balancing.hash_on,
+        [HashSource::Header("x-user".to_owned()), HashSource::QueryParameter("User".to_owned())]
+    );
+}

@@ -1,0 +1,254 @@
+//! Rules of a TrafficPolicy. Every range is the law's own (`mesh-balance`), so that nothing that is accepted here is
+//! refused by a sidecar; and what the chosen policy does not use is an error, so that nothing is accepted and ignored.
+
+use super::value::{self, number, span, within_range};
+use super::{metadata, outliers};
+use crate::diagnostic::{Code, Report};
+use crate::kind::Kind;
+use crate::kind::traffic_policy::{
+    Algorithm, BalancingPolicy, HashOn, HashOnSpec, HashOnType, LoadBalancing, LoadBalancingSpec,
+    RingHashSpec, Rules, SlowStart, SlowStartSpec, Target, TargetRefSpec, TrafficPolicy,
+    TrafficPolicyManifest, TrafficPolicySpec,
+};
+use crate::path::FieldPath;
+use mesh_names::{Namespace, ServiceName};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Gateway API: a policy has at most 16 targets.
+const TARGETS_MAX: usize = 16;
+/// More sources of a key than anybody has needed; each is looked for in every request.
+const HASH_ON_MAX: usize = 8;
+const NAME_BYTES_MAX: usize = 256;
+const CHOICES: RangeInclusive<i64> = 2..=16;
+const RING_SIZE: RangeInclusive<i64> = 1..=1_048_576;
+/// What the sidecar takes where nothing is said.
+const RING_SIZE_DEFAULTS: (u32, u32) = (1_024, 65_536);
+const TABLE_SIZE: RangeInclusive<i64> = 2..=5_000_011;
+const BOUNDED_LOAD: RangeInclusive<i64> = 101..=1_000;
+const PANIC_THRESHOLD: RangeInclusive<i64> = 0..=100;
+const AGGRESSION: RangeInclusive<i64> = 10..=1_000;
+const MINIMUM_SHARE: RangeInclusive<i64> = 1..=100;
+/// A shorter ramp is over before it is seen; in a longer one, deployments overlap.
+const WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+/// Reads a TrafficPolicy.
+pub(crate) fn read(given: &TrafficPolicyManifest, report: &mut Report) -> Option<TrafficPolicy> {
+    let metadata = metadata::read(Kind::TrafficPolicy, &given.metadata, report);
+    let (path, spec) = (FieldPath::of("spec"), &given.spec);
+    let namespace = metadata.as_ref().and_then(|metadata| metadata.namespace.clone());
+    let targets = targets(&spec.target_refs, namespace.as_ref(), &path.field("targetRefs"), report);
+    let rules = rules(spec, &path, report);
+    let metadata = metadata?;
+    let name = metadata.name.parse().ok()?;
+    Some(TrafficPolicy { namespace: namespace?, name, targets, rules, metadata })
+}
+
+fn targets(
+    given: &[TargetRefSpec],
+    namespace: Option<&Namespace>,
+    path: &FieldPath,
+    report: &mut Report,
+) -> Vec<Target> {
+    value::at_most(TARGETS_MAX, given.len(), path, report);
+    if given.is_empty() {
+        let mend = "add `- {kind: Service, name: NAME}`";
+        report.error(Code::MissingField, path.clone(), "a policy is for something", mend);
+    }
+    let mut read = Vec::new();
+    for (place, given) in given.iter().enumerate() {
+        let path = path.index(place);
+        let is_core = given.group.as_deref().is_none_or(str::is_empty);
+        if !(is_core && given.kind == "Service") {
+            let group = given.group.as_deref().filter(|group| !group.is_empty());
+            let kind = group.map_or_else(|| given.kind.clone(), |group| format!("{}.{group}", given.kind));
+            let message = format!("a TrafficPolicy is for Services, not for `{kind}`");
+            report.error(Code::Unsupported, path.field("kind"), message, "write `kind: Service`");
+        }
+        let name = value::name(&given.name, path.field("name"), report);
+        let (Some(name), Some(namespace)) = (name, namespace) else { continue };
+        let section = given.section_name.clone().filter(|section| !section.is_empty());
+        let target = Target { service: ServiceName::new(namespace.clone(), name), section };
+        if read.contains(&target) {
+            report.error(Code::DuplicateEntry, path, "the same target stands there already", "take one away");
+        } else {
+            read.push(target);
+        }
+    }
+    read
+}
+
+fn rules(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Report) -> Rules {
+    let is_empty = *spec == TrafficPolicySpec { target_refs: spec.target_refs.clone(), ..Default::default() };
+    if is_empty {
+        let message = "it says nothing about requests to its targets";
+        report.error(Code::MissingField, path.clone(), message, "add for example `loadBalancing`");
+    }
+    let load_balancing =
+        spec.load_balancing.as_ref().map(|it| load_balancing(it, &path.field("loadBalancing"), report));
+    let ramp = path.field("slowStart");
+    if spec.slow_start.is_some() && load_balancing.as_ref().is_some_and(|it| it.algorithm.hashes()) {
+        let message =
+            "a policy that hashes would move the keys of others to spare a new instance: it starts at once";
+        report.error(
+            Code::BadValue,
+            ramp.clone(),
+            message,
+            "take `slowStart` away, or choose another policy",
+        );
+    }
+    let panic = spec.panic_threshold.and_then(|it| {
+        u32::try_from(within_range(&PANIC_THRESHOLD, it, path.field("panicThreshold"), report)?).ok()
+    });
+    Rules {
+        load_balancing,
+        slow_start: spec.slow_start.as_ref().and_then(|it| slow_start(it, &ramp, report)),
+        panic_threshold: panic,
+        outlier_detection: spec
+            .outlier_detection
+            .as_ref()
+            .map(|it| outliers::read(it, &path.field("outlierDetection"), report)),
+    }
+}
+
+fn load_balancing(given: &LoadBalancingSpec, path: &FieldPath, report: &mut Report) -> LoadBalancing {
+    let parts = [
+        ("leastRequest", given.least_request.is_some(), BalancingPolicy::LeastRequest),
+        ("ringHash", given.ring_hash.is_some(), BalancingPolicy::RingHash),
+        ("maglev", given.maglev.is_some(), BalancingPolicy::Maglev),
+    ];
+    for (field, is_given, policy) in parts {
+        if is_given && policy != given.policy {
+            not_used(path.field(field), given.policy, &format!("`policy: {}`", policy.as_str()), report);
+        }
+    }
+    let algorithm = match given.policy {
+        BalancingPolicy::PeakEwma => Algorithm::PeakEwma,
+        BalancingPolicy::LeastRequest => {
+            let choices = given.least_request.as_ref().and_then(|it| it.choices);
+            let path = path.field("leastRequest").field("choices");
+            Algorithm::LeastRequest { choices: choices.and_then(|it| number(&CHOICES, it, path, report)) }
+        }
+        BalancingPolicy::RoundRobin => Algorithm::RoundRobin,
+        BalancingPolicy::Random => Algorithm::Random,
+        BalancingPolicy::RingHash => {
+            ring(&given.ring_hash.clone().unwrap_or_default(), &path.field("ringHash"), report)
+        }
+        BalancingPolicy::Maglev => {
+            let size = given.maglev.as_ref().and_then(|it| it.table_size);
+            let path = path.field("maglev").field("tableSize");
+            Algorithm::Maglev { table_size: size.and_then(|it| prime(it, path, report)) }
+        }
+    };
+    let hash_on = hash_on(given, algorithm, &path.field("hashOn"), report);
+    let bound = path.field("boundedLoad");
+    if given.bounded_load.is_some() && !algorithm.hashes() {
+        not_used(bound.clone(), given.policy, "`policy: RingHash` or `policy: Maglev`", report);
+    }
+    let bounded_load = given.bounded_load.and_then(|it| number(&BOUNDED_LOAD, it, bound, report));
+    LoadBalancing { algorithm, hash_on, bounded_load }
+}
+
+fn not_used(path: FieldPath, policy: BalancingPolicy, other: &str, report: &mut Report) {
+    let message = format!("`{}` has no use for it", policy.as_str());
+    report.error(Code::BadValue, path, message, format!("take it away, or write {other}"));
+}
+
+fn ring(given: &RingHashSpec, path: &FieldPath, report: &mut Report) -> Algorithm {
+    let mut size = |given: Option<i32>, field: &str| {
+        given.and_then(|it| number(&RING_SIZE, it, path.field(field), report))
+    };
+    let minimum = size(given.minimum_ring_size, "minimumRingSize");
+    let maximum = size(given.maximum_ring_size, "maximumRingSize");
+    let least = minimum.map_or(RING_SIZE_DEFAULTS.0, NonZeroU32::get);
+    let most = maximum.map_or(RING_SIZE_DEFAULTS.1, NonZeroU32::get);
+    if most < least {
+        let field = if maximum.is_some() { "maximumRingSize" } else { "minimumRingSize" };
+        let message = format!("a ring of at least {least} points can't have {most} at most");
+        report.error(Code::BadValue, path.field(field), message, "change one of both");
+    }
+    Algorithm::RingHash { minimum, maximum }
+}
+
+fn hash_on(
+    given: &LoadBalancingSpec,
+    algorithm: Algorithm,
+    path: &FieldPath,
+    report: &mut Report,
+) -> Vec<HashOn> {
+    value::at_most(HASH_ON_MAX, given.hash_on.len(), path, report);
+    match (algorithm.hashes(), given.hash_on.is_empty()) {
+        (true, true) => {
+            let message = format!("nothing says what `{}` hashes", given.policy.as_str());
+            let mend = "add for example `- {type: Header, name: x-user}`";
+            report.error(Code::MissingField, path.clone(), message, mend);
+        }
+        (false, false) => {
+            not_used(path.clone(), given.policy, "`policy: RingHash` or `policy: Maglev`", report);
+        }
+        (true, false) | (false, true) => {}
+    }
+    let mut read = Vec::new();
+    for (place, given) in given.hash_on.iter().enumerate() {
+        let path = path.index(place);
+        let Some(source) = source(given, &path, report) else { continue };
+        if read.contains(&source) {
+            report.error(Code::DuplicateEntry, path, "it stands there already", "take one away");
+        } else {
+            read.push(source);
+        }
+    }
+    read
+}
+
+fn source(given: &HashOnSpec, path: &FieldPath, report: &mut Report) -> Option<HashOn> {
+    let path = path.field("name");
+    let Some(name) = given.name.as_deref().filter(|name| !name.is_empty()) else {
+        report.error(Code::MissingField, path, "it is required", "add it: a text");
+        return None;
+    };
+    let is_token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let is_fit = match given.kind {
+        HashOnType::Header => is_token,
+        HashOnType::QueryParameter => !name.contains(['&', '=', '#']),
+    };
+    if !is_fit || name.len() > NAME_BYTES_MAX {
+        let what = match given.kind {
+            HashOnType::Header => "header",
+            HashOnType::QueryParameter => "query parameter",
+        };
+        let message = format!("`{name}` is not the name of a {what}");
+        let mend = format!("write a name of at most {NAME_BYTES_MAX} characters, without separators");
+        report.error(Code::BadName, path, message, mend);
+        return None;
+    }
+    Some(match given.kind {
+        HashOnType::Header => HashOn::Header(name.to_ascii_lowercase()),
+        HashOnType::QueryParameter => HashOn::QueryParameter(name.to_owned()),
+    })
+}
+
+fn slow_start(given: &SlowStartSpec, path: &FieldPath, report: &mut Report) -> Option<SlowStart> {
+    let window = span(&WINDOW, &given.window, path.field("window"), report);
+    let aggression =
+        given.aggression.and_then(|it| number(&AGGRESSION, it, path.field("aggression"), report));
+    let minimum = given.minimum.and_then(|it| number(&MINIMUM_SHARE, it, path.field("minimum"), report));
+    Some(SlowStart { window: window?, aggression, minimum })
+}
+
+fn prime(given: i32, path: FieldPath, report: &mut Report) -> Option<NonZeroU32> {
+    let number = number(&TABLE_SIZE, given, path.clone(), report)?;
+    let next = (number.get()..=5_000_011).find(|it| is_prime(*it)).unwrap_or(5_000_011);
+    if next == number.get() {
+        return Some(number);
+    }
+    let message = format!("{number} is not a prime number, and a table needs one");
+    report.error(Code::BadValue, path, message, format!("the next one is {next}"));
+    None
+}
+
+fn is_prime(number: u32) -> bool {
+    let mut divisors = (2_u32..).take_while(|divisor| divisor * divisor <= number);
+    number >= 2 && divisors.all(|divisor| !number.is_multiple_of(divisor))
+}

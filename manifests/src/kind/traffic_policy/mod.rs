@@ -1,0 +1,165 @@
+//! Our own kind TrafficPolicy, `outrigger.dev/v1alpha1`: how requests to a Service are spread over its instances. It is
+//! attached as the Gateway API attaches policies (GEP-713, direct attachment): by `targetRefs`, in the Service's own
+//! namespace; of two policies for the same target the oldest is in force and the other's status says so; one for a port
+//! (`sectionName`) is in force there instead of one for the whole Service. They are not merged: what one does not say is
+//! the default.
+//!
+//! What enters is YAML ([`TrafficPolicyManifest`] in `written`); what leaves is a [`TrafficPolicy`] in which every number
+//! is in its range. Defaults are not here: what is not said is decided by the sidecar.
+
+mod outliers;
+mod written;
+
+pub use outliers::{FailurePercentageSpec, LatencySpec, OutlierDetectionSpec, SuccessRateSpec};
+pub use written::{
+    AncestorRef, BalancingPolicy, HashOnSpec, HashOnType, LeastRequestSpec, LoadBalancingSpec, MaglevSpec,
+    PolicyStatus, PolicyTargetStatus, RingHashSpec, SlowStartSpec, TargetRefSpec, TrafficPolicyManifest,
+    TrafficPolicySpec,
+};
+
+use super::Metadata;
+use mesh_names::{Namespace, ServiceName, Subdomain};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// How requests to some Services are spread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrafficPolicy {
+    /// Its labels, generation and age: of two for the same target, the older one counts.
+    pub metadata: Metadata,
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: Subdomain,
+    /// What it is for, each once, never none.
+    pub targets: Vec<Target>,
+    /// What it says.
+    pub rules: Rules,
+}
+
+/// What a policy is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// The Service.
+    pub service: ServiceName,
+    /// Only the port with this name; none: every port.
+    pub section: Option<String>,
+}
+
+/// What a policy says. What is `None` is the sidecar's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// How an instance is chosen.
+    pub load_balancing: Option<LoadBalancing>,
+    /// The ramp of new instances.
+    pub slow_start: Option<SlowStart>,
+    /// The share of healthy instances below which others are used too, in percent.
+    pub panic_threshold: Option<u32>,
+    /// Who is left out for a while.
+    pub outlier_detection: Option<OutlierDetection>,
+}
+
+/// Who is left out for a while.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// Failures of any kind in a row; 0: this detector is off.
+    pub consecutive_failures: Option<u32>,
+    /// Failures in a row that mean the instance; 0: this detector is off.
+    pub consecutive_gateway_failures: Option<u32>,
+    /// By success rate, in thousandths of standard deviations. None: off, as the next two.
+    pub success_rate: Option<Comparison>,
+    /// By the share of failures, in percent.
+    pub failure_percentage: Option<Comparison>,
+    /// By latency, in percent of the median of the others.
+    pub latency: Option<Comparison>,
+    /// How much slower than the median of the others, too.
+    pub latency_excess: Option<Duration>,
+    /// From one comparison to the next.
+    pub interval: Option<Duration>,
+    /// How long the first time.
+    pub base_ejection_time: Option<Duration>,
+    /// How long at most.
+    pub max_ejection_time: Option<Duration>,
+    /// How many together, in percent.
+    pub max_ejection_percent: Option<u32>,
+}
+
+/// A detector that compares instances with each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// From where on an instance is an outlier.
+    pub threshold: Option<NonZeroU32>,
+    /// Instances with enough requests that it needs.
+    pub minimum_hosts: Option<NonZeroU32>,
+    /// Requests of an instance in an interval without which it is not judged.
+    pub request_volume: Option<NonZeroU32>,
+}
+
+/// How an instance is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadBalancing {
+    /// The law.
+    pub algorithm: Algorithm,
+    /// What a request is hashed by: the first that it has. Never empty where the algorithm hashes, else always.
+    pub hash_on: Vec<HashOn>,
+    /// How much more than its part an instance may have under way, in percent of it; only where the algorithm hashes.
+    pub bounded_load: Option<NonZeroU32>,
+}
+
+/// The law by which an instance is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Expected latency times load, of two at random.
+    PeakEwma,
+    /// The fewest requests under way, of some at random.
+    LeastRequest {
+        /// How many.
+        choices: Option<NonZeroU32>,
+    },
+    /// In turns.
+    RoundRobin,
+    /// At random.
+    Random,
+    /// By the request's key, on a ring.
+    RingHash {
+        /// Least points.
+        minimum: Option<NonZeroU32>,
+        /// Most points.
+        maximum: Option<NonZeroU32>,
+    },
+    /// By the request's key, in a table.
+    Maglev {
+        /// Places, a prime number.
+        table_size: Option<NonZeroU32>,
+    },
+}
+
+/// What a request is hashed by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashOn {
+    /// The values of a header, its name in lower case.
+    Header(String),
+    /// The first value of a query parameter.
+    QueryParameter(String),
+}
+
+/// The ramp of new instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowStart {
+    /// From the moment an instance is ready until it gets its full share.
+    pub window: Duration,
+    /// The bend of the ramp in percent; 100 is a straight line.
+    pub aggression: Option<NonZeroU32>,
+    /// Where it begins, in percent of the full share.
+    pub minimum: Option<NonZeroU32>,
+}
+
+impl Algorithm {
+    /// Whether the request's key decides.
+    pub fn hashes(self) -> bool {
+        match self {
+            Self::PeakEwma | Self::LeastRequest { .. } | Self::RoundRobin | Self::Random => false,
+            Self::RingHash { .. } | Self::Maglev { .. } => true,
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! A TrafficPolicy as people write it, and its status as the control plane writes it.
+
+use super::OutlierDetectionSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The kind as written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficPolicyManifest {
+    /// Name and namespace.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// Which Services, and what holds for requests to them.
+    pub spec: TrafficPolicySpec,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<PolicyStatus>,
+}
+
+/// Which Services, and what holds for requests to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficPolicySpec {
+    /// The Services it is for, in its own namespace. Of two policies for the same target the oldest is in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target_refs: Vec<TargetRefSpec>,
+    /// How an instance is chosen. Default: the one of two at random with less expected latency times load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancing: Option<LoadBalancingSpec>,
+    /// New instances get their share little by little. Default: at once. Not for the policies that hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStartSpec>,
+    /// When less than this share of the instances is healthy, in percent, those that are ejected are used too, and if that
+    /// is not enough, those that are not ready. 0 to 100. Default: 0, only when there is no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic_threshold: Option<i32>,
+    /// Instances that fail are left out for a while. Default: five gateway failures in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<OutlierDetectionSpec>,
+}
+
+/// What a policy is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetRefSpec {
+    /// The group of the kind. Default: the core group, which is written as the empty text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The kind: `Service`.
+    pub kind: String,
+    /// The name of the Service.
+    pub name: String,
+    /// The name of one of its ports. Default: every port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
+}
+
+/// How an instance is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancingSpec {
+    /// `PeakEwma`, `LeastRequest`, `RoundRobin`, `Random`, `RingHash` or `Maglev`. The last two send requests with the same
+    /// key to the same instance.
+    pub policy: BalancingPolicy,
+    /// For `LeastRequest` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_request: Option<LeastRequestSpec>,
+    /// For `RingHash` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_hash: Option<RingHashSpec>,
+    /// For `Maglev` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maglev: Option<MaglevSpec>,
+    /// What a request's key is made of: the first of these that the request has. A request that has none of them goes
+    /// anywhere. For `RingHash` and `Maglev`, which need at least one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hash_on: Vec<HashOnSpec>,
+    /// How much an instance may have under way at most, in percent of its part of all requests under way, 101 to 1000; what
+    /// is more goes to the next in the key's order. Usually 125. For `RingHash` and `Maglev`. Default: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounded_load: Option<i32>,
+}
+
+/// The law by which an instance is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum BalancingPolicy {
+    /// Of two at random the one with less expected latency times load.
+    PeakEwma,
+    /// Of some at random the one with the fewest requests under way.
+    LeastRequest,
+    /// In turns.
+    RoundRobin,
+    /// At random.
+    Random,
+    /// By key on a ring: little moves when instances come and go.
+    RingHash,
+    /// By key in a table: even shares.
+    Maglev,
+}
+
+/// For `LeastRequest`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeastRequestSpec {
+    /// How many instances are compared, 2 to 16. Default: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<i32>,
+}
+
+/// For `RingHash`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RingHashSpec {
+    /// Least points on the ring, 1 to 1048576. Default: 1024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_ring_size: Option<i32>,
+    /// Most points on the ring, 1 to 1048576. Default: 65536.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_ring_size: Option<i32>,
+}
+
+/// For `Maglev`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MaglevSpec {
+    /// Places in the table, a prime number up to 5000011. Default: 16381.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_size: Option<i32>,
+}
+
+/// What a request's key is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HashOnSpec {
+    /// `Header` or `QueryParameter`.
+    #[serde(rename = "type")]
+    pub kind: HashOnType,
+    /// The name of the header or query parameter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Where a key is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum HashOnType {
+    /// In a header, all its values.
+    Header,
+    /// In the query of the request's target.
+    QueryParameter,
+}
+
+/// New instances get their share little by little.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowStartSpec {
+    /// From the moment an instance is ready until it gets its full share, 1s to 1h.
+    pub window: String,
+    /// The bend of the ramp in percent, 10 to 1000: 100 is a straight line, more rises early. Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggression: Option<i32>,
+    /// Where the ramp begins, in percent of the full share, 1 to 100. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<i32>,
+}
+
+/// What became of a policy (Gateway API, `PolicyStatus`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyStatus {
+    /// One for each target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<PolicyTargetStatus>,
+}
+
+/// What became of a policy at one of its targets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyTargetStatus {
+    /// The target.
+    pub ancestor_ref: AncestorRef,
+    /// Who says so.
+    pub controller_name: String,
+    /// `Accepted`: the policy is in force there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A target of a policy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AncestorRef {
+    /// Its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Its namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// A part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
+}
+
+impl BalancingPolicy {
+    /// As manifests write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PeakEwma => "PeakEwma",
+            Self::LeastRequest => "LeastRequest",
+            Self::RoundRobin => "RoundRobin",
+            Self::Random => "Random",
+            Self::RingHash => "RingHash",
+            Self::Maglev => "Maglev",
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! How requests are spread is what a TrafficPolicy says, from the moment it is applied, and no request notices the change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use tests::http1::{Connection, get};
+use tests::wait::{eventually, holds};
+use tests::world::World;
+
+const INSTANCES: [&str; 3] = ["web-a", "web-b", "web-c"];
+
+/// A Service `web` with three instances, and a client that has reached it.
+fn three(args: [&[&str]; 3]) -> (World, String) {
+    let mut world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    for (name, args) in INSTANCES.iter().zip(args) {
+        world.serve("web", name, "http", args);
+    }
+    let outbound = world.client("shopper", &[]);
+    eventually("every instance answers", || {
+        let seen = spread(&outbound, 30);
+        holds(seen.len() == 3, seen)
+    });
+    (world, outbound)
+}
+
+/// How many of so many requests, one after the other on one connection, each instance answers.
+fn spread(outbound: &str, requests: usize) -> BTreeMap<String, usize> {
+    let mut connection = Connection::open(outbound).unwrap();
+    let mut seen = BTreeMap::new();
+    for _ in 0..requests {
+        let answer = connection.get("web", "/").unwrap();
+        *seen.entry(answer.header("x-instance").to_owned()).or_default() += 1;
+    }
+    seen
+}
+
+fn policy(world: &World, spec: &str) {
+    world.apply(&format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: web, namespace: demo}}\nspec:\n  \
+         targetRefs: [{{group: '', kind: Service, name: web}}]\n{spec}"
+    ));
+}
+
+fn balancing(world: &World, law: &str) {
+    policy(world, &format!("  loadBalancing: {{policy: {law}}}\n"));
+}
+
+/// What the client's sidecar says of how requests to `web` are spread.
+fn law(world: &mut World) -> String {
+    let admin = world.mesh.member("shopper").unwrap().sidecar_addr("admin").unwrap().to_owned();
+    let config = get(&admin, "localhost", "/config").unwrap().body;
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["services"]["demo/web"]["ports"][0]["loadBalancing"].as_str().unwrap_or_default().to_owned()
+}
+
+fn until_law(world: &mut World, wanted: &str) {
+    eventually(&format!("{wanted} is in force"), || {
+        let seen = law(world);
+        holds(seen == wanted, seen)
+    });
+}
+
+/// The instance that answers each of these users, who are told by a header.
+fn homes(outbound: &str, users: usize) -> Vec<String> {
+    let mut connection = Connection::open(outbound).unwrap();
+    let home = |user| {
+        let head = format!("GET / HTTP/1.1\r\nHost: web\r\nX-User: user-{user}\r\n\r\n");
+        connection.write(head.as_bytes()).unwrap();
+        connection.answer().unwrap().header("x-instance").to_owned()
+    };
+    (0..users).map(home).collect()
+}
+
+#[test]
+fn round_robin_gives_every_instance_exactly_its_part() {
+    let (mut world, outbound) = three([&["http"]; 3]);
+    assert_eq!(law(&mut world), "PeakEwma", "nothing is said yet");
+    balancing(&world, "RoundRobin");
+    until_law(&mut world, "RoundRobin");
+    assert_eq!(spread(&outbound, 300).into_values().collect::<Vec<_>>(), [100; 3]);
+}
+
+#[test]
+fn a_hashed_header_leads_to_one_instance_and_only_the_keys_of_one_that_leaves_move() {
+    let (mut world, outbound) = three([&["http"]; 3]);
+    policy(
+        &world,
+        "  loadBalancing: {policy: RingHash, hashOn: [{type: Header, name: x-user}, {type: QueryParameter, name: user}]}\n",
+    );
+    until_law(&mut world, "RingHash");
+    let before = homes(&outbound, 90);
+    assert_eq!(homes(&outbound, 90), before, "each user stays");
+    let used: BTreeSet<_> = before.iter().collect();
+    assert_eq!(used.len(), 3, "{before:?}");
+    let by_query = get(&outbound, "web", "/?user=user-7").unwrap();
+    assert_eq!(by_query.header("x-instance"), before[7], "one user is one key wherever it stands");
+    let other = world.client("other", &[]);
+    world.until_answers(&other, "web", "/", 200);
+    assert_eq!(homes(&other, 90), before, "every sidecar knows the same homes");
+
+    world.mesh.member("web-c").unwrap().terminate_sidecar().unwrap();
+    eventually("nobody is sent to the one that left", || {
+        let seen = homes(&outbound, 90);
+        holds(!seen.contains(&"web-c".to_owned()), seen)
+    });
+    for (user, (before, after)) in before.iter().zip(homes(&outbound, 90)).enumerate() {
+        assert!(*before == after || before == "web-c", "user {user} moved from {before} to {after}");
+    }
+}
+
+/// Until the load has had requests answered since now.
+fn until_some_more(world: &mut World) {
+    let labels = [("direction", "outbound"), ("service", "demo/web")];
+    let before = world.metrics("shopper").sum("outrigger_requests_total", &labels);
+    world.counted("shopper", "outrigger_requests_total", &labels, before + 20.0);
+}
+
+#[test]
+fn a_policy_that_changes_under_load_loses_no_request() {
+    let (mut world, outbound) = three([&["http"]; 3]);
+    let arguments =
+        ["http1", "--target", "web.demo:80", "--via", &outbound, "--connections", "8", "--rate", "200"];
+    let load = world.start_load(&[&arguments[..], &["--duration", "8"]].concat());
+    for law in ["RoundRobin", "Random", "LeastRequest", "PeakEwma"] {
+        balancing(&world, law);
+        until_law(&mut world, law);
+        until_some_more(&mut world);
+    }
+    for law in ["RingHash", "Maglev"] {
+        balancing(&world, &format!("{law}, hashOn: [{{type: Header, name: x-user}}]"));
+        until_law(&mut world, law);
+        until_some_more(&mut world);
+    }
+    world.mesh.meshctl(&["delete", "trafficpolicy", "web", "-n", "demo"]).unwrap();
+    until_law(&mut world, "PeakEwma");
+    until_some_more(&mut world);
+    let output = load.wait_with_output().unwrap();
+    let report: serde_json::Value =
+        serde_json::from_str(String::from_utf8_lossy(&output.stdout).lines().last().unwrap()).unwrap();
+    assert_eq!(report["failed_total"], 0, "{report}");
+}
+
+#[test]
+fn an_instance_that_answers_500_is_left_out_when_that_is_asked_for_and_comes_back() {
+    let mut world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    for name in INSTANCES {
+        world.serve("web", name, "http", &["http"]);
+    }
+    let outbound = world.client("shopper", &[]);
+    world.until_answers(&outbound, "web", "/", 200);
+    policy(
+        &world,
+        "  loadBalancing: {policy: RingHash, hashOn: [{type: Header, name: x-user}]}\n  outlierDetection: \
+         {consecutiveFailures: 3, baseEjectionTime: 2s, maxEjectionTime: 2s}\n",
+    );
+    until_law(&mut world, "RingHash");
+    let home = homes(&outbound, 1).remove(0);
+    let mut connection = Connection::open(&outbound).unwrap();
+    for _ in 0..3 {
+        connection.write(b"GET /status/500 HTTP/1.1\r\nHost: web\r\nX-User: user-0\r\n\r\n").unwrap();
+        let answer = connection.answer().unwrap();
+        assert_eq!((answer.status, answer.header("x-instance")), (500, home.as_str()));
+    }
+    let away = homes(&outbound, 1).remove(0);
+    assert_ne!(away, home, "it is left out");
+    let labels = [("service", "demo/web"), ("cause", "failures")];
+    let samples = world.metrics("shopper");
+    assert_eq!(samples.sum("outrigger_endpoint_ejections_total", &labels), 1.0);
+    assert_eq!(samples.sum("outrigger_endpoints_ejected", &[("service", "demo/web")]), 1.0);
+    eventually("it comes back", || {
+        let seen = homes(&outbound, 1).remove(0);
+        holds(seen == home, seen)
+    });
+    let samples = world.metrics("shopper");
+    assert_eq!(samples.sum("outrigger_endpoints_ejected", &[("service", "demo/web")]), 0.0);
+}
+
+#[test]
+fn of_two_policies_for_one_service_the_younger_says_that_it_is_not_in_force() {
+    let (mut world, _) = three([&["http"]; 3]);
+    balancing(&world, "RoundRobin");
+    until_law(&mut world, "RoundRobin");
+    // Ages are told apart by seconds; of one second the name decides.
+    world.apply(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web2, namespace: demo}\nspec:\n  \
+         targetRefs: [{kind: Service, name: web}, {kind: Service, name: wep}]\n  loadBalancing: {policy: Random}\n",
+    );
+    let said = eventually("its status says so", || {
+        let said = world.mesh.meshctl(&["get", "trafficpolicy", "web2", "-n", "demo", "-o", "json"]).unwrap();
+        if said.contains("Conflicted") { Ok(said) } else { Err(said) }
+    });
+    assert!(said.contains("demo/web`") && said.contains("TargetNotFound") && said.contains("wep"), "{said}");
+    assert_eq!(law(&mut world), "RoundRobin");
+    world.mesh.meshctl(&["delete", "trafficpolicy", "web", "-n", "demo"]).unwrap();
+    until_law(&mut world, "Random");
+}
