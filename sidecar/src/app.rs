@@ -380,6 +380,7 @@ impl App {
 
         let config = WorkerConfig {
             namespace: self.settings.namespace().clone(),
+            zone: self.settings.zone.clone(),
             mesh_domain: MeshDomain::default(),
             trust_domain: self.settings.trust_domain().clone(),
             ports: ports(&self.settings),

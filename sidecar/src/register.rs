@@ -89,6 +89,7 @@ impl Registration {
             inbound_port,
             ports: ports.collect(),
             zone: settings.zone.clone(),
+            weight: settings.weight,
             state: AnnouncedState::Ready,
         };
         Self { announcement, given: settings.address }
@@ -105,6 +106,7 @@ impl Registration {
             inbound_port,
             ports: Vec::new(),
             zone: None,
+            weight: Default::default(),
             state: AnnouncedState::Ready,
         };
         Self { announcement, given: None }

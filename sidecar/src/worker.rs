@@ -59,6 +59,8 @@ pub enum AccessLog {
 pub struct WorkerConfig {
     /// The workload's namespace: what short host names are relative to.
     pub namespace: Namespace,
+    /// The zone it runs in, if it is known.
+    pub zone: Option<String>,
     /// The suffix of mesh names.
     pub mesh_domain: MeshDomain,
     /// Under whose authority peers are.

@@ -30,7 +30,7 @@ fn grpcio_calls_grpcio_through_two_sidecars() {
         service_account: "chat",
         labels: &[("app", "chat")],
         inbound: Some(format!("main={port}/grpc")),
-        upstreams: &[],
+        ..Beside::default()
     };
     world.mesh.join("chat-a", &beside, Some(server)).unwrap();
     let outbound = world.client("caller", &[]);

@@ -182,7 +182,7 @@ fn a_traffic_policy_is_an_object_like_others_and_a_bad_one_is_refused_with_all_i
         .replace("policy: Maglev", "policy: RoundRobin, boundedLoad: 7")
         .replace("web}]", "web, port: 80}]");
     let bad = manifest(&world, "bad.yaml", &format!("{bad}  panicThreshold: 101\n"));
-    let output = kubectl(&world, &["apply", "--validate=false", "-f", &bad]);
+    let output = kubectl(&world, &["apply", "-f", &bad]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     for field in ["targetRefs[0].port", "loadBalancing.hashOn", "loadBalancing.boundedLoad", "panicThreshold"]

@@ -107,6 +107,64 @@ fn a_hashed_header_leads_to_one_instance_and_only_the_keys_of_one_that_leaves_mo
     }
 }
 
+#[test]
+fn a_client_without_the_cookie_is_given_one_and_stays_where_it_was() {
+    let (mut world, outbound) = three([&["http"]; 3]);
+    policy(
+        &world,
+        "  loadBalancing: {policy: Maglev, hashOn: [{type: Cookie, name: home, ttl: 1h, path: /shop}]}\n",
+    );
+    until_law(&mut world, "Maglev");
+    let mut homes = BTreeSet::new();
+    // With three instances, 40 clients that all came to one would be one in 10^18.
+    for _ in 0..40 {
+        let first = get(&outbound, "web", "/").unwrap();
+        let cookie = first.header("set-cookie").to_owned();
+        assert!(cookie.ends_with("; Path=/shop; HttpOnly; Max-Age=3600"), "{cookie}");
+        let pair = cookie.split(';').next().unwrap();
+        let mut again = Connection::open(&outbound).unwrap();
+        for _ in 0..5 {
+            let head = format!("GET / HTTP/1.1\r\nHost: web\r\nCookie: other=1; {pair}\r\n\r\n");
+            again.write(head.as_bytes()).unwrap();
+            let answer = again.answer().unwrap();
+            assert_eq!(answer.header("x-instance"), first.header("x-instance"), "{pair}");
+            assert_eq!(answer.header("set-cookie"), "", "it has one");
+        }
+        homes.insert(first.header("x-instance").to_owned());
+    }
+    assert!(homes.len() > 1, "{homes:?}");
+}
+
+#[test]
+fn weights_and_zones_are_followed_as_soon_as_they_are_said() {
+    let mut world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    for (name, (zone, weight)) in INSTANCES.iter().zip([("a", "2"), ("a", "1"), ("b", "1")]) {
+        world.serve_with("web", name, "http", &["http"], &[("--zone", zone), ("--weight", weight)]);
+    }
+    let outbound = world.client_with("shopper", &[], &[("--zone", "a")]);
+    balancing(&world, "RoundRobin");
+    world.until_answers(&outbound, "web", "/", 200);
+    until_law(&mut world, "RoundRobin");
+    eventually("every instance is known", || {
+        let seen = spread(&outbound, 40);
+        holds(seen.len() == 3, seen)
+    });
+    assert_eq!(spread(&outbound, 400).into_values().collect::<Vec<_>>(), [200, 100, 100]);
+
+    policy(&world, "  loadBalancing: {policy: Random}\n  locality: {mode: PreferSameZone}\n");
+    until_law(&mut world, "Random");
+    let near = spread(&outbound, 100);
+    assert!(near.len() == 2 && !near.contains_key("web-c"), "{near:?}");
+    for near in ["web-a", "web-b"] {
+        world.mesh.member(near).unwrap().terminate_sidecar().unwrap();
+    }
+    eventually("the other zone takes over", || {
+        let seen = spread(&outbound, 10);
+        holds(seen.len() == 1 && seen.contains_key("web-c"), seen)
+    });
+}
+
 /// Until the load has had requests answered since now.
 fn until_some_more(world: &mut World) {
     let labels = [("direction", "outbound"), ("service", "demo/web")];
@@ -141,17 +199,11 @@ fn a_policy_that_changes_under_load_loses_no_request() {
 
 #[test]
 fn an_instance_that_answers_500_is_left_out_when_that_is_asked_for_and_comes_back() {
-    let mut world = World::new();
-    world.service("web", 80, Some("http"), "main");
-    for name in INSTANCES {
-        world.serve("web", name, "http", &["http"]);
-    }
-    let outbound = world.client("shopper", &[]);
-    world.until_answers(&outbound, "web", "/", 200);
+    let (mut world, outbound) = three([&["http"]; 3]);
     policy(
         &world,
         "  loadBalancing: {policy: RingHash, hashOn: [{type: Header, name: x-user}]}\n  outlierDetection: \
-         {consecutiveFailures: 3, baseEjectionTime: 2s, maxEjectionTime: 2s}\n",
+         {consecutiveFailures: 3, baseEjectionTime: 5s, maxEjectionTime: 5s}\n",
     );
     until_law(&mut world, "RingHash");
     let home = homes(&outbound, 1).remove(0);
@@ -173,6 +225,26 @@ fn an_instance_that_answers_500_is_left_out_when_that_is_asked_for_and_comes_bac
     });
     let samples = world.metrics("shopper");
     assert_eq!(samples.sum("outrigger_endpoints_ejected", &[("service", "demo/web")]), 0.0);
+}
+
+#[test]
+fn an_instance_that_fails_more_than_the_others_is_left_out_when_an_interval_ends() {
+    let failing: &[&str] = &["http", "--fail-rate", "1"];
+    let (mut world, outbound) = three([&["http"], &["http"], failing]);
+    policy(
+        &world,
+        "  loadBalancing: {policy: RoundRobin}\n  outlierDetection:\n    consecutiveGatewayFailures: 0\n    interval: \
+         1s\n    baseEjectionTime: 1h\n    failurePercentage: {threshold: 50, minimumHosts: 3, requestVolume: 5}\n",
+    );
+    until_law(&mut world, "RoundRobin");
+    let labels = [("service", "demo/web"), ("cause", "failure_share")];
+    eventually("it is left out for its share of failures", || {
+        let seen = spread(&outbound, 30);
+        let ejected = world.metrics("shopper").sum("outrigger_endpoint_ejections_total", &labels);
+        holds(ejected == 1.0, seen)
+    });
+    let after = spread(&outbound, 30);
+    assert_eq!(after, BTreeMap::from([("web-a".to_owned(), 15), ("web-b".to_owned(), 15)]));
 }
 
 #[test]

@@ -102,6 +102,18 @@ impl World {
 
     /// Starts `origin ARGS` and a sidecar beside it, in the Service `app`; the port is called `main`.
     pub fn serve(&mut self, app: &str, name: &str, protocol: &str, args: &[&str]) {
+        self.serve_with(app, name, protocol, args, &[]);
+    }
+
+    /// The same, with further flags of `sidecar run`.
+    pub fn serve_with(
+        &mut self,
+        app: &str,
+        name: &str,
+        protocol: &str,
+        args: &[&str],
+        flags: &[(&str, &str)],
+    ) {
         let origin = self.origin(name, args);
         let port = origin.ready("addr").unwrap().rsplit_once(':').unwrap().1.to_owned();
         let beside = Beside {
@@ -109,15 +121,21 @@ impl World {
             service_account: app,
             labels: &[("app", app)],
             inbound: Some(format!("main={port}/{protocol}")),
-            upstreams: &[],
+            flags,
+            ..Beside::default()
         };
         self.mesh.join(name, &beside, Some(origin)).unwrap();
     }
 
     /// Starts a sidecar with nothing beside it, for clients; returns its outbound address.
     pub fn client(&mut self, name: &str, upstreams: &[&str]) -> String {
+        self.client_with(name, upstreams, &[])
+    }
+
+    /// The same, with further flags of `sidecar run`.
+    pub fn client_with(&mut self, name: &str, upstreams: &[&str], flags: &[(&str, &str)]) -> String {
         let beside =
-            Beside { namespace: NAMESPACE, service_account: name, labels: &[], inbound: None, upstreams };
+            Beside { namespace: NAMESPACE, service_account: name, upstreams, flags, ..Beside::default() };
         self.mesh.join(name, &beside, None).unwrap();
         self.mesh.member(name).unwrap().sidecar_addr("outbound").unwrap().to_owned()
     }

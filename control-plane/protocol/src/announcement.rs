@@ -2,6 +2,7 @@
 //! stream is the lease: while it lives the workload does. Namespace and service account are not part of it, they are
 //! read from the certificate.
 
+use crate::Weight;
 use crate::error::{DecodeError, address, field, port};
 use crate::wire::v1 as wire;
 use crate::workload::WorkloadPort;
@@ -31,6 +32,8 @@ pub struct Announcement {
     pub ports: Vec<WorkloadPort>,
     /// The zone it runs in.
     pub zone: Option<String>,
+    /// Its share among its Services' endpoints.
+    pub weight: Weight,
     /// Whether it wants traffic.
     pub state: AnnouncedState,
 }
@@ -62,6 +65,7 @@ impl Announcement {
             inbound_port: self.inbound_port.number().into(),
             ports: self.ports.iter().map(WorkloadPort::to_wire).collect(),
             zone: self.zone.clone().unwrap_or_default(),
+            weight: self.weight.number().into(),
             state: state.into(),
         }
     }
@@ -90,6 +94,7 @@ impl Announcement {
             inbound_port: port("inbound_port", message.inbound_port)?,
             ports: message.ports.into_iter().map(WorkloadPort::of_wire).collect::<Result<_, _>>()?,
             zone: Some(message.zone).filter(|zone| !zone.is_empty()),
+            weight: Weight::of_wire(message.weight)?,
             state,
         })
     }

@@ -1,5 +1,6 @@
 //! One instance of a Service: where it is reached, and who it must prove to be.
 
+use crate::Weight;
 use crate::error::{DecodeError, address, field, port};
 use crate::wire::v1 as wire;
 use mesh_names::{Port, ServiceName, SpiffeId, Subdomain};
@@ -21,6 +22,8 @@ pub struct Endpoint {
     pub transport: Transport,
     /// Its zone, when known.
     pub zone: Option<String>,
+    /// Its share among its Service's endpoints.
+    pub weight: Weight,
     /// Whether it takes traffic.
     pub health: EndpointHealth,
 }
@@ -105,6 +108,7 @@ impl Endpoint {
             inbound_port: inbound_port.into(),
             identity,
             zone: self.zone.clone().unwrap_or_default(),
+            weight: self.weight.number().into(),
             health: health.into(),
         }
     }
@@ -136,6 +140,7 @@ impl Endpoint {
             ports: ports.collect::<Result<_, DecodeError>>()?,
             transport,
             zone: Some(message.zone).filter(|zone| !zone.is_empty()),
+            weight: Weight::of_wire(message.weight)?,
             health,
         })
     }

@@ -31,9 +31,11 @@ pub mod refusal;
 pub mod resource;
 pub mod service;
 pub mod trust_bundle;
+mod weight;
 pub mod workload;
 
 pub use error::DecodeError;
+pub use weight::{InvalidWeight, Weight};
 
 #[allow(
     missing_docs,

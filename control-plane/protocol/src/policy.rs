@@ -15,6 +15,8 @@ pub struct TrafficPolicy {
     pub name: String,
     /// How an endpoint is chosen.
     pub load_balancing: Option<LoadBalancing>,
+    /// Endpoints in the caller's zone first; none: where they are does not matter.
+    pub locality: Option<Locality>,
     /// The ramp of new endpoints.
     pub slow_start: Option<SlowStart>,
     /// The share of healthy endpoints below which others are used too, in percent.
@@ -69,6 +71,29 @@ pub enum HashSource {
     Header(String),
     /// The first value of a query parameter.
     QueryParameter(String),
+    /// The first value of a cookie.
+    Cookie {
+        /// Its name.
+        name: String,
+        /// How clients get one that have none; none: they don't.
+        session: Option<Session>,
+    },
+}
+
+/// A cookie that the sidecar gives to clients that have none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// For how long, in whole seconds; zero: until the browser is closed.
+    pub ttl: Duration,
+    /// The paths it is for.
+    pub path: String,
+}
+
+/// Endpoints in the caller's zone first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Locality {
+    /// How much more than its part a zone can carry, in percent.
+    pub overprovisioning: Option<NonZeroU32>,
 }
 
 /// The ramp of new endpoints.
@@ -123,6 +148,9 @@ impl TrafficPolicy {
         wire::TrafficPolicy {
             name: self.name.clone(),
             load_balancing: self.load_balancing.as_ref().map(LoadBalancing::to_wire),
+            locality: self
+                .locality
+                .map(|it| wire::Locality { overprovisioning: number(it.overprovisioning) }),
             slow_start: self.slow_start.as_ref().map(|it| wire::SlowStart {
                 window_ms: millis(Some(it.window)),
                 aggression: number(it.aggression),
@@ -138,6 +166,9 @@ impl TrafficPolicy {
         Ok(Self {
             name: message.name,
             load_balancing: message.load_balancing.map(LoadBalancing::of_wire).transpose()?,
+            locality: message
+                .locality
+                .map(|it| Locality { overprovisioning: NonZeroU32::new(it.overprovisioning) }),
             slow_start,
             panic_threshold: NonZeroU32::new(message.panic_threshold),
             outlier_detection: message.outlier_detection.map(OutlierDetection::of_wire),
@@ -260,6 +291,11 @@ impl HashSource {
         let source = match self {
             Self::Header(name) => Source::Header(name.clone()),
             Self::QueryParameter(name) => Source::QueryParameter(name.clone()),
+            Self::Cookie { name, session } => Source::Cookie(wire::Cookie {
+                name: name.clone(),
+                ttl_seconds: session.as_ref().map(|it| it.ttl.as_secs()),
+                path: session.as_ref().map(|it| it.path.clone()).unwrap_or_default(),
+            }),
         };
         wire::HashSource { source: Some(source) }
     }
@@ -269,6 +305,10 @@ impl HashSource {
         match message.source {
             Some(Source::Header(name)) => Ok(Self::Header(name)),
             Some(Source::QueryParameter(name)) => Ok(Self::QueryParameter(name)),
+            Some(Source::Cookie(wire::Cookie { name, ttl_seconds, path })) => {
+                let session = ttl_seconds.map(|ttl| Session { ttl: Duration::from_secs(ttl), path });
+                Ok(Self::Cookie { name, session })
+            }
             // Passing over it would send a session to another place than sidecars that know it do.
             None => {
                 Err(DecodeError::value("policy.load_balancing.hash_on", "this version knows no such source"))

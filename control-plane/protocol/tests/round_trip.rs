@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use mesh_names::{AppProtocol, Label, Network, Port, ServiceName, SpiffeId, Subdomain, WorkloadName};
+use mesh_protocol::Weight;
 use mesh_protocol::address::Address;
 use mesh_protocol::announcement::{AnnouncedState, Announcement, LABELS_MAX};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
@@ -12,7 +13,8 @@ use mesh_protocol::external::{
 use mesh_protocol::mesh::{EgressPolicy, Mesh, VIRTUAL_NETWORKS_MAX};
 use mesh_protocol::mtls::{InboundMtls, MtlsMode};
 use mesh_protocol::policy::{
-    Algorithm, Comparison, HashSource, LoadBalancing, OutlierDetection, SlowStart, TrafficPolicy,
+    Algorithm, Comparison, HashSource, LoadBalancing, Locality, OutlierDetection, Session, SlowStart,
+    TrafficPolicy,
 };
 use mesh_protocol::service::{
     Backend, PathMatch, RouteMatch, RouteRetry, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
@@ -132,7 +134,13 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
         (number(), number()).prop_map(|(least, most)| Algorithm::RingHash { least, most }),
         number().prop_map(|table_size| Algorithm::Maglev { table_size }),
     ];
-    let source = prop_oneof![LABEL.prop_map(HashSource::Header), LABEL.prop_map(HashSource::QueryParameter)];
+    let session = (0u64..1_000_000, "/[a-z]{0,8}")
+        .prop_map(|(ttl, path)| Session { ttl: Duration::from_secs(ttl), path });
+    let source = prop_oneof![
+        LABEL.prop_map(HashSource::Header),
+        LABEL.prop_map(HashSource::QueryParameter),
+        (LABEL, of(session)).prop_map(|(name, session)| HashSource::Cookie { name, session }),
+    ];
     let load_balancing = (algorithm, vec(source, 0..3), number())
         .prop_map(|(algorithm, hash_on, load_bound)| LoadBalancing { algorithm, hash_on, load_bound });
     let window = (1u64..1_000_000).prop_map(Duration::from_millis);
@@ -141,10 +149,12 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
         aggression,
         minimum,
     });
-    (LABEL, of(load_balancing), of(slow_start), number(), of(outliers())).prop_map(
-        |(name, load_balancing, slow_start, panic_threshold, outlier_detection)| TrafficPolicy {
+    let locality = number().prop_map(|overprovisioning| Locality { overprovisioning });
+    (LABEL, of(load_balancing), of(locality), of(slow_start), number(), of(outliers())).prop_map(
+        |(name, load_balancing, locality, slow_start, panic_threshold, outlier_detection)| TrafficPolicy {
             name,
             load_balancing,
+            locality,
             slow_start,
             panic_threshold,
             outlier_detection,
@@ -213,6 +223,10 @@ fn external_service() -> impl Strategy<Value = ExternalService> {
     })
 }
 
+fn weight() -> impl Strategy<Value = Weight> {
+    (1u32..=65_535).prop_map(|number| number.try_into().unwrap())
+}
+
 fn mtls_mode() -> impl Strategy<Value = MtlsMode> {
     proptest::sample::select(vec![MtlsMode::Strict, MtlsMode::Permissive])
 }
@@ -234,17 +248,17 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
     });
     use EndpointHealth::*;
     let health = proptest::sample::select(vec![Ready, NotReady, Draining]);
-    (service_name(), subdomain(), any::<std::net::IpAddr>(), ports, transport, of(LABEL), health).prop_map(
-        |(service, name, address, ports, transport, zone, health)| Endpoint {
+    (service_name(), subdomain(), any::<std::net::IpAddr>(), ports, transport, of(LABEL), weight(), health)
+        .prop_map(|(service, name, address, ports, transport, zone, weight, health)| Endpoint {
             service,
             name,
             address,
             ports,
             transport,
             zone,
+            weight,
             health,
-        },
-    )
+        })
 }
 
 proptest! {
@@ -301,10 +315,10 @@ proptest! {
     #[test]
     fn an_announcement_survives_the_wire(
         name in subdomain(), labels in btree_map(LABEL, LABEL, 0..LABELS_MAX), address in any::<std::net::IpAddr>(),
-        inbound_port in port(), ports in vec(workload_port(false), 0..4), zone in of(LABEL), sequence in any::<u64>(),
+        inbound_port in port(), ports in vec(workload_port(false), 0..4), zone in of(LABEL), sequence in any::<u64>(), weight in weight(),
     ) {
         let state = AnnouncedState::Leaving;
-        let announcement = Announcement { sequence, name, labels, address, inbound_port, ports, zone, state };
+        let announcement = Announcement { sequence, name, labels, address, inbound_port, ports, zone, weight, state };
         prop_assert_eq!(Announcement::of_wire(announcement.to_wire()).unwrap(), announcement);
     }
 

@@ -71,6 +71,7 @@ fn announcement(sequence: u64) -> Announcement {
         inbound_port: 15008.try_into().unwrap(),
         ports: vec![],
         zone: Some("a".into()),
+        weight: Default::default(),
         state: AnnouncedState::Ready,
     }
 }

@@ -21,6 +21,7 @@ fn said(name: &str, sequence: u64, state: AnnouncedState) -> Announcement {
         inbound_port: 15008.try_into().unwrap(),
         ports: vec![],
         zone: None,
+        weight: Default::default(),
         state,
     }
 }

@@ -4,6 +4,7 @@ use super::leases::{LOST_GRACE, Standing};
 use crate::controller::stamp;
 use jiff::Timestamp;
 use mesh_names::{ServiceAccount, WorkloadName};
+use mesh_protocol::Weight;
 use mesh_protocol::announcement::Announcement;
 use serde_json::{Map, Value, json};
 
@@ -86,6 +87,9 @@ fn spec(announcement: &Announcement, account: &ServiceAccount) -> Value {
         }
         if let Some(zone) = &announcement.zone {
             fields.insert("zone".to_owned(), zone.as_str().into());
+        }
+        if announcement.weight != Weight::default() {
+            fields.insert("weight".to_owned(), announcement.weight.number().into());
         }
     }
     spec

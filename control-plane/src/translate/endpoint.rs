@@ -8,6 +8,7 @@ use manifests::kind::service::{Service, ServicePort, TargetPort};
 use manifests::kind::slice::{EndpointSlice, SliceEndpoint};
 use manifests::kind::workload::Workload;
 use mesh_names::{Port, ServiceName, SpiffeId, Subdomain, WorkloadName};
+use mesh_protocol::Weight;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -46,6 +47,7 @@ pub(super) fn of_workload(index: &Index, service: &Service, entry: &WorkloadEntr
         ports: ports.collect(),
         transport: transport(index, workload),
         zone: workload.zone.clone(),
+        weight: weight(workload),
         health: if workload.is_ready {
             EndpointHealth::Ready
         } else if entry.is_leaving {
@@ -99,6 +101,7 @@ fn of_slice(
         ports: ports.collect(),
         transport: workload.map_or(Transport::Plaintext, |entry| transport(index, &entry.workload)),
         zone: listed.zone.clone().or_else(|| workload.and_then(|entry| entry.workload.zone.clone())),
+        weight: workload.map(|entry| weight(&entry.workload)).unwrap_or_default(),
         health: if listed.is_ready && workload.is_none_or(|entry| entry.workload.is_ready) {
             EndpointHealth::Ready
         } else if listed.is_terminating {
@@ -117,6 +120,11 @@ fn add_ports(known: &mut Endpoint, more: &Endpoint) {
         }
     }
     known.ports.sort_by_key(|port| port.service_port);
+}
+
+/// Its share: the two types have one range.
+fn weight(workload: &Workload) -> Weight {
+    Weight::try_from(u32::from(workload.weight.get())).unwrap_or_default()
 }
 
 fn transport(index: &Index, workload: &Workload) -> Transport {

@@ -152,6 +152,7 @@ fn compile(name: &TrafficPolicyName, rules: &written::Rules) -> resource::Traffi
     resource::TrafficPolicy {
         name: name.to_string(),
         load_balancing: rules.load_balancing.as_ref().map(load_balancing),
+        locality: rules.locality.map(|it| resource::Locality { overprovisioning: it.overprovisioning }),
         slow_start: rules.slow_start.map(|it| resource::SlowStart {
             window: it.window,
             aggression: it.aggression,
@@ -177,6 +178,10 @@ fn load_balancing(it: &written::LoadBalancing) -> resource::LoadBalancing {
     let hash_on = it.hash_on.iter().map(|source| match source {
         written::HashOn::Header(name) => resource::HashSource::Header(name.clone()),
         written::HashOn::QueryParameter(name) => resource::HashSource::QueryParameter(name.clone()),
+        written::HashOn::Cookie { name, session } => resource::HashSource::Cookie {
+            name: name.clone(),
+            session: session.as_ref().map(|it| resource::Session { ttl: it.ttl, path: it.path.clone() }),
+        },
     });
     resource::LoadBalancing { algorithm, hash_on: hash_on.collect(), load_bound: it.bounded_load }
 }

@@ -153,6 +153,7 @@ fn announcement(sequence: u64, name: &str, state: AnnouncedState) -> Announcemen
             services: vec![],
         }],
         zone: None,
+        weight: Default::default(),
         state,
     }
 }

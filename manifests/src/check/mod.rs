@@ -2,6 +2,7 @@
 //! plane reads it, and every rule it breaks. A reader runs all its rules before it gives up on an object.
 
 pub(crate) mod external_service;
+mod hash_on;
 pub(crate) mod mesh;
 pub(crate) mod metadata;
 mod outliers;

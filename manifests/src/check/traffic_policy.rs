@@ -2,11 +2,11 @@
 //! refused by a sidecar; and what the chosen policy does not use is an error, so that nothing is accepted and ignored.
 
 use super::value::{self, number, span, within_range};
-use super::{metadata, outliers};
+use super::{hash_on, metadata, outliers};
 use crate::diagnostic::{Code, Report};
 use crate::kind::Kind;
 use crate::kind::traffic_policy::{
-    Algorithm, BalancingPolicy, HashOn, HashOnSpec, HashOnType, LoadBalancing, LoadBalancingSpec,
+    Algorithm, BalancingPolicy, LoadBalancing, LoadBalancingSpec, Locality, LocalityMode, LocalitySpec,
     RingHashSpec, Rules, SlowStart, SlowStartSpec, Target, TargetRefSpec, TrafficPolicy,
     TrafficPolicyManifest, TrafficPolicySpec,
 };
@@ -18,9 +18,6 @@ use std::time::Duration;
 
 /// Gateway API: a policy has at most 16 targets.
 const TARGETS_MAX: usize = 16;
-/// More sources of a key than anybody has needed; each is looked for in every request.
-const HASH_ON_MAX: usize = 8;
-const NAME_BYTES_MAX: usize = 256;
 const CHOICES: RangeInclusive<i64> = 2..=16;
 const RING_SIZE: RangeInclusive<i64> = 1..=1_048_576;
 /// What the sidecar takes where nothing is said.
@@ -28,6 +25,7 @@ const RING_SIZE_DEFAULTS: (u32, u32) = (1_024, 65_536);
 const TABLE_SIZE: RangeInclusive<i64> = 2..=5_000_011;
 const BOUNDED_LOAD: RangeInclusive<i64> = 101..=1_000;
 const PANIC_THRESHOLD: RangeInclusive<i64> = 0..=100;
+const OVERPROVISIONING: RangeInclusive<i64> = 100..=1_000;
 const AGGRESSION: RangeInclusive<i64> = 10..=1_000;
 const MINIMUM_SHARE: RangeInclusive<i64> = 1..=100;
 /// A shorter ramp is over before it is seen; in a longer one, deployments overlap.
@@ -103,6 +101,7 @@ fn rules(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Report) -> Rul
     });
     Rules {
         load_balancing,
+        locality: spec.locality.as_ref().map(|it| locality(it, &path.field("locality"), report)),
         slow_start: spec.slow_start.as_ref().and_then(|it| slow_start(it, &ramp, report)),
         panic_threshold: panic,
         outlier_detection: spec
@@ -141,7 +140,7 @@ fn load_balancing(given: &LoadBalancingSpec, path: &FieldPath, report: &mut Repo
             Algorithm::Maglev { table_size: size.and_then(|it| prime(it, path, report)) }
         }
     };
-    let hash_on = hash_on(given, algorithm, &path.field("hashOn"), report);
+    let hash_on = hash_on::read(given, algorithm, &path.field("hashOn"), report);
     let bound = path.field("boundedLoad");
     if given.bounded_load.is_some() && !algorithm.hashes() {
         not_used(bound.clone(), given.policy, "`policy: RingHash` or `policy: Maglev`", report);
@@ -150,7 +149,7 @@ fn load_balancing(given: &LoadBalancingSpec, path: &FieldPath, report: &mut Repo
     LoadBalancing { algorithm, hash_on, bounded_load }
 }
 
-fn not_used(path: FieldPath, policy: BalancingPolicy, other: &str, report: &mut Report) {
+pub(super) fn not_used(path: FieldPath, policy: BalancingPolicy, other: &str, report: &mut Report) {
     let message = format!("`{}` has no use for it", policy.as_str());
     report.error(Code::BadValue, path, message, format!("take it away, or write {other}"));
 }
@@ -171,62 +170,13 @@ fn ring(given: &RingHashSpec, path: &FieldPath, report: &mut Report) -> Algorith
     Algorithm::RingHash { minimum, maximum }
 }
 
-fn hash_on(
-    given: &LoadBalancingSpec,
-    algorithm: Algorithm,
-    path: &FieldPath,
-    report: &mut Report,
-) -> Vec<HashOn> {
-    value::at_most(HASH_ON_MAX, given.hash_on.len(), path, report);
-    match (algorithm.hashes(), given.hash_on.is_empty()) {
-        (true, true) => {
-            let message = format!("nothing says what `{}` hashes", given.policy.as_str());
-            let mend = "add for example `- {type: Header, name: x-user}`";
-            report.error(Code::MissingField, path.clone(), message, mend);
-        }
-        (false, false) => {
-            not_used(path.clone(), given.policy, "`policy: RingHash` or `policy: Maglev`", report);
-        }
-        (true, false) | (false, true) => {}
+fn locality(given: &LocalitySpec, path: &FieldPath, report: &mut Report) -> Locality {
+    match given.mode {
+        LocalityMode::PreferSameZone => {}
     }
-    let mut read = Vec::new();
-    for (place, given) in given.hash_on.iter().enumerate() {
-        let path = path.index(place);
-        let Some(source) = source(given, &path, report) else { continue };
-        if read.contains(&source) {
-            report.error(Code::DuplicateEntry, path, "it stands there already", "take one away");
-        } else {
-            read.push(source);
-        }
-    }
-    read
-}
-
-fn source(given: &HashOnSpec, path: &FieldPath, report: &mut Report) -> Option<HashOn> {
-    let path = path.field("name");
-    let Some(name) = given.name.as_deref().filter(|name| !name.is_empty()) else {
-        report.error(Code::MissingField, path, "it is required", "add it: a text");
-        return None;
-    };
-    let is_token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    let is_fit = match given.kind {
-        HashOnType::Header => is_token,
-        HashOnType::QueryParameter => !name.contains(['&', '=', '#']),
-    };
-    if !is_fit || name.len() > NAME_BYTES_MAX {
-        let what = match given.kind {
-            HashOnType::Header => "header",
-            HashOnType::QueryParameter => "query parameter",
-        };
-        let message = format!("`{name}` is not the name of a {what}");
-        let mend = format!("write a name of at most {NAME_BYTES_MAX} characters, without separators");
-        report.error(Code::BadName, path, message, mend);
-        return None;
-    }
-    Some(match given.kind {
-        HashOnType::Header => HashOn::Header(name.to_ascii_lowercase()),
-        HashOnType::QueryParameter => HashOn::QueryParameter(name.to_owned()),
-    })
+    let path = path.field("overprovisioning");
+    let overprovisioning = given.overprovisioning.and_then(|it| number(&OVERPROVISIONING, it, path, report));
+    Locality { overprovisioning }
 }
 
 fn slow_start(given: &SlowStartSpec, path: &FieldPath, report: &mut Report) -> Option<SlowStart> {

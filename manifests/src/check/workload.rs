@@ -7,11 +7,14 @@ use crate::kind::workload::{READY, Workload, WorkloadManifest, WorkloadPort, Wor
 use crate::path::FieldPath;
 use mesh_names::{AppProtocol, WorkloadName};
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 
 /// As many as a sidecar may announce.
 const PORTS_MAX: usize = 64;
 const LABELS_MAX: usize = 64;
 const ZONE_BYTES_MAX: usize = 63;
+const WEIGHT: RangeInclusive<i64> = 1..=65_535;
 /// What a workload runs as if nothing is said.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
@@ -31,6 +34,9 @@ pub(crate) fn read(given: &WorkloadManifest, report: &mut Report) -> Option<Work
         let message = format!("the name of a zone may have at most {ZONE_BYTES_MAX} bytes");
         report.error(Code::OutOfRange, path.field("zone"), message, "choose a shorter one");
     }
+    let weight = spec.weight.and_then(|it| value::within_range(&WEIGHT, it, path.field("weight"), report));
+    let weight = weight.and_then(|it| u16::try_from(it).ok()).and_then(NonZeroU16::new);
+    let weight = weight.unwrap_or(NonZeroU16::MIN);
     let ports = ports(&spec.ports, &path.field("ports"), report);
     let metadata = metadata?;
     let name = WorkloadName::new(metadata.namespace.clone()?, metadata.name.parse().ok()?);
@@ -49,6 +55,7 @@ pub(crate) fn read(given: &WorkloadManifest, report: &mut Report) -> Option<Work
         },
         service_account: service_account?,
         zone,
+        weight,
         ports,
         is_ready: ready.unwrap_or(inbound_port.is_none()),
     })

@@ -9,6 +9,7 @@ use mesh_names::{AppProtocol, Port, ServiceAccount, WorkloadName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 /// The type of the condition that says whether a workload takes traffic.
 pub const READY: &str = "Ready";
@@ -28,6 +29,8 @@ pub struct Workload {
     pub service_account: ServiceAccount,
     /// The zone it runs in.
     pub zone: Option<String>,
+    /// Its share among the instances of a Service, 1 to 65535; 1 if not given.
+    pub weight: NonZeroU16,
     /// The application's ports, each number once.
     pub ports: Vec<WorkloadPort>,
     /// Whether it takes traffic: its `Ready` condition. Without one, an instance without a sidecar is taken to be
@@ -79,9 +82,12 @@ pub struct WorkloadSpec {
     /// The service account the instance runs as, the last part of its SPIFFE ID. Default: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
-    /// The zone the instance runs in. Traffic prefers endpoints in its own zone.
+    /// The zone the instance runs in: callers in the same zone prefer it, where a TrafficPolicy asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The instance's share of requests, relative to the others', 1 to 65535. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i32>,
     /// The ports the application listens on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<WorkloadPortSpec>,

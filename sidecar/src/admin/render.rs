@@ -93,6 +93,7 @@ fn settings(settings: &Settings) -> Value {
         "identity": settings.identity.to_string(),
         "labels": settings.labels,
         "zone": settings.zone,
+        "weight": settings.weight.number(),
         "address": settings.address.map(|address| address.to_string()),
         "inbound": inbound.collect::<Vec<_>>(),
         "upstreams": upstreams.collect::<Vec<_>>(),
@@ -195,6 +196,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         "inboundPort": inbound_port,
         "identity": identity,
         "zone": endpoint.zone,
+        "weight": endpoint.weight.number(),
         "health": health,
         "ports": ports.collect::<Vec<_>>(),
     })

@@ -9,6 +9,7 @@ use crate::intercept::{self, Mark};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh_names::{Namespace, ServiceAccount, Subdomain, TrustDomain};
 use mesh_process::logging::{Format, checked_level};
+use mesh_protocol::Weight;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -135,6 +136,10 @@ pub struct RunFlags {
     /// The zone it runs in
     #[arg(long, value_name = "ZONE", help_heading = "Workload")]
     pub zone: Option<Zone>,
+
+    /// Its share of its services' requests, relative to the other instances', 1 to 65535
+    #[arg(long, value_name = "NUMBER", default_value = "1", help_heading = "Workload")]
+    pub weight: Weight,
 
     /// The address other sidecars reach this one at; by default the one used to reach the control plane
     #[arg(long, value_name = "IP", help_heading = "Workload")]

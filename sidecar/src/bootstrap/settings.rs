@@ -8,6 +8,7 @@ use crate::intercept::Mark;
 use crate::worker::Capture;
 use mesh_names::{Namespace, ServiceAccount, SpiffeId, Subdomain, TrustDomain};
 use mesh_process::logging::Format;
+use mesh_protocol::Weight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// The zone it runs in.
     pub zone: Option<String>,
+    /// Its share of its services' requests, relative to the other instances'.
+    pub weight: Weight,
     /// The address to announce, when given.
     pub address: Option<IpAddr>,
     /// The application's ports.
@@ -193,6 +196,7 @@ impl Settings {
                 name: flags.name,
                 labels: flags.label.into_iter().map(|label| (label.key, label.value)).collect(),
                 zone: flags.zone.map(|zone| zone.as_str().to_owned()),
+                weight: flags.weight,
                 address: flags.address,
                 inbound: flags.inbound,
                 upstreams: flags.upstream,

@@ -15,15 +15,18 @@ use crate::deadline;
 use crate::detect::Learned;
 use crate::pool::Origin;
 use crate::refusal::{Reason, Refusal};
-use crate::snapshot::{LastUsed, Pinned, ServiceState, TrafficPolicy};
+use crate::snapshot::{Affinity, LastUsed, Pinned, ServiceState, TrafficPolicy};
 use crate::telemetry::{Direction, LabelId, Share};
 use crate::worker::{Patience, Worker};
 use http::request::Parts;
-use mesh_balance::{Balancer, HashKey, Health, Member as Listed, Nanos, PickFor, RetryBudget, Slot};
+use mesh_balance::{
+    Balancer, HashKey, Health, Locality, Member as Listed, Nanos, PickFor, RetryBudget, Slot, Weight,
+};
 use mesh_names::{Port, ServiceName};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -219,8 +222,13 @@ impl Cluster {
         self.follow(view.service.port(port).and_then(|port| port.policy.clone()));
         let mut endpoints = self.endpoints.borrow_mut();
         if endpoints.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &view.endpoints)) {
-            let places = view.endpoints.iter().filter_map(|e| Some((place(e, port)?, health(e.health))));
-            self.rebuild(worker, places.collect());
+            let zone = worker.shared.config.zone.as_deref();
+            let listed = view.endpoints.iter().filter_map(|endpoint| {
+                let place = place(endpoint, port)?;
+                let listed = listed(endpoint, &place, zone);
+                Some((place, listed))
+            });
+            self.rebuild(worker, listed.collect());
             *endpoints = Some(view.endpoints.clone());
         }
         *self.last_used.borrow_mut() = Some(view.last_used.clone());
@@ -234,24 +242,25 @@ impl Cluster {
         *self.policy.borrow_mut() = policy;
     }
 
-    /// The key of a request to this cluster; nothing unless its policy hashes. The cluster must be [`Cluster::ready`].
-    pub(crate) fn key(&self, head: &Parts) -> Option<HashKey> {
-        self.policy.borrow().as_ref()?.key(&head.headers, head.uri.query())
+    /// What decides on the endpoint of a request to this cluster: nothing unless its policy hashes. The cluster must be
+    /// [`Cluster::ready`].
+    pub(crate) fn affinity(&self, head: &Parts) -> Affinity {
+        // Two sidecars must not make the same cookies, and the worker's own generator is seeded by process number.
+        let random = || RandomState::new().hash_one(());
+        let policy = self.policy.borrow();
+        policy.as_ref().map(|it| it.affinity(&head.headers, head.uri.query(), random)).unwrap_or_default()
     }
 
-    fn rebuild(&self, worker: &Worker, places: Vec<(Place, Health)>) {
+    fn rebuild(&self, worker: &Worker, listed: Vec<(Place, Listed)>) {
         let now = worker.nanos(Instant::now());
         let mut balancer = self.balancer.borrow_mut();
         let mut members = self.members.borrow_mut();
-        let listed = places
-            .iter()
-            .map(|(place, health)| (place.clone(), Listed::new(*health, HashKey::of_address(place.address))));
-        for slot in balancer.update(listed, now) {
+        for slot in balancer.update(listed.iter().cloned(), now) {
             if let Some(member) = members.get_mut(slot.index()) {
                 *member = None;
             }
         }
-        for (place, _) in &places {
+        for (place, _) in &listed {
             let Some(slot) = balancer.slot(place) else { continue };
             if members.len() <= slot.index() {
                 members.resize(slot.index() + 1, None);
@@ -333,6 +342,17 @@ pub(crate) fn place(endpoint: &Endpoint, port: Port) -> Option<Place> {
     };
     let address = SocketAddr::new(endpoint.address, number.number());
     Some(Place { address, security, direction: Direction::Outbound, caller: None })
+}
+
+/// An endpoint as the balancer sees it from `zone`.
+fn listed(endpoint: &Endpoint, place: &Place, zone: Option<&str>) -> Listed {
+    let there = Locality { zone: endpoint.zone.as_deref(), ..Locality::default() };
+    Listed {
+        // The two types have one range.
+        weight: Weight::new(endpoint.weight.number().into()).unwrap_or_default(),
+        distance: Locality { zone, ..Locality::default() }.distance(&there),
+        ..Listed::new(health(endpoint.health), HashKey::of_address(place.address))
+    }
 }
 
 fn health(health: EndpointHealth) -> Health {

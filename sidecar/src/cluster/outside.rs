@@ -8,7 +8,7 @@ use crate::resolve::NameState;
 use crate::snapshot::Pinned;
 use crate::telemetry::Direction;
 use crate::worker::Worker;
-use mesh_balance::Health;
+use mesh_balance::{HashKey, Health, Member};
 use mesh_names::Port;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -78,12 +78,12 @@ impl Outside {
         }
     }
 
-    fn places(&self, addresses: &[IpAddr]) -> Vec<(Place, Health)> {
+    fn places(&self, addresses: &[IpAddr]) -> Vec<(Place, Member)> {
         let place = |address: &IpAddr| {
             let address = SocketAddr::new(*address, self.port.number());
             let security = self.security.clone();
             let place = Place { address, security, direction: Direction::Outbound, caller: None };
-            (place, Health::Ready)
+            (place, Member::new(Health::Ready, HashKey::of_address(address)))
         };
         addresses.iter().map(place).collect()
     }

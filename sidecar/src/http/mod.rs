@@ -6,6 +6,7 @@
 pub(crate) mod authority;
 pub(crate) mod beside;
 pub(crate) mod body;
+pub(crate) mod cookie;
 pub(crate) mod explain;
 pub(crate) mod fields;
 pub(crate) mod grpc;

@@ -18,8 +18,9 @@ use crate::route::{Decision, RequestHead, Rule};
 use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId};
 use crate::worker::{AccessLog, Worker};
 use bytes::Bytes;
+use http::header::SET_COOKIE;
 use http::request::Parts;
-use http::{Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use std::rc::Rc;
 use tokio::time::Instant;
 
@@ -33,6 +34,8 @@ pub(super) struct Accepted {
     pub(super) upgrading: Option<Upgrading>,
     pub(super) started: Instant,
     pub(super) version: Version,
+    /// Given to the client with the answer, so that its next request goes where this one goes.
+    pub(super) cookie: Option<Box<HeaderValue>>,
     style: Style,
     busy: Busy,
     exchange: Exchange,
@@ -86,6 +89,7 @@ impl Accepted {
             started,
             busy: downstream.activity.begin(),
             upgrading,
+            cookie: None,
             style,
             exchange: Exchange::new(downstream.worker.clone(), Direction::Outbound, started, record),
             head,
@@ -115,6 +119,9 @@ impl Accepted {
                     hop_by_hop::strip_response(&mut head.headers, exchanged.fields);
                 }
                 head.version = Version::HTTP_11;
+                if let Some(cookie) = self.cookie {
+                    head.headers.append(SET_COOKIE, *cookie);
+                }
                 exchange.answered(
                     exchanged.backend,
                     exchanged.peer,

@@ -7,6 +7,7 @@ use crate::http::replay::Replay;
 use crate::pool::SendFailure;
 use crate::refusal::{Again, Refusal};
 use crate::retry::{self, Failed, Plan};
+use crate::snapshot::Affinity;
 use crate::telemetry::ServiceSeries;
 use crate::worker::Worker;
 use mesh_balance::{HashKey, PickFor, Slot};
@@ -46,7 +47,8 @@ impl Tries {
             Some(body) if has_body(&body, &accepted.head.method) => Source::Replay(Replay::new(body)),
             _ => Source::Empty,
         };
-        let key = routed.cluster.key(&accepted.head);
+        let Affinity { key, cookie } = routed.cluster.affinity(&accepted.head);
+        accepted.cookie = cookie;
         Self { body, series: routed.bound.bytes.clone(), tried: Vec::new(), key, made: 0 }
     }
 

@@ -8,6 +8,7 @@ use crate::http::body::UpBody;
 use crate::http::{hop_by_hop, upgrade};
 use crate::refusal::{Again, Refusal};
 use crate::retry::FURTHER_ATTEMPTS;
+use crate::snapshot::Affinity;
 use crate::telemetry::Direction;
 use http::header::HOST;
 use http::uri::Uri;
@@ -58,7 +59,8 @@ pub(super) async fn upgrade(
     let worker = &downstream.worker;
     let mut body = accepted.body.take().filter(|body| has_body(body, &accepted.head.method));
     let sends_body = body.is_some();
-    let key = routed.cluster.key(&accepted.head);
+    let Affinity { key, cookie } = routed.cluster.affinity(&accepted.head);
+    accepted.cookie = cookie;
     let mut tried = Vec::new();
     loop {
         let pick_for = PickFor { key, tried: &tried };

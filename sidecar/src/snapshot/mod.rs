@@ -13,7 +13,7 @@ pub use address::{AddressState, AddressView, Registered};
 pub use build::{CompileError, PortError, compile};
 pub(crate) use current::{Current, Pinned};
 pub use external::{ExternalAnswer, ExternalHosts};
-pub use policy::{PolicyError, TrafficPolicy};
+pub use policy::{Affinity, PolicyError, TrafficPolicy};
 
 use crate::route::RouteTable;
 use mesh_names::{AppProtocol, Namespace, Port, ServiceName};

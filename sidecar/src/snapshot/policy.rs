@@ -1,11 +1,13 @@
 //! A TrafficPolicy as requests read it: the balancer's settings, and what a request's key is made of. Pure; every range is
 //! checked here, by the laws themselves, so that what can't be used is refused by name and the last good one stays.
 
-use http::{HeaderMap, HeaderName};
+use crate::http::cookie;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_balance::{
     Aggression, BadTableSize, ByFailureShare, ByLatency, BySuccessRate, Choices, Detection, Deviations,
     EjectedShare, FailureShare, FailuresInARow, HashKey, LeastPeers, LeastRequests, LeastWarmth, LoadBound,
-    OutOfRange, PanicThreshold, Points, Policy, RingSize, Settings, SlowStart, Slowness, TableSize,
+    LocalityPreference, OutOfRange, Overprovisioning, PanicThreshold, Points, Policy, RingSize, Settings,
+    SlowStart, Slowness, TableSize,
 };
 use mesh_protocol::policy::{self as told, Algorithm, HashSource};
 use std::num::NonZeroU32;
@@ -33,6 +35,23 @@ pub struct TrafficPolicy {
 enum HashOn {
     Header(HeaderName),
     QueryParameter(Box<str>),
+    Cookie(Box<str>, Option<Session>),
+}
+
+/// A cookie that is given to who has none.
+#[derive(Debug)]
+struct Session {
+    ttl: Duration,
+    path: Box<str>,
+}
+
+/// What decides on a request's endpoint.
+#[derive(Debug, Default)]
+pub struct Affinity {
+    /// Its key, if it has one.
+    pub key: Option<HashKey>,
+    /// The cookie that the client is given, so that its next request has the same key.
+    pub cookie: Option<Box<HeaderValue>>,
 }
 
 /// A policy that can't be used.
@@ -47,6 +66,9 @@ pub enum PolicyError {
     /// A header can't have this name.
     #[error("`{0}` is not the name of a header")]
     HeaderName(String),
+    /// A cookie can't have this name or path.
+    #[error("the cookie `{0}` can't be written: its name or path has characters that no header may have")]
+    Cookie(String),
 }
 
 impl TrafficPolicy {
@@ -61,6 +83,10 @@ impl TrafficPolicy {
             settings.policy = law(balancing)?;
             hash_on = balancing.hash_on.iter().map(HashOn::compile).collect::<Result<_, _>>()?;
         }
+        if let Some(locality) = policy.locality {
+            settings.locality = LocalityPreference::Nearest;
+            settings.overprovisioning = number(locality.overprovisioning, Overprovisioning::new)?;
+        }
         settings.slow_start = policy.slow_start.map(slow_start).transpose()?;
         settings.panic = number(policy.panic_threshold, PanicThreshold::new)?;
         if let Some(outliers) = &policy.outlier_detection {
@@ -71,23 +97,48 @@ impl TrafficPolicy {
         Ok(Self { name: policy.name.as_str().into(), settings, interval, hash_on })
     }
 
-    /// The key of a request with these headers and this query; nothing if it has none of what keys are made of. Equal in
-    /// every sidecar.
-    pub fn key(&self, headers: &HeaderMap, query: Option<&str>) -> Option<HashKey> {
-        self.hash_on.iter().find_map(|source| match source {
-            HashOn::Header(name) => {
-                let keys = headers.get_all(name).iter().map(|value| HashKey::of(value.as_bytes()));
-                keys.reduce(HashKey::and)
+    /// What decides on the endpoint of a request with these headers and this query. The same in every sidecar. A client
+    /// without the cookie that it should have is given the one that `random` makes.
+    pub fn affinity(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        random: impl FnOnce() -> u64,
+    ) -> Affinity {
+        for source in &self.hash_on {
+            let key = match source {
+                HashOn::Header(name) => {
+                    let keys = headers.get_all(name).iter().map(|value| HashKey::of(value.as_bytes()));
+                    keys.reduce(HashKey::and)
+                }
+                HashOn::QueryParameter(name) => query.and_then(|query| parameter(query, name)),
+                HashOn::Cookie(name, session) => match (cookie::value(headers, name), session) {
+                    (Some(value), _) => Some(HashKey::of(value)),
+                    (None, Some(session)) => return session.begin(name, random()),
+                    (None, None) => None,
+                },
+            };
+            if key.is_some() {
+                return Affinity { key, cookie: None };
             }
-            HashOn::QueryParameter(name) => {
-                let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                pairs
-                    .into_iter()
-                    .find(|(it, _)| *it == &**name)
-                    .map(|(_, value)| HashKey::of(value.as_bytes()))
-            }
-        })
+        }
+        Affinity::default()
     }
+}
+
+impl Session {
+    fn begin(&self, name: &str, value: u64) -> Affinity {
+        // The names were tried when the policy was compiled.
+        let cookie = cookie::set(name, value, self.ttl, &self.path).ok();
+        let key = HashKey::of(format!("{value:016x}").as_bytes());
+        Affinity { key: Some(key), cookie: cookie.map(Box::new) }
+    }
+}
+
+/// The key that the first value of a query parameter makes.
+fn parameter(query: &str, name: &str) -> Option<HashKey> {
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(it, _)| *it == name).map(|(_, value)| HashKey::of(value.as_bytes()))
 }
 
 impl HashOn {
@@ -98,6 +149,16 @@ impl HashOn {
                 Self::Header(parsed)
             }
             HashSource::QueryParameter(name) => Self::QueryParameter(name.as_str().into()),
+            HashSource::Cookie { name, session } => {
+                let session =
+                    session.as_ref().map(|it| Session { ttl: it.ttl, path: it.path.as_str().into() });
+                if let Some(Session { ttl, path }) = &session
+                    && cookie::set(name, 0, *ttl, path).is_err()
+                {
+                    return Err(PolicyError::Cookie(name.clone()));
+                }
+                Self::Cookie(name.as_str().into(), session)
+            }
         })
     }
 }
@@ -199,7 +260,6 @@ fn number<T: Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn hashing(hash_on: Vec<HashSource>) -> TrafficPolicy {
         let algorithm = Algorithm::Maglev { table_size: None };
@@ -212,6 +272,7 @@ mod tests {
         told::TrafficPolicy {
             name,
             load_balancing,
+            locality: None,
             slow_start: None,
             panic_threshold: None,
             outlier_detection: None,
@@ -232,7 +293,7 @@ mod tests {
             HashSource::QueryParameter("user".to_owned()),
         ]);
         let alice = Some(HashKey::of(b"alice"));
-        let key = |pairs, query| policy.key(&headers(pairs), query);
+        let key = |pairs, query| policy.affinity(&headers(pairs), query, || panic!("not asked for")).key;
         assert_eq!(key(&[("x-user", "alice")], Some("user=bob")), alice);
         assert_eq!(key(&[], Some("user=alice")), alice, "the same text is the same key wherever it stands");
         assert_eq!(key(&[], Some("a=b&user=alice&user=bob")), alice, "the first of several");
@@ -240,6 +301,24 @@ mod tests {
         assert_eq!(key(&[], Some("user")), Some(HashKey::of(b"")));
         assert_eq!(key(&[], None), None);
         assert_ne!(key(&[("x-user", "alice"), ("x-user", "bob")], None), alice, "all values count");
+    }
+
+    #[test]
+    fn who_has_no_cookie_is_given_one_and_comes_back_with_the_same_key() {
+        let session = Some(told::Session { ttl: Duration::from_secs(60), path: "/".to_owned() });
+        let policy = hashing(vec![
+            HashSource::Header("x-user".to_owned()),
+            HashSource::Cookie { name: "home".to_owned(), session },
+        ]);
+        let first = policy.affinity(&headers(&[]), None, || 7);
+        assert_eq!(*first.cookie.unwrap(), "home=0000000000000007; Path=/; HttpOnly; Max-Age=60");
+        let again = policy.affinity(&headers(&[("cookie", "home=0000000000000007")]), None, || 8);
+        assert!(first.key.is_some() && again.key == first.key && again.cookie.is_none());
+        let named = policy.affinity(&headers(&[("x-user", "alice")]), None, || 9);
+        assert!(named.key == Some(HashKey::of(b"alice")) && named.cookie.is_none());
+        let plain = hashing(vec![HashSource::Cookie { name: "home".to_owned(), session: None }]);
+        let without = plain.affinity(&headers(&[]), None, || 10);
+        assert!(without.key.is_none() && without.cookie.is_none(), "the application's to give");
     }
 
     #[test]
@@ -274,6 +353,13 @@ mod tests {
             TrafficPolicy::compile(&policy).is_ok()
         };
         assert_eq!([1, 100, 101].map(panic), [true, true, false]);
+        let prefers = |n| {
+            let locality = Some(told::Locality { overprovisioning: said(n) });
+            let policy = told::TrafficPolicy { locality, ..policy(None) };
+            TrafficPolicy::compile(&policy)
+                .is_ok_and(|it| it.settings.locality == LocalityPreference::Nearest)
+        };
+        assert_eq!([0, 99, 100, 1_000, 1_001].map(prefers), [true, false, true, true, false]);
         let ramp = |aggression, minimum| {
             let window = std::time::Duration::from_secs(1);
             let ramp = told::SlowStart { window, aggression: said(aggression), minimum: said(minimum) };

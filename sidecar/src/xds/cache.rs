@@ -178,6 +178,7 @@ mod tests {
             ports: vec![],
             transport: Transport::Plaintext,
             zone: Some("z".into()),
+            weight: Default::default(),
             health: EndpointHealth::Ready,
         };
         held.import(ResourceType::Endpoint, "shop/orders/a", "e1", &endpoint.encode());

@@ -158,6 +158,7 @@ mod tests {
                 identity: "spiffe://mesh.internal/ns/shop/sa/orders".parse().unwrap(),
             },
             zone: None,
+            weight: Default::default(),
             health: EndpointHealth::Ready,
         };
         held.put("v", Checked::Endpoint(endpoint), changed);

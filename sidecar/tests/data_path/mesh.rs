@@ -152,6 +152,7 @@ impl<'a> Plan<'a> {
         });
         let config = WorkerConfig {
             namespace: "shop".parse().unwrap(),
+            zone: None,
             mesh_domain: Default::default(),
             trust_domain: Default::default(),
             ports: ports.collect(),
@@ -262,6 +263,7 @@ pub(crate) fn endpoint(
         ports: vec![EndpointPort { service_port: port(service_port), target_port: port(target.port()) }],
         transport,
         zone: None,
+        weight: Default::default(),
         health: EndpointHealth::Ready,
     }
 }

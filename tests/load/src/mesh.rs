@@ -45,6 +45,8 @@ pub struct Beside<'a> {
     pub inbound: Option<String>,
     /// Services bound to a local port, as `--upstream` takes them.
     pub upstreams: &'a [&'a str],
+    /// Further flags of `sidecar run`, each with its value.
+    pub flags: &'a [(&'a str, &'a str)],
 }
 
 impl Mesh {
@@ -231,6 +233,9 @@ impl Mesh {
         }
         if let Some(inbound) = &beside.inbound {
             push("--inbound", inbound.as_ref());
+        }
+        for (flag, value) in beside.flags {
+            push(flag, value.as_ref());
         }
         for upstream in beside.upstreams {
             push("--upstream", upstream.as_ref());

@@ -48,6 +48,16 @@ pub struct TrafficPolicy {
     pub panic_threshold: u32,
     #[prost(message, optional, tag = "5")]
     pub outlier_detection: ::core::option::Option<OutlierDetection>,
+    /// absent: where endpoints are does not matter
+    #[prost(message, optional, tag = "6")]
+    pub locality: ::core::option::Option<Locality>,
+}
+/// Endpoints in the caller's zone first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Locality {
+    /// percent
+    #[prost(uint32, tag = "1")]
+    pub overprovisioning: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LoadBalancing {
@@ -73,7 +83,7 @@ pub struct LoadBalancing {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HashSource {
-    #[prost(oneof = "hash_source::Source", tags = "1, 2")]
+    #[prost(oneof = "hash_source::Source", tags = "1, 2, 3")]
     pub source: ::core::option::Option<hash_source::Source>,
 }
 /// Nested message and enum types in `HashSource`.
@@ -85,7 +95,19 @@ pub mod hash_source {
         Header(::prost::alloc::string::String),
         #[prost(string, tag = "2")]
         QueryParameter(::prost::alloc::string::String),
+        #[prost(message, tag = "3")]
+        Cookie(super::Cookie),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cookie {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Set: who has none is given one, for this long; 0: until the browser is closed.
+    #[prost(uint64, optional, tag = "2")]
+    pub ttl_seconds: ::core::option::Option<u64>,
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
 }
 /// Who is left out for a while. What is absent is the sidecar's default.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -259,6 +281,9 @@ pub struct Endpoint {
     pub zone: ::prost::alloc::string::String,
     #[prost(enumeration = "EndpointHealth", tag = "8")]
     pub health: i32,
+    /// its share among its Service's endpoints, up to 65535; 0 is 1
+    #[prost(uint32, tag = "9")]
+    pub weight: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EndpointPort {
@@ -418,6 +443,9 @@ pub struct Announcement {
     pub zone: ::prost::alloc::string::String,
     #[prost(enumeration = "AnnouncedState", tag = "8")]
     pub state: i32,
+    /// as an endpoint's
+    #[prost(uint32, tag = "9")]
+    pub weight: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

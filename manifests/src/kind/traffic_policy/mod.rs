@@ -12,9 +12,9 @@ mod written;
 
 pub use outliers::{FailurePercentageSpec, LatencySpec, OutlierDetectionSpec, SuccessRateSpec};
 pub use written::{
-    AncestorRef, BalancingPolicy, HashOnSpec, HashOnType, LeastRequestSpec, LoadBalancingSpec, MaglevSpec,
-    PolicyStatus, PolicyTargetStatus, RingHashSpec, SlowStartSpec, TargetRefSpec, TrafficPolicyManifest,
-    TrafficPolicySpec,
+    AncestorRef, BalancingPolicy, HashOnSpec, HashOnType, LeastRequestSpec, LoadBalancingSpec, LocalityMode,
+    LocalitySpec, MaglevSpec, PolicyStatus, PolicyTargetStatus, RingHashSpec, SlowStartSpec, TargetRefSpec,
+    TrafficPolicyManifest, TrafficPolicySpec,
 };
 
 use super::Metadata;
@@ -51,6 +51,8 @@ pub struct Target {
 pub struct Rules {
     /// How an instance is chosen.
     pub load_balancing: Option<LoadBalancing>,
+    /// Instances in the caller's zone first.
+    pub locality: Option<Locality>,
     /// The ramp of new instances.
     pub slow_start: Option<SlowStart>,
     /// The share of healthy instances below which others are used too, in percent.
@@ -141,6 +143,29 @@ pub enum HashOn {
     Header(String),
     /// The first value of a query parameter.
     QueryParameter(String),
+    /// The first value of a cookie.
+    Cookie {
+        /// Its name.
+        name: String,
+        /// How clients get one that have none; none: they don't.
+        session: Option<Session>,
+    },
+}
+
+/// A cookie that the sidecar gives to clients that have none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// For how long; zero: until the browser is closed.
+    pub ttl: Duration,
+    /// The paths it is for.
+    pub path: String,
+}
+
+/// Instances in the caller's zone first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Locality {
+    /// How much more than its part a zone can carry, in percent.
+    pub overprovisioning: Option<NonZeroU32>,
 }
 
 /// The ramp of new instances.

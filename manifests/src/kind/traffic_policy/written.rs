@@ -29,6 +29,9 @@ pub struct TrafficPolicySpec {
     /// How an instance is chosen. Default: the one of two at random with less expected latency times load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancingSpec>,
+    /// Instances nearer to the caller first. Default: where they are does not matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locality: Option<LocalitySpec>,
     /// New instances get their share little by little. Default: at once. Not for the policies that hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<SlowStartSpec>,
@@ -134,12 +137,19 @@ pub struct MaglevSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HashOnSpec {
-    /// `Header` or `QueryParameter`.
+    /// `Header`, `Cookie` or `QueryParameter`.
     #[serde(rename = "type")]
     pub kind: HashOnType,
-    /// The name of the header or query parameter.
+    /// The name of the header, cookie or query parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// For a cookie: the sidecar gives one to clients that have none, for this long, up to 8760h; `0s` is until the browser
+    /// is closed. Default: only a cookie that the application has set counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// For a cookie with `ttl`: the paths it is for. Default: `/`, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// Where a key is found.
@@ -147,8 +157,30 @@ pub struct HashOnSpec {
 pub enum HashOnType {
     /// In a header, all its values.
     Header,
+    /// In a cookie.
+    Cookie,
     /// In the query of the request's target.
     QueryParameter,
+}
+
+/// Instances nearer to the caller first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalitySpec {
+    /// `PreferSameZone`: instances in the caller's zone get its requests as long as they are healthy enough; what they can't
+    /// carry goes to the others. Callers and instances of which no zone is known have one in common.
+    pub mode: LocalityMode,
+    /// How much more than its part a zone can carry, in percent, 100 to 1000: at 140, others get nothing while 71.4 % of the
+    /// zone's instances are healthy. Default: 140.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overprovisioning: Option<i32>,
+}
+
+/// Which instances come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum LocalityMode {
+    /// Those in the caller's zone.
+    PreferSameZone,
 }
 
 /// New instances get their share little by little.

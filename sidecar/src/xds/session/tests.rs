@@ -64,6 +64,7 @@ fn endpoint(service: &str, member: &str) -> Endpoint {
         ports: vec![EndpointPort { service_port: port(80), target_port: port(8080) }],
         transport: Transport::Plaintext,
         zone: None,
+        weight: Default::default(),
         health: EndpointHealth::Ready,
     }
 }
@@ -125,6 +126,7 @@ fn announcement() -> Announcement {
         inbound_port: port(15008),
         ports: vec![],
         zone: None,
+        weight: Default::default(),
         state: AnnouncedState::Ready,
     }
 }

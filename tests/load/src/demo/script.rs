@@ -141,7 +141,7 @@ fn start_members(mesh: &mut Mesh) -> Result<()> {
         service_account: "echo",
         labels: &[("app", "echo")],
         inbound,
-        upstreams: &[],
+        ..Beside::default()
     };
     mesh.join("echo-a", &beside, Some(echo))?;
 
@@ -159,7 +159,7 @@ fn start_members(mesh: &mut Mesh) -> Result<()> {
             service_account: "greeter",
             labels: &[("app", "greeter"), ("version", version)],
             inbound: self::inbound("grpc", &greeter)?,
-            upstreams: &[],
+            ..Beside::default()
         };
         mesh.join(name, &beside, Some(greeter))?;
     }
@@ -172,6 +172,7 @@ fn start_members(mesh: &mut Mesh) -> Result<()> {
         labels: &[("app", "front")],
         inbound: Some(format!("http={port}/http")),
         upstreams: if mesh.is_transparent() { &[] } else { &["echo.demo:7000=127.0.0.1:0"] },
+        ..Beside::default()
     };
     mesh.join("front-a", &beside, None)?;
     let is_transparent = mesh.is_transparent();
