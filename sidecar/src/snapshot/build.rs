@@ -68,3 +68,39 @@ fn compile_port(port: &ServicePort) -> Result<CompiledPort, PortError> {
         policy: policy.transpose()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_protocol::policy::{Algorithm, LoadBalancing};
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn a_policy_that_cannot_be_used_is_refused_by_its_name_with_what_is_wrong() {
+        let algorithm = Algorithm::Maglev { table_size: NonZeroU32::new(100) };
+        let load_balancing = Some(LoadBalancing { algorithm, hash_on: vec![], load_bound: None });
+        let policy = mesh_protocol::policy::TrafficPolicy {
+            name: "shop/cache".to_owned(),
+            load_balancing,
+            locality: None,
+            slow_start: None,
+            panic_threshold: None,
+            outlier_detection: None,
+        };
+        let port = ServicePort {
+            port: "80".parse().unwrap(),
+            name: String::new(),
+            app_protocol: Default::default(),
+            rules: vec![],
+            matches: vec![],
+            policy: Some(policy),
+        };
+        let name = "shop/orders".parse().unwrap();
+        let error = compile(&Service { name, ports: vec![port], virtual_addresses: vec![] }).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "service `shop/orders` port 80: TrafficPolicy `shop/cache`: the table's size is 100, which is not a prime \
+             number: the next one is 101"
+        );
+    }
+}
