@@ -118,6 +118,7 @@ impl Site {
             labels: &[("app", "web")],
             inbound: Some(format!("main={}/http", address.port())),
             upstreams: &[],
+            flags: &[],
         };
         let mesh: &mut Mesh = &mut world.mesh;
         mesh.join("web-a", &beside, None).unwrap();

@@ -95,6 +95,7 @@ impl Site {
             labels: &[("app", "web")],
             inbound: Some(format!("main={}/http", address.port())),
             upstreams: &[],
+            flags: &[],
         };
         world.mesh.join("web-a", &beside, None).unwrap();
         let outbound = world.client("shopper", &[]);
