@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod codegen;
 mod demo;
+mod layout;
 mod test;
 mod tidy;
 
@@ -33,6 +34,8 @@ enum Command {
     Bench(bench::Options),
     /// Generate Rust from the .proto files
     Codegen(codegen::Options),
+    /// Record which functions a sidecar executes, and write the order in which the linker puts them
+    Layout,
 }
 
 #[allow(clippy::print_stderr, reason = "the one place where a failure is reported")]
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy_all(),
         Command::Bench(options) => bench::run(&options),
         Command::Codegen(options) => codegen::run(&options),
+        Command::Layout => layout::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
