@@ -13,6 +13,7 @@ mod called;
 mod commands;
 mod demo;
 mod dns;
+mod external;
 mod guard;
 mod inbound;
 mod iptables;
