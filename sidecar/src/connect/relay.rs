@@ -14,6 +14,7 @@ pub(crate) use buffers::Buffers;
 
 use crate::telemetry::TcpSeries;
 use buffers::Buffer;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -67,6 +68,24 @@ where
     .await;
 }
 
+/// Reads until nothing more is there or there is no room. From TLS a read brings one record, a quarter of a large buffer:
+/// what follows it at once goes out in the same write.
+fn poll_fill<R: AsyncRead + Unpin>(
+    cx: &mut Context<'_>,
+    reader: &mut R,
+    space: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    loop {
+        let before = space.filled().len();
+        match Pin::new(&mut *reader).poll_read(cx, space) {
+            // Whatever else is the case is told again by the next read.
+            Poll::Pending | Poll::Ready(Err(_)) if before > 0 => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) if space.filled().len() > before && space.remaining() > 0 => {}
+            polled => return polled,
+        }
+    }
+}
+
 impl Way {
     fn new() -> Self {
         Self { buffer: None, large: false, from: 0, to: 0, needs_flush: false, state: WayState::Open }
@@ -116,7 +135,7 @@ impl Way {
                 None => buffers.take(self.large),
             };
             let mut space = ReadBuf::new(buffer.bytes_mut());
-            match Pin::new(&mut *reader).poll_read(cx, &mut space) {
+            match poll_fill(cx, reader, &mut space) {
                 Poll::Pending => {
                     buffers.give_back(buffer);
                     if self.needs_flush {
