@@ -162,7 +162,7 @@ pub fn spawn(config: WorkerConfig, listeners: Listeners) -> Result<Workers, Star
         let (started, has_started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
             let ends = run::Ends { commands, inbound_done: quiet };
-            run::thread(&shared, worker, listeners, ends, &started);
+            run::thread(&shared, listeners, ends, &started);
             drop(end);
         });
         threads.push(thread.map_err(|source| StartError { worker, source })?);
@@ -179,7 +179,7 @@ pub fn spawn(config: WorkerConfig, listeners: Listeners) -> Result<Workers, Star
 /// A worker without listeners, for tests of what it does with one connection.
 #[cfg(test)]
 pub(crate) fn alone(config: WorkerConfig) -> Worker {
-    Worker::new(Arc::new(run::Shared::new(config, run::OwnAddresses::none(), Vec::new())), 0)
+    Worker::new(Arc::new(run::Shared::new(config, run::OwnAddresses::none(), Vec::new())))
 }
 
 impl Mailboxes {

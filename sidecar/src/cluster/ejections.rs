@@ -4,13 +4,25 @@
 use super::{Cluster, Clusters};
 use crate::worker::Worker;
 use mesh_balance::{Ejected, Nanos, Tier};
+use std::cell::Cell;
 use tokio::time::Instant;
 
 impl Clusters {
-    /// Ends the interval of every cluster whose time it is, and says what came of it.
-    pub(crate) fn judge(&self, worker: &Worker) {
+    /// Waits until a cluster has intervals that end.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn have_intervals(&self) {
+        self.judging.notified().await;
+    }
+
+    /// Ends the interval of every cluster whose time it is, and says what came of it. Returns whether any cluster has
+    /// intervals.
+    pub(crate) fn judge(&self, worker: &Worker) -> bool {
         let now = worker.nanos(Instant::now());
-        self.each(|cluster| cluster.judge(worker, now));
+        let any = Cell::new(false);
+        self.each(|cluster| any.set(cluster.judge(worker, now) || any.get()));
+        any.get()
     }
 
     /// Brings the numbers of ejected endpoints up to date, before a scrape.
@@ -40,20 +52,22 @@ impl Cluster {
         );
     }
 
-    fn judge(&self, worker: &Worker, now: Nanos) {
+    /// Returns whether it has intervals.
+    fn judge(&self, worker: &Worker, now: Nanos) -> bool {
         let every = self.policy.borrow().as_ref().map(|policy| policy.interval);
         let Some(every) = every.filter(|_| self.balancer.borrow().settings().detection.needs_intervals())
         else {
-            return;
+            return false;
         };
         if now.since(self.judged.get()) < every {
-            return;
+            return true;
         }
         self.judged.set(now);
         let ejected = self.balancer.borrow_mut().evaluate(now);
         for ejected in ejected {
             self.ejected(worker, now, ejected);
         }
+        true
     }
 
     fn count_ejected(&self, now: Nanos) {

@@ -30,6 +30,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// All clusters of a worker.
@@ -37,6 +38,8 @@ use tokio::time::Instant;
 pub(crate) struct Clusters {
     services: RefCell<HashMap<(ServiceName, Port), Rc<Cluster>>>,
     outside: RefCell<HashMap<Rc<Outside>, Rc<Cluster>>>,
+    /// Told when a cluster comes to have intervals that end.
+    judging: Notify,
 }
 
 /// One port of one service, or of a place outside of the mesh.
@@ -219,7 +222,7 @@ impl Cluster {
             Some(ServiceState::Known(view)) => view,
         };
         self.generation.set(pinned.generation);
-        self.follow(view.service.port(port).and_then(|port| port.policy.clone()));
+        self.follow(worker, view.service.port(port).and_then(|port| port.policy.clone()));
         let mut endpoints = self.endpoints.borrow_mut();
         if endpoints.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &view.endpoints)) {
             let zone = worker.shared.config.zone.as_deref();
@@ -236,8 +239,11 @@ impl Cluster {
     }
 
     /// Goes by this policy from now on. What is known of the endpoints stays.
-    fn follow(&self, policy: Option<Arc<TrafficPolicy>>) {
+    fn follow(&self, worker: &Worker, policy: Option<Arc<TrafficPolicy>>) {
         let settings = policy.as_ref().map(|policy| policy.settings).unwrap_or_default();
+        if settings.detection.needs_intervals() {
+            worker.clusters.judging.notify_one();
+        }
         self.balancer.borrow_mut().set(settings);
         *self.policy.borrow_mut() = policy;
     }
@@ -245,7 +251,7 @@ impl Cluster {
     /// What decides on the endpoint of a request to this cluster: nothing unless its policy hashes. The cluster must be
     /// [`Cluster::ready`].
     pub(crate) fn affinity(&self, head: &Parts) -> Affinity {
-        // Two sidecars must not make the same cookies, and the worker's own generator is seeded by process number.
+        // Clients should not foresee each other's cookies, and the worker's own generator can be foreseen.
         let random = || RandomState::new().hash_one(());
         let policy = self.policy.borrow();
         policy.as_ref().map(|it| it.affinity(&head.headers, head.uri.query(), random)).unwrap_or_default()

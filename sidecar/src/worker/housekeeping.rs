@@ -36,12 +36,15 @@ fn give_memory_back() {
     drop(black_box(Vec::<u8>::with_capacity(LARGE_PIECE)));
 }
 
-/// Compares endpoints where a policy asks for it.
+/// Compares endpoints where a policy asks for it. Where none does, the worker is not woken for it.
 pub(super) async fn judge(worker: Rc<Worker>) {
-    let mut ticks = tokio::time::interval(JUDGE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        worker.clusters.have_intervals().await;
+        let mut ticks = tokio::time::interval(JUDGE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
-        worker.clusters.judge(&worker);
+        while worker.clusters.judge(&worker) {
+            ticks.tick().await;
+        }
     }
 }

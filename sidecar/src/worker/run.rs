@@ -84,7 +84,6 @@ pub(super) struct Ends {
 /// The thread's whole life.
 pub(super) fn thread(
     shared: &Arc<Shared>,
-    number: usize,
     listeners: WorkerListeners,
     ends: Ends,
     started: &SyncSender<io::Result<()>>,
@@ -99,7 +98,7 @@ pub(super) fn thread(
         }
     };
     runtime.block_on(async {
-        let worker = Rc::new(Worker::new(shared.clone(), number));
+        let worker = Rc::new(Worker::new(shared.clone()));
         match open(listeners) {
             Ok(listeners) => {
                 started.send(Ok(())).ok();

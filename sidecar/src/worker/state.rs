@@ -16,6 +16,7 @@ use crate::telemetry::Recorder;
 use mesh_balance::{Nanos, SmallRng};
 use mesh_process::Tasks;
 use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -54,12 +55,15 @@ pub(crate) struct Worker {
 #[derive(Debug, Default)]
 pub(crate) struct Patience(Option<(bool, Instant)>);
 
+/// From the system, by way of the keys of the standard library's hash maps: two workers must not march in step, be it in one
+/// process or in two containers, in each of which the sidecar is process 1.
+fn seed() -> u64 {
+    RandomState::new().hash_one(())
+}
+
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         let snapshot = shared.config.snapshots.borrow().clone();
-        let seed = std::process::id().into();
-        let seed =
-            u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15).wrapping_add(u64::try_from(number).unwrap_or(0));
         Self {
             current: Current::new(snapshot),
             clusters: Clusters::default(),
@@ -75,7 +79,7 @@ impl Worker {
             circle: Circle::default(),
             watch: Watch::default(),
             complaints: Complaints::default(),
-            rng: RefCell::new(SmallRng::seeded(seed)),
+            rng: RefCell::new(SmallRng::seeded(seed())),
             started: Instant::now(),
             shared,
         }
@@ -114,5 +118,20 @@ impl Worker {
     /// The generator, for the balancer.
     pub(crate) fn rng(&self) -> std::cell::RefMut<'_, SmallRng> {
         self.rng.borrow_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_workers_have_one_seed() {
+        let other_threads = (0..4).map(|_| std::thread::spawn(seed));
+        let other_threads: Vec<_> = other_threads.collect();
+        let seeds = other_threads.into_iter().map(|thread| thread.join().unwrap());
+        let seeds: HashSet<_> = seeds.chain((0..4).map(|_| seed())).collect();
+        assert_eq!(seeds.len(), 8, "{seeds:?}");
     }
 }
