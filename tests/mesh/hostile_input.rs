@@ -1,13 +1,12 @@
 //! What clients send to break things is refused, or means the same to everybody behind: no request inside another, no
 //! field that hides one, no flood that others feel.
 
-use mesh_load::mesh::{Beside, Mesh};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 use tests::http1::{Connection, get};
 use tests::recorder::{Recorded, Recorder, Then};
-use tests::world::{NAMESPACE, World};
+use tests::world::World;
 
 /// What must become of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,21 +108,8 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let mut world = World::new();
-        world.service("web", 80, Some("http"), "main");
         let (recorder, address) = Recorder::start();
-        let beside = Beside {
-            namespace: NAMESPACE,
-            service_account: "web",
-            labels: &[("app", "web")],
-            inbound: Some(format!("main={}/http", address.port())),
-            upstreams: &[],
-            flags: &[],
-        };
-        let mesh: &mut Mesh = &mut world.mesh;
-        mesh.join("web-a", &beside, None).unwrap();
-        let outbound = world.client("shopper", &[]);
-        world.until_answers(&outbound, "web", "/", 200);
+        let (world, outbound) = World::in_front_of(address, "/");
         recorder.take();
         Self { world, outbound, recorder }
     }

@@ -1,14 +1,13 @@
 //! What passes through a sidecar never gathers in it: bodies of any length take little memory, and a reader that stops
 //! stops the writer.
 
-use mesh_load::mesh::Beside;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tests::wait::{eventually, holds};
-use tests::world::{NAMESPACE, World};
+use tests::world::World;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -86,20 +85,8 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let mut world = World::new();
-        world.service("web", 80, Some("http"), "main");
         let (application, address) = Application::start();
-        let beside = Beside {
-            namespace: NAMESPACE,
-            service_account: "web",
-            labels: &[("app", "web")],
-            inbound: Some(format!("main={}/http", address.port())),
-            upstreams: &[],
-            flags: &[],
-        };
-        world.mesh.join("web-a", &beside, None).unwrap();
-        let outbound = world.client("shopper", &[]);
-        world.until_answers(&outbound, "web", "/1", 200);
+        let (world, outbound) = World::in_front_of(address, "/1");
         Self { world, outbound, application }
     }
 

@@ -6,6 +6,7 @@ use mesh_load::mesh::{Beside, Mesh};
 use mesh_load::running::Running;
 use mesh_load::scrape::Samples;
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -125,6 +126,24 @@ impl World {
             ..Beside::default()
         };
         self.mesh.join(name, &beside, Some(origin)).unwrap();
+    }
+
+    /// A Service `web` whose only instance is what listens at `application`, and a client's sidecar, whose outbound
+    /// address is returned once a GET of `path` through it is answered.
+    pub fn in_front_of(application: SocketAddr, path: &str) -> (Self, String) {
+        let mut world = Self::new();
+        world.service("web", 80, Some("http"), "main");
+        let beside = Beside {
+            namespace: NAMESPACE,
+            service_account: "web",
+            labels: &[("app", "web")],
+            inbound: Some(format!("main={}/http", application.port())),
+            ..Beside::default()
+        };
+        world.mesh.join("web-a", &beside, None).unwrap();
+        let outbound = world.client("shopper", &[]);
+        world.until_answers(&outbound, "web", path, 200);
+        (world, outbound)
     }
 
     /// Starts a sidecar with nothing beside it, for clients; returns its outbound address.
