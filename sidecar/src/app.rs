@@ -434,10 +434,16 @@ impl App {
             application.follow(start, life.registrar.clone(), &self.tasks, self.stop.clone()).await;
             self.tasks.spawn("follower", follower.run());
             life.readiness.ready().await;
-            if !from_disk || life.before.is_some() {
-                // Not being registered in time is no failure: callers have the lease's word, not ours.
-                tokio::time::timeout(REGISTERED_WAIT, life.registrar.registered()).await.ok();
-            }
+            // Whoever restarts one instance after the other goes on when this one says that it is ready: by then callers must
+            // know that it is back. With a configuration from disk a control plane that is away is not waited for.
+            let registered = async {
+                match from_disk && life.before.is_none() {
+                    true => life.registrar.registered_or_alone().await,
+                    false => life.registrar.registered().await,
+                }
+            };
+            // Not being registered in time is no failure: callers have the lease's word, not ours.
+            tokio::time::timeout(REGISTERED_WAIT, registered).await.ok();
             views.map(|views| front.spawn("views", views));
             let offer = kept.and_then(|kept| offer(&self.preflight.state, kept));
             if let Some(before) = &life.before {

@@ -160,12 +160,25 @@ impl Registrar {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn registered(&self) {
         let mut standing = self.standing.clone();
-        let registered = |standing: &Standing| match standing {
-            Standing::InForce(AnnouncedState::Ready | AnnouncedState::NotReady) => true,
-            Standing::Away | Standing::Told | Standing::InForce(AnnouncedState::Leaving) => false,
-        };
-        if standing.wait_for(registered).await.is_err() {
+        if standing.wait_for(is_registered).await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// The same, but that it ends with the first try to reach the control plane that fails, since the process began: who has
+    /// a configuration need not wait for one that is away.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn registered_or_alone(&self) {
+        // What was said before this call is news to the clone, since nobody has looked at it: a failure then counts.
+        let mut standing = self.standing.clone();
+        while !is_registered(&standing.borrow()) {
+            match standing.changed().await {
+                Ok(()) if *standing.borrow() == Standing::Away => return,
+                Ok(()) => {}
+                Err(_) => return,
+            }
         }
     }
 
@@ -183,6 +196,13 @@ impl Registrar {
         };
         tokio::time::sleep(LINGER).await;
         left
+    }
+}
+
+fn is_registered(standing: &Standing) -> bool {
+    match standing {
+        Standing::InForce(AnnouncedState::Ready | AnnouncedState::NotReady) => true,
+        Standing::Away | Standing::Told | Standing::InForce(AnnouncedState::Leaving) => false,
     }
 }
 
@@ -221,6 +241,30 @@ mod tests {
         assert_eq!(registrar.leave().await, Left::Alone);
         registrar.ready();
         assert_eq!(*ends.wanted.borrow(), AnnouncedState::Leaving);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_can_do_without_the_control_plane_waits_for_it_unless_it_is_away() {
+        let wait = async |registrar: &Registrar| {
+            let start = Instant::now();
+            let waited = tokio::time::timeout(Duration::from_secs(60), registrar.registered_or_alone()).await;
+            (waited.is_ok(), start.elapsed())
+        };
+        let (registrar, ends) = registrar();
+        assert_eq!(wait(&registrar).await, (false, Duration::from_secs(60)), "it has not been tried yet");
+        let told = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            ends.standing.send_replace(Standing::Told);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            ends.standing.send_replace(Standing::InForce(AnnouncedState::NotReady));
+        };
+        let (waited, ()) = tokio::join!(wait(&registrar), told);
+        assert_eq!(waited, (true, Duration::from_secs(2)));
+
+        let (registrar, ends) = super::registrar();
+        // Said again by a try that failed.
+        ends.standing.send_replace(Standing::Away);
+        assert_eq!(wait(&registrar).await, (true, Duration::ZERO), "a failure before counts");
     }
 
     #[tokio::test(start_paused = true)]

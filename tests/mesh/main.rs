@@ -18,6 +18,7 @@ mod outside;
 mod protocols;
 mod refusals;
 mod retries;
+mod rollout;
 mod routing;
 mod takeover;
 mod tcp;

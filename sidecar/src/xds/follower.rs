@@ -215,7 +215,11 @@ impl Follower {
         let reach = Arc::clone(&self.parts.reach);
         let reached = match self.meanwhile(async move { reach.connect(&connector).await }).await? {
             Ok(reached) => reached,
-            Err(error) => return Some(error.into()),
+            Err(error) => {
+                // It was so before; that it is certain now is the news.
+                self.parts.registrar.standing.send_replace(Standing::Away);
+                return Some(error.into());
+            }
         };
         let ended = self.follow(reached).await;
         self.requests = None;

@@ -259,6 +259,20 @@ impl Mesh {
             .with_context(|| format!("no member {name}"))
     }
 
+    /// Ends a member in the order in which a rollout does: its sidecar is asked to end and waited for, then its application.
+    ///
+    /// # Errors
+    /// There is no such member, or it can't be asked.
+    pub fn retire(&mut self, name: &str) -> Result<()> {
+        let member = self.member(name)?;
+        let status = member.terminate_sidecar()?;
+        if !status.success() {
+            bail!("the sidecar of {name} ended with {status}:\n{}", member.sidecar.end_of_log());
+        }
+        self.members.retain(|member| member.name != name);
+        Ok(())
+    }
+
     /// All members.
     pub fn members(&self) -> &[Member] {
         &self.members

@@ -14,6 +14,8 @@ pub enum Protocol {
     Http2,
     /// gRPC: unary outrigger.demo.Greeter/SayHello
     Grpc,
+    /// gRPC: streaming outrigger.demo.Greeter/SayManyHellos; one stream counts as one request
+    GrpcStream,
     /// TCP: a payload is sent and expected back
     Tcp,
     /// TCP: one connection sends bytes to `origin tcp --sink`
@@ -60,6 +62,12 @@ pub struct Options {
     /// POST a body of this many bytes and expect it back
     #[arg(long)]
     pub post_bytes: Option<usize>,
+    /// Greetings of a gRPC stream
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub greetings: u32,
+    /// Milliseconds from one greeting of a gRPC stream to the next
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub greeting_interval_ms: u32,
     /// Bytes of a TCP payload
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub payload_bytes: u32,
@@ -139,7 +147,7 @@ impl Plan {
     /// Requests that may be in flight at once.
     pub(super) fn slots_per_connection(&self) -> u32 {
         match self.options.protocol {
-            Protocol::Http2 | Protocol::Grpc => self.options.streams,
+            Protocol::Http2 | Protocol::Grpc | Protocol::GrpcStream => self.options.streams,
             Protocol::Http1 | Protocol::Tcp | Protocol::Bulk => 1,
         }
     }

@@ -74,7 +74,7 @@ async fn conduct(plan: Plan, tell: &impl Fn(Event)) -> Result<Report> {
         // A bulk transfer ends by itself, not by the clock.
         match shared.plan.options.protocol {
             Protocol::Bulk => std::future::pending().await,
-            Protocol::Http1 | Protocol::Http2 | Protocol::Grpc | Protocol::Tcp => {
+            Protocol::Http1 | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcStream | Protocol::Tcp => {
                 shared.arrivals.drive(start).await
             }
         }
@@ -98,7 +98,7 @@ async fn conduct(plan: Plan, tell: &impl Fn(Event)) -> Result<Report> {
     let transferring = async {
         match shared.plan.options.protocol {
             Protocol::Bulk => drop(slots.join_next().await),
-            Protocol::Http1 | Protocol::Http2 | Protocol::Grpc | Protocol::Tcp => {
+            Protocol::Http1 | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcStream | Protocol::Tcp => {
                 std::future::pending().await
             }
         }
@@ -158,7 +158,11 @@ fn start_slots(shared: &Rc<Shared>) -> JoinSet<Box<dyn Any>> {
                 match shared.plan.options.protocol {
                     Protocol::Http1 => Box::new(http1::slot(shared).await) as Box<dyn Any>,
                     Protocol::Http2 => Box::new(http2::slot(shared, link).await),
-                    Protocol::Grpc => Box::new(grpc::slot(shared, link).await),
+                    Protocol::Grpc => Box::new(grpc::slot(shared, link, grpc::Call::unary()).await),
+                    Protocol::GrpcStream => {
+                        let call = grpc::Call::stream(&shared.plan.options);
+                        Box::new(grpc::slot(shared, link, call).await)
+                    }
                     Protocol::Tcp | Protocol::Bulk => Box::new(tcp::slot(shared).await),
                 }
             });
