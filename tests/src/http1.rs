@@ -16,6 +16,8 @@ pub struct Answer {
     pub headers: Vec<(String, String)>,
     /// The body, without its chunk framing.
     pub body: String,
+    /// Field lines behind the last chunk, names in lower case.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Answer {
@@ -77,7 +79,7 @@ impl Connection {
         }
         let mut body = Vec::new();
         if answer.header("transfer-encoding").contains("chunked") {
-            self.chunks(&mut body)?;
+            answer.trailers = self.chunks(&mut body)?;
         } else if let Ok(length) = answer.header("content-length").parse::<usize>() {
             body.resize(length, 0);
             self.stream.read_exact(&mut body)?;
@@ -108,24 +110,32 @@ impl Connection {
         Ok(rest)
     }
 
-    fn head(&mut self) -> io::Result<Answer> {
+    /// Reads the head of an answer and nothing of its body: for interim answers, and those to HEAD.
+    ///
+    /// # Errors
+    /// As [`Connection::answer`].
+    pub fn head(&mut self) -> io::Result<Answer> {
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("not a status line: {status_line:?}")))?;
-        let mut answer = Answer { status, ..Answer::default() };
+        Ok(Answer { status, headers: self.fields()?, ..Answer::default() })
+    }
+
+    /// Field lines up to the empty one.
+    fn fields(&mut self) -> io::Result<Vec<(String, String)>> {
+        let mut fields = Vec::new();
         loop {
             let line = self.line()?;
             match line.split_once(':') {
-                Some((name, value)) => {
-                    answer.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-                }
-                None if line.is_empty() => return Ok(answer),
+                Some((name, value)) => fields.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+                None if line.is_empty() => return Ok(fields),
                 None => return Err(io::Error::other(format!("not a field line: {line:?}"))),
             }
         }
     }
 
-    fn chunks(&mut self, body: &mut Vec<u8>) -> io::Result<()> {
+    /// Reads chunks into `body`; returns the trailers.
+    fn chunks(&mut self, body: &mut Vec<u8>) -> io::Result<Vec<(String, String)>> {
         loop {
             let size = self.line()?;
             let size = usize::from_str_radix(&size, 16).map_err(io::Error::other)?;
@@ -133,8 +143,7 @@ impl Connection {
             body.resize(start + size, 0);
             self.stream.read_exact(&mut body[start..])?;
             if size == 0 {
-                while !self.line()?.is_empty() {}
-                return Ok(());
+                return self.fields();
             }
             self.line()?;
         }

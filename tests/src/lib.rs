@@ -5,6 +5,8 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`world`] | a mesh in a folder of its own, with helpers to add services and origins |
+//! | [`door`] | a plain port that leads to a sidecar's inbound port, as a peer of the mesh |
+//! | [`frames`] | HTTP/2 frames written and read one by one |
 //! | [`http1`] | HTTP/1.1 requests written and answers read byte by byte |
 //! | [`netns`] | machines that are network namespaces |
 //! | [`site`] | a mesh on several such machines |
@@ -21,6 +23,8 @@
     reason = "a test that can't go on should panic, with what it saw"
 )]
 
+pub mod door;
+pub mod frames;
 pub mod http1;
 pub mod netns;
 pub mod pki;

@@ -36,6 +36,8 @@ pub struct Recorded {
     pub fields: Vec<String>,
     /// The body, without its chunk framing.
     pub body: Vec<u8>,
+    /// Field lines behind the last chunk, in order.
+    pub trailers: Vec<String>,
 }
 
 impl Recorded {
@@ -107,13 +109,7 @@ fn request(reader: &mut impl BufRead) -> io::Result<Option<Recorded>> {
     if recorded.line.is_empty() {
         return Ok(None);
     }
-    loop {
-        let field = line(reader)?;
-        if field.is_empty() {
-            break;
-        }
-        recorded.fields.push(field);
-    }
+    recorded.fields = fields(reader)?;
     if recorded.values("transfer-encoding").any(|coding| coding.eq_ignore_ascii_case("chunked")) {
         loop {
             let size = usize::from_str_radix(&line(reader)?, 16).map_err(io::Error::other)?;
@@ -121,7 +117,7 @@ fn request(reader: &mut impl BufRead) -> io::Result<Option<Recorded>> {
             recorded.body.resize(start + size, 0);
             reader.read_exact(&mut recorded.body[start..])?;
             if size == 0 {
-                while !line(reader)?.is_empty() {}
+                recorded.trailers = fields(reader)?;
                 return Ok(Some(recorded));
             }
             line(reader)?;
@@ -132,6 +128,17 @@ fn request(reader: &mut impl BufRead) -> io::Result<Option<Recorded>> {
     recorded.body.resize(length.unwrap_or(0), 0);
     reader.read_exact(&mut recorded.body)?;
     Ok(Some(recorded))
+}
+
+/// Field lines up to the empty one.
+fn fields(reader: &mut impl BufRead) -> io::Result<Vec<String>> {
+    let mut fields = Vec::new();
+    loop {
+        match line(reader)? {
+            field if field.is_empty() => return Ok(fields),
+            field => fields.push(field),
+        }
+    }
 }
 
 /// A line without its CR LF; only both together end one.

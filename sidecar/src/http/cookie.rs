@@ -1,5 +1,7 @@
-//! The little of cookies (RFC 6265) that sessions need: one is read out of a request, one is made for a response.
+//! The little of cookies (RFC 6265) that a proxy needs: fields of them become one, and for sessions a cookie is read out of
+//! a request and one is made for a response.
 
+use bytes::Bytes;
 use http::header::{COOKIE, HeaderMap};
 use http::{HeaderValue, header::InvalidHeaderValue};
 use std::fmt::Write;
@@ -10,6 +12,24 @@ pub(crate) fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> 
     // HTTP/2 may send each cookie in a field of its own (RFC 9113 §8.2.3).
     let pairs = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
     pairs.into_iter().find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+/// Makes the Cookie fields of a request one. HTTP/2 may have one for each cookie, for better compression; whatever else is
+/// spoken further on has one at most (RFC 9113 §8.2.3).
+pub(crate) fn join(headers: &mut HeaderMap) {
+    let (mut joined, mut is_sensitive) = (Vec::new(), false);
+    for field in headers.get_all(COOKIE) {
+        is_sensitive |= field.is_sensitive();
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(field.as_bytes());
+    }
+    // What values are made of is a value.
+    if let Ok(mut joined) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
+        joined.set_sensitive(is_sensitive);
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// What gives a client a cookie: for all of `path`, out of reach for scripts, for `ttl`, or until the browser is closed.
@@ -54,6 +74,16 @@ mod tests {
         ] {
             assert_eq!(value(&headers(fields), "home"), found.map(str::as_bytes), "{fields:?}");
         }
+    }
+
+    #[test]
+    fn fields_of_cookies_become_one_in_their_order() {
+        let mut several = headers(&["a=1", "b=2; c=3", "d=4"]);
+        several.insert("x", HeaderValue::from_static("y"));
+        join(&mut several);
+        let joined: Vec<_> = several.get_all(COOKIE).iter().collect();
+        assert_eq!(joined, ["a=1; b=2; c=3; d=4"]);
+        assert_eq!(several.len(), 2);
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub(crate) enum Field {
     Reason = 1 << 8,
     /// What only sidecars may say of a request: who its peer is, which HTTP it came in as.
     OfSidecars = 1 << 9,
+    /// Cookie.
+    Cookie = 1 << 10,
+    /// Cookie, more than once.
+    Cookies = 1 << 11,
 }
 
 /// Which of them a message has.
@@ -44,9 +48,8 @@ impl Fields {
         for (name, value) in headers {
             let name = name.as_str();
             let mut seen = seen(name);
-            if seen & fields.seen & Field::Host as u16 != 0 {
-                seen |= Field::Hosts as u16;
-            }
+            // Each second one is the bit beside the first's.
+            seen |= (seen & fields.seen & (Field::Host as u16 | Field::Cookie as u16)) << 1;
             fields.seen |= seen;
             fields.size += name.len() + value.len() + 32;
         }
@@ -75,6 +78,7 @@ fn seen(name: &str) -> u16 {
         "content-type" => Field::ContentType as u16,
         "grpc-status" => Field::GrpcStatus as u16,
         "outrigger-reason" => Field::Reason as u16,
+        "cookie" => Field::Cookie as u16,
         "outrigger-http" | "x-forwarded-client-cert" => Field::OfSidecars as u16,
         _ => 0,
     }
@@ -93,6 +97,7 @@ mod tests {
         let connection = connection.map(|name| (name, Field::OfTheConnection));
         let others = [
             (&header::HOST, Field::Host),
+            (&header::COOKIE, Field::Cookie),
             (&header::TE, Field::Te),
             (&header::TRANSFER_ENCODING, Field::TransferEncoding),
             (&header::UPGRADE, Field::Upgrade),
@@ -109,6 +114,17 @@ mod tests {
             headers.insert(name, HeaderValue::from_static("x"));
             assert!(Fields::of(&headers).have(field), "{name}");
         }
+    }
+
+    #[test]
+    fn a_second_cookie_is_seen_and_a_host_is_none() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, HeaderValue::from_static("a=1"));
+        headers.insert(header::HOST, HeaderValue::from_static("a"));
+        assert!(!Fields::of(&headers).have(Field::Cookies));
+        headers.append(header::COOKIE, HeaderValue::from_static("b=2"));
+        let fields = Fields::of(&headers);
+        assert!(fields.have(Field::Cookies) && !fields.have(Field::Hosts));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! and what the request asks for.
 
 use super::authority::{AuthorityError, LastAuthority};
+use super::cookie;
 use super::fields::{Field, Fields};
 use super::hop_by_hop;
 use super::settings::HEAD_BYTES_MAX;
@@ -65,6 +66,9 @@ pub(crate) fn normalise(
         false => None,
     };
     hop_by_hop::strip_request(&mut head.headers, fields);
+    if head.version == Version::HTTP_2 && fields.have(Field::Cookies) {
+        cookie::join(&mut head.headers);
+    }
     Ok(Normalised { authority, upgrade })
 }
 

@@ -24,11 +24,11 @@ use crate::http::{http1, http2};
 use crate::limit::Permit;
 use crate::listen::accept;
 use crate::listen::activity::Activity;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, Side};
 use crate::worker::Worker;
 use http::header::HeaderName;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use mesh_mtls::Alpn;
 use mesh_names::SpiffeId;
 use port::InboundPort;
@@ -120,6 +120,11 @@ fn request(
 /// The steps of a request.
 async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Result<Exchanged, Refusal> {
     let normalised = normalise(&mut accepted.head, accepted.fields, &downstream.last)?;
+    if accepted.head.method == Method::CONNECT {
+        // Sidecars open tunnels by their own protocol; to an application CONNECT would mean to be a proxy.
+        let sentence = "a tunnel to this application is not opened by CONNECT";
+        return Err(Refusal::because(Reason::MethodNotSupported, sentence));
+    }
     let original = accepted.vouch(downstream);
     match normalised.upgrade {
         Some(token) => Box::pin(forward::upgrade(downstream, accepted, normalised.authority, token)).await,
