@@ -1,7 +1,7 @@
 //! Load balancing as pure functions of endpoints, load, time and randomness.
 //!
 //! ```text
-//!                Settings                                  limits: TokenBucket, ClientRates, FairShare, AdaptiveLimit
+//!                Settings                                  limits: TokenBucket, ClientRates, FairShare, FairQueue, AdaptiveLimit
 //!                    │
 //! control plane ──update──> Balancer ──pick──> Slot ──started/ended──> estimate, record
 //!                              ^                                           │
@@ -37,8 +37,8 @@ pub use ejection::{
 pub use estimate::{DECAY, FIRST_ESTIMATE, PeakEwma};
 pub use hash::HashKey;
 pub use limit::{
-    AdaptiveLimit, AdaptiveSettings, Burst, ClientRates, Concurrency, FairSettings, FairShare, Mark, Places,
-    Rate, Sample, TokenBucket, Tolerance,
+    AdaptiveLimit, AdaptiveSettings, Burst, ClientRates, Concurrency, FairQueue, FairSettings, FairShare,
+    Joined, Mark, Places, Rate, Requests, Sample, Ticket, TokenBucket, Tolerance, Unit,
 };
 pub use member::{Distance, Health, Locality, Member, Priority, Weight};
 pub use numbers::OutOfRange;

@@ -124,6 +124,12 @@ impl AdaptiveLimit {
         self.under_way
     }
 
+    /// Goes by these settings from now on. What is under way and what was learned stays, within the new bounds.
+    pub fn adjust(&mut self, settings: AdaptiveSettings) {
+        self.settings = settings;
+        self.set(self.limit);
+    }
+
     /// Whether one more may begin; if so it is counted, and [`end`](Self::end) follows, from a guard.
     #[must_use]
     pub fn begin(&mut self) -> bool {
@@ -254,6 +260,15 @@ mod tests {
         assert!(limit.begin());
         limit.end(Sample::Dropped, Nanos(0) + Duration::from_secs(1));
         assert_eq!(limit.limit(), 18);
+    }
+
+    #[test]
+    fn other_bounds_hold_at_once_and_what_is_under_way_stays() {
+        let mut limit = new();
+        assert_eq!((0..20).filter(|_| limit.begin()).count(), 20);
+        let most = Concurrency::new(7).expect("in range");
+        limit.adjust(AdaptiveSettings { most, ..AdaptiveSettings::default() });
+        assert_eq!((limit.limit(), limit.under_way(), limit.begin()), (7, 20, false));
     }
 
     #[test]

@@ -81,6 +81,16 @@ impl FairShare {
         self.active = self.active.saturating_sub(u32::from(*own == 0));
     }
 
+    /// What this client has under way, and whoever shares its place.
+    pub fn under_way(&self, client: HashKey) -> u32 {
+        self.under_way.get(self.place(client)).copied().unwrap_or_default()
+    }
+
+    /// From another mark on from now on.
+    pub fn set_mark(&mut self, mark: Mark) {
+        self.mark = mark;
+    }
+
     /// What all clients have under way.
     pub fn total(&self) -> u32 {
         self.total
@@ -154,6 +164,7 @@ mod tests {
         let mut fair = FairShare::new(FairSettings::default());
         fair.end(client(1));
         assert_eq!((fair.total(), begin(&mut fair, 1, 9, 5)), (0, 5));
+        assert_eq!((fair.under_way(client(1)), fair.under_way(client(2))), (5, 0));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! request ─> RateLimit ─> FairShare ─> AdaptiveLimit ─> on its way
+//!                             └─ FairQueue: who is next when one ends
 //! ```
 //!
 //! Each is a law of its own, and they are combined as needed. Enters: requests that begin and end, with the time. Leaves:
@@ -9,8 +10,10 @@
 
 mod adaptive;
 mod fair;
+mod queue;
 mod rate;
 
 pub use adaptive::{AdaptiveLimit, AdaptiveSettings, Concurrency, Sample, Tolerance};
 pub use fair::{FairSettings, FairShare, Mark, Places};
-pub use rate::{Burst, ClientRates, Rate, TokenBucket};
+pub use queue::{FairQueue, Joined, Ticket};
+pub use rate::{Burst, ClientRates, Rate, Requests, TokenBucket, Unit};

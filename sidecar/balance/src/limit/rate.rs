@@ -9,14 +9,50 @@ use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
 
+/// Ten thousand places are looked at in some ten microseconds.
+const CLEARED_EVERY: Duration = Duration::from_millis(10);
+
 bounded!(
-    /// Requests per second.
-    Rate, "the rate per second", 1..=1_000_000, default 100
+    /// Requests in each unit of time.
+    Requests, "the number of requests", 1..=1_000_000, default 100
 );
 bounded!(
     /// Requests at once after a pause: how many tokens the bucket holds.
     Burst, "the burst", 1..=1_000_000, default 100
 );
+
+/// What a rate is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unit {
+    /// A second.
+    #[default]
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+}
+
+/// How often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rate {
+    /// How many.
+    pub requests: Requests,
+    /// In each of these.
+    pub unit: Unit,
+}
+
+impl Rate {
+    /// The time in which one token comes.
+    fn token(self) -> Duration {
+        let seconds = match self.unit {
+            Unit::Second => 1,
+            Unit::Minute => 60,
+            Unit::Hour => 3_600,
+        };
+        Duration::from_nanos(seconds * SECOND / u64::from(self.requests.number()))
+    }
+}
 
 /// A rate with a burst.
 ///
@@ -38,7 +74,7 @@ impl TokenBucket {
     /// # Errors
     /// How long until there is one, if there is none now. For `Retry-After`.
     pub fn take(&mut self, rate: Rate, burst: Burst, now: Nanos) -> Result<(), Duration> {
-        let token = Duration::from_nanos(SECOND / u64::from(rate.number()));
+        let token = rate.token();
         let full_at = self.full_at.max(now) + token;
         let missing = full_at.since(now).saturating_sub(token.saturating_mul(burst.number()));
         if !missing.is_zero() {
@@ -103,10 +139,10 @@ impl ClientRates {
         self.buckets.is_empty()
     }
 
-    /// Forgets clients whose bucket is full again; at most once in the time in which one token comes, so that a flood does
-    /// not make every request look at all places.
+    /// Forgets clients whose bucket is full again; at most once in the time in which one token comes, and every ten
+    /// milliseconds, so that a flood does not make every request look at all places.
     fn clear(&mut self, now: Nanos) {
-        if now.since(self.cleared) >= Duration::from_nanos(SECOND / u64::from(self.rate.number())) {
+        if now.since(self.cleared) >= self.rate.token().max(CLEARED_EVERY) {
             self.cleared = now;
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
         }
@@ -119,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rate(rate: u32) -> Rate {
-        Rate::new(rate).expect("in range")
+        Rate { requests: Requests::new(rate).expect("in range"), unit: Unit::Second }
     }
 
     fn burst(burst: u32) -> Burst {
@@ -137,6 +173,17 @@ mod tests {
             std::iter::repeat_with(|| bucket.take(rate(10), burst(5), now)).take_while(Result::is_ok).count()
         };
         assert_eq!([0, 99, 100, 300, 10_000].map(|millis| taken(at(millis))), [5, 0, 1, 2, 5]);
+    }
+
+    #[test]
+    fn a_rate_may_be_by_minute_or_hour() {
+        let seldom = |unit| Rate { unit, ..rate(6) };
+        for (unit, token) in [(Unit::Minute, 10_000), (Unit::Hour, 600_000)] {
+            let mut bucket = TokenBucket::full(at(0));
+            let mut taken = |now| bucket.take(seldom(unit), burst(1), at(now)).map_err(|it| it.as_millis());
+            let found = [taken(0), taken(token - 1), taken(token)];
+            assert_eq!(found, [Ok(()), Err(1), Ok(())], "{unit:?}");
+        }
     }
 
     #[test]
