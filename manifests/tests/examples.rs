@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use manifests::external_service::ExternalProtocol;
-use manifests::traffic_policy::HashOn;
+use manifests::traffic_policy::{FaultAnswer, HashOn, RateLimitKey, RateUnit};
 use manifests::{Completeness, ManifestSet, Object, check, load};
 use std::path::Path;
 
@@ -79,6 +79,33 @@ fn balancing_is_complete_and_says_what_its_comments_say() {
     let admin = policy("cache-admin");
     assert_eq!(admin.targets[0].section.as_deref(), Some("admin"));
     assert_eq!(admin.rules.slow_start.unwrap().window.as_secs(), 30);
+}
+
+#[test]
+fn limits_are_complete_and_say_what_their_comments_say() {
+    let set = clean(&["hello/namespace.yaml", "limits"]);
+    let found = set.manifests.iter().find_map(|manifest| match &manifest.object {
+        Object::TrafficPolicy(policy) => Some(policy.rules.clone()),
+        _ => None,
+    });
+    let rules = found.unwrap();
+    let breaker = rules.circuit_breaker.unwrap();
+    assert_eq!(
+        (breaker.requests.unwrap().get(), breaker.pending, breaker.retries),
+        (100, Some(50), Some(10))
+    );
+    let concurrency = rules.concurrency.unwrap();
+    assert!(concurrency.adaptive.is_some() && concurrency.requests.unwrap().get() == 200);
+    let [search, write] = &rules.rate_limits[..] else { panic!("{:?}", rules.rate_limits) };
+    assert_eq!((search.key.as_ref(), search.burst.unwrap().get()), (Some(&RateLimitKey::ClientIdentity), 20));
+    assert_eq!((write.key.as_ref(), write.unit, write.matches.len()), (None, RateUnit::Minute, 2));
+    let set = clean(&["hello/namespace.yaml", "limits/service.yaml", "fault-injection"]);
+    let Some(Object::TrafficPolicy(policy)) = set.manifests.last().map(|manifest| &manifest.object) else {
+        panic!("the policy is the last object");
+    };
+    let [slow, broken] = &policy.rules.fault_rules[..] else { panic!("{policy:?}") };
+    assert_eq!((slow.delay.unwrap().0.as_secs(), slow.abort), (2, None));
+    assert_eq!((broken.delay, broken.abort), (None, Some((FaultAnswer::Http(503), 50))));
 }
 
 #[test]

@@ -32,6 +32,7 @@ use crate::snapshot::Snapshot;
 use crate::takeover::{Kept, Offer};
 use crate::telemetry::{
     ApplicationMetrics, DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics,
+    register_limits,
 };
 use crate::worker::{self, Mailboxes, StartError, WorkerConfig};
 use crate::xds::follower::{Follower, Parts};
@@ -316,6 +317,7 @@ impl App {
         let FollowerParts { snapshots, demand, demands, registrar: ends, metrics, configured } =
             self.follower;
         let families = DataFamilies::register(&self.registry)?;
+        register_limits(&self.registry, self.snapshots.clone())?;
         let started = Instant::now();
         let dns = match self.preflight.dns.is_empty() {
             true => None,

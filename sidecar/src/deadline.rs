@@ -69,6 +69,11 @@ impl Deadlines {
         Self { request: request.and_then(|limit| started.checked_add(limit)), attempt }
     }
 
+    /// Of the whole request.
+    pub(crate) fn of_request(&self) -> Option<Deadline> {
+        self.request.map(|at| Deadline { at, reason: Reason::RequestTimeout })
+    }
+
     /// Of the attempt that starts now: the nearer of the two, since nested deadlines only shrink.
     pub(crate) fn of_attempt(&self, now: Instant) -> Option<Deadline> {
         let attempt = self.attempt.and_then(|limit| now.checked_add(limit));

@@ -19,7 +19,7 @@ mod http;
 mod identity;
 mod inbound;
 pub mod intercept;
-mod limit;
+pub mod limit;
 mod listen;
 mod outbound;
 mod pool;

@@ -7,7 +7,9 @@ mod table;
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Why. The word of each is stable: it stands in the `outrigger-reason` header, in metrics, logs and traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +100,20 @@ pub enum Reason {
     NameNotResolved,
     /// The certificate of the place outside of the mesh does not fit.
     UpstreamCertificate,
+    /// A TrafficPolicy's limit of connections to the service is reached.
+    ConnectionLimit,
+    /// A TrafficPolicy's limit of requests to the service is reached, and as many as may wait do.
+    RequestLimit,
+    /// The request has waited for its turn, under such a limit, as long as it may.
+    PendingTimeout,
+    /// The limit of requests at once at the application's port is reached, and others wait with more right.
+    ConcurrencyLimit,
+    /// The request has waited for its turn there as long as it may.
+    ConcurrencyTimeout,
+    /// More requests came than a TrafficPolicy's limit of the rate allows.
+    RateLimited,
+    /// A TrafficPolicy asks for requests to fail.
+    FaultInjected,
 }
 
 /// Who has to act.
@@ -165,7 +181,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in the order of the enum; [`Reason::index`] is the place in it.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 50] = [
         Self::UnknownHost,
         Self::UnknownPort,
         Self::NoRoute,
@@ -209,6 +225,13 @@ impl Reason {
         Self::UnknownAddress,
         Self::NameNotResolved,
         Self::UpstreamCertificate,
+        Self::ConnectionLimit,
+        Self::RequestLimit,
+        Self::PendingTimeout,
+        Self::ConcurrencyLimit,
+        Self::ConcurrencyTimeout,
+        Self::RateLimited,
+        Self::FaultInjected,
     ];
 
     /// Its place in [`Reason::ALL`].
@@ -219,6 +242,11 @@ impl Reason {
     /// The stable word.
     pub const fn word(self) -> &'static str {
         self.row().word
+    }
+
+    /// Whether a peer's sidecar did not let the request in by a limit: that says nothing of its application's health.
+    pub const fn is_shed(self) -> bool {
+        matches!(self, Self::ConcurrencyLimit | Self::ConcurrencyTimeout | Self::RateLimited)
     }
 }
 
@@ -233,23 +261,50 @@ pub struct Refusal {
     pub sentence: Cow<'static, str>,
     /// What caused it, for our own log.
     pub source: Option<Rc<dyn Error>>,
+    /// What its answer is beyond its reason's row; boxed, as is what is rare.
+    pub terms: Option<Box<Terms>>,
+}
+
+/// What one answer says otherwise than its reason's row, or beyond it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The status of the HTTP answer, and the code of the gRPC answer.
+    pub answer: Option<(u16, u8)>,
+    /// When to come again, in seconds (RFC 9110 §10.2.3).
+    pub retry_after: Option<NonZeroU32>,
 }
 
 impl Refusal {
     /// A refusal with its reason's own sentence.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, sentence: Cow::Borrowed(reason.row().sentence), source: None }
+        Self { reason, sentence: Cow::Borrowed(reason.row().sentence), source: None, terms: None }
     }
 
     /// A refusal with a sentence of its own.
     pub fn because(reason: Reason, sentence: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, sentence: sentence.into(), source: None }
+        Self { reason, sentence: sentence.into(), source: None, terms: None }
     }
 
     /// Adds what caused it.
     #[must_use]
     pub fn caused_by(mut self, source: impl Error + 'static) -> Self {
         self.source = Some(Rc::new(source));
+        self
+    }
+
+    /// Says when to come again: in whole seconds, and never too early.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.terms.get_or_insert_default().retry_after = NonZeroU32::new(seconds.max(1));
+        self
+    }
+
+    /// Is answered with this status and this gRPC code instead of its reason's.
+    #[must_use]
+    pub fn answered_as(mut self, status: u16, grpc: u8) -> Self {
+        self.terms.get_or_insert_default().answer = Some((status, grpc));
         self
     }
 }

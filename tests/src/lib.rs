@@ -7,6 +7,7 @@
 //! | [`world`] | a mesh in a folder of its own, with helpers to add services and origins |
 //! | [`door`] | a plain port that leads to a sidecar's inbound port, as a peer of the mesh |
 //! | [`frames`] | HTTP/2 frames written and read one by one |
+//! | [`holding`] | an application that answers when the test says so |
 //! | [`http1`] | HTTP/1.1 requests written and answers read byte by byte |
 //! | [`netns`] | machines that are network namespaces |
 //! | [`site`] | a mesh on several such machines |
@@ -25,6 +26,7 @@
 
 pub mod door;
 pub mod frames;
+pub mod holding;
 pub mod http1;
 pub mod netns;
 pub mod pki;

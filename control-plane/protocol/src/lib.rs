@@ -6,6 +6,7 @@
 //! | [`resource`] | type URLs, resource names, collections |
 //! | [`service`] | `outrigger.v1.Service`: ports and routes in final precedence |
 //! | [`policy`] | within it: how requests to a port are spread over its endpoints |
+//! | [`limits`] | within it and within Workload: how much is sent and let in, and failures made on purpose |
 //! | [`endpoint`] | `outrigger.v1.Endpoint`: where one instance of a service is, and who it must prove to be |
 //! | [`address`] | `outrigger.v1.Address`: what an IP address means to a captured connection |
 //! | [`external`] | `outrigger.v1.ExternalHost`: places outside of the mesh, by host |
@@ -24,6 +25,7 @@ pub mod announcement;
 pub mod endpoint;
 mod error;
 pub mod external;
+pub mod limits;
 pub mod mesh;
 pub mod mtls;
 pub mod policy;

@@ -3,6 +3,7 @@
 //! use it refuses by name.
 
 use crate::error::DecodeError;
+use crate::limits::{CircuitBreaker, FaultRule};
 use crate::service::{duration, millis};
 use crate::wire::v1 as wire;
 use std::num::NonZeroU32;
@@ -23,6 +24,10 @@ pub struct TrafficPolicy {
     pub panic_threshold: Option<NonZeroU32>,
     /// Who is left out for a while.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How much is under way at most; none: no limit.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Failures made on purpose: the first that fits a request is for it.
+    pub fault_rules: Vec<FaultRule>,
 }
 
 /// How an endpoint is chosen.
@@ -158,6 +163,8 @@ impl TrafficPolicy {
             }),
             panic_threshold: number(self.panic_threshold),
             outlier_detection: self.outlier_detection.as_ref().map(OutlierDetection::to_wire),
+            circuit_breaker: self.circuit_breaker.map(CircuitBreaker::to_wire),
+            fault_rules: self.fault_rules.iter().map(FaultRule::to_wire).collect(),
         }
     }
 
@@ -172,6 +179,8 @@ impl TrafficPolicy {
             slow_start,
             panic_threshold: NonZeroU32::new(message.panic_threshold),
             outlier_detection: message.outlier_detection.map(OutlierDetection::of_wire),
+            circuit_breaker: message.circuit_breaker.map(CircuitBreaker::of_wire),
+            fault_rules: message.fault_rules.into_iter().map(FaultRule::of_wire).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -242,6 +242,41 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "The sidecar adds TLS for a place outside of the mesh, whose certificate does not fit: untrusted, expired, or for another name.",
         "The answer says what does not fit; correct `tls.originate.sni` or `tls.originate.caBundle` of the ExternalService's port, or the certificate there.",
     ),
+    row(
+        "connection_limit",
+        "The caller's sidecar has as many connections to the service open as `circuitBreaker.maxConnections` of its TrafficPolicy allows.",
+        "See who holds them (`outrigger_limit_used` of the caller's sidecar); close what is idle, or raise the limit.",
+    ),
+    row(
+        "request_limit",
+        "The caller's sidecar has as many requests to the service under way, and as many waiting, as `circuitBreaker` of its TrafficPolicy allows.",
+        "The service is slower than its caller asks: add instances, call it less, or raise `maxRequests`. The answer has the numbers.",
+    ),
+    row(
+        "pending_timeout",
+        "The request waited for its turn at the caller's sidecar as long as `circuitBreaker.maxPendingTime` of the service's TrafficPolicy allows.",
+        "As for request_limit; with a longer `maxPendingTime` more would wait, and longer.",
+    ),
+    row(
+        "concurrency_limit",
+        "The sidecar of the instance lets in as many requests at once as `concurrency` of the service's TrafficPolicy allows, and its queue was full for this client.",
+        "The answer says how much of it this client has itself. Add instances, call less at once, or raise the limit; `outrigger_limit` of the instance's sidecar shows where a limit that adapts stands.",
+    ),
+    row(
+        "concurrency_timeout",
+        "The request waited at the sidecar of the instance as long as `concurrency.maxPendingTime` of the service's TrafficPolicy allows.",
+        "As for concurrency_limit.",
+    ),
+    row(
+        "rate_limited",
+        "More requests came than `rateLimit` of the service's TrafficPolicy lets in at this instance.",
+        "Come again after `retry-after` seconds; the answer names the limit and whom it counts. Call less often, or raise `requests` or `burst`.",
+    ),
+    row(
+        "fault_injected",
+        "`faultInjection` of the service's TrafficPolicy made this request fail on purpose. The service never saw it.",
+        "Nothing to mend: take the rule away when the test is over.",
+    ),
 ];
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ impl RouteRetry {
 }
 
 impl RouteMatch {
-    fn to_wire(&self) -> wire::RouteMatch {
+    pub(crate) fn to_wire(&self) -> wire::RouteMatch {
         use wire::route_match::Path;
         wire::RouteMatch {
             rule: u32::try_from(self.rule).unwrap_or(u32::MAX),
@@ -239,7 +239,7 @@ impl RouteMatch {
         }
     }
 
-    fn of_wire(message: wire::RouteMatch, rules: usize) -> Result<Self, DecodeError> {
+    pub(crate) fn of_wire(message: wire::RouteMatch, rules: usize) -> Result<Self, DecodeError> {
         use wire::route_match::Path;
         let rule = usize::try_from(message.rule).ok().filter(|rule| *rule < rules);
         Ok(Self {

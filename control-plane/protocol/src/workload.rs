@@ -1,6 +1,7 @@
 //! What a workload's own sidecar serves: its ports, and which Services lead there.
 
 use crate::error::{DecodeError, field, port};
+use crate::limits::PortLimits;
 use crate::mtls::InboundMtls;
 use crate::service::{protocol_of_wire, protocol_to_wire};
 use crate::wire::v1 as wire;
@@ -18,6 +19,8 @@ pub struct Workload {
     pub ports: Vec<WorkloadPort>,
     /// How plain text is met there.
     pub mtls: InboundMtls,
+    /// What is let in at ports where a TrafficPolicy says so, each port once.
+    pub limits: Vec<PortLimits>,
 }
 
 /// A port the application listens on.
@@ -43,6 +46,7 @@ impl Workload {
             service_account: self.service_account.to_string(),
             ports: self.ports.iter().map(WorkloadPort::to_wire).collect(),
             mtls: Some(self.mtls.to_wire()),
+            limits: self.limits.iter().map(PortLimits::to_wire).collect(),
         }
         .encode_to_vec()
     }
@@ -58,6 +62,7 @@ impl Workload {
             service_account: field("service_account", &message.service_account)?,
             ports: message.ports.into_iter().map(WorkloadPort::of_wire).collect::<Result<_, _>>()?,
             mtls: InboundMtls::of_wire(&message.mtls.unwrap_or_default())?,
+            limits: message.limits.into_iter().map(PortLimits::of_wire).collect::<Result<_, _>>()?,
         })
     }
 }

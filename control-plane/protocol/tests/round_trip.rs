@@ -158,6 +158,8 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
             slow_start,
             panic_threshold,
             outlier_detection,
+            circuit_breaker: None,
+            fault_rules: vec![],
         },
     )
 }
@@ -308,7 +310,7 @@ proptest! {
     ) {
         let name = WorkloadName::new(namespace.parse().unwrap(), name);
         let mtls = InboundMtls { mode, exceptions };
-        let workload = Workload { name, service_account: account.parse().unwrap(), ports, mtls };
+        let workload = Workload { name, service_account: account.parse().unwrap(), ports, mtls, limits: vec![] };
         prop_assert_eq!(Workload::decode(&workload.encode()).unwrap(), workload);
     }
 

@@ -146,7 +146,7 @@ impl Index {
             Change::Route(name, route) => self.apply_route(name, route, &mut dirty),
             Change::Slice(name, slice) => self.apply_slice(name, slice, &mut dirty),
             Change::ExternalService(name, service) => self.externals.set_service(&name, service, &mut dirty),
-            Change::TrafficPolicy(name, policy) => self.policies.set(&name, policy, &mut dirty),
+            Change::TrafficPolicy(name, policy) => self.apply_traffic_policy(&name, policy, &mut dirty),
             Change::CaSource(name, source) => self.externals.set_source(name, source, &mut dirty),
             Change::MeshConfig(config) => {
                 let is_mtls = |config: &Option<Arc<MeshConfig>>| {
@@ -340,6 +340,21 @@ impl Index {
             let workloads = self.workloads_in(&name.namespace);
             let selected = workloads.filter(|entry| policy.selects(&entry.workload.metadata.labels));
             dirty.extend(selected.map(|entry| Dirty::Workload(entry.workload.name.clone())));
+        }
+    }
+
+    fn apply_traffic_policy(
+        &mut self,
+        name: &TrafficPolicyName,
+        policy: Option<Arc<TrafficPolicy>>,
+        dirty: &mut BTreeSet<Dirty>,
+    ) {
+        let mut services = self.policies.services(name);
+        self.policies.set(name, policy, dirty);
+        services.extend(self.policies.services(name));
+        // What instances let in is theirs to know.
+        for service in services.iter().filter_map(|service| self.services.get(service)) {
+            dirty.extend(self.selected(service).map(|entry| Dirty::Workload(entry.workload.name.clone())));
         }
     }
 

@@ -13,6 +13,7 @@ mod backend;
 mod endpoint;
 mod external;
 mod index;
+mod limits;
 mod mesh;
 mod mtls;
 mod policy;
@@ -45,6 +46,8 @@ mod external_tests;
 mod fixture;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod mesh_tests;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! whole Service.
 
 use super::index::{Dirty, Index, Link, link, replace};
+use super::limits;
 use super::route::Verdict;
 use super::seniority::created;
 use manifests::kind::service::{Service, ServicePort};
@@ -35,7 +36,7 @@ pub struct PolicyStatus {
 }
 
 /// Of those for the same target the least is in force.
-type Rank = (jiff::Timestamp, TrafficPolicyName);
+pub(super) type Rank = (jiff::Timestamp, TrafficPolicyName);
 
 /// All TrafficPolicies, and what they are for.
 #[derive(Debug, Default)]
@@ -82,8 +83,21 @@ impl Policies {
 
     /// The policy in force for a port, as a resource.
     pub(super) fn compile(&self, service: &Service, port: &ServicePort) -> Option<resource::TrafficPolicy> {
+        let ((_, name), rules) = self.in_force(service, port)?;
+        Some(compile(&name, rules))
+    }
+
+    /// The policy in force for a port, and its place among others.
+    pub(super) fn in_force(&self, service: &Service, port: &ServicePort) -> Option<(Rank, &written::Rules)> {
         let name = self.first_of_port(&service.name, port).or_else(|| self.first(&service.name, None))?;
-        Some(compile(name, &self.by_name.get(name)?.rules))
+        let policy = self.by_name.get(name)?;
+        Some(((created(&policy.metadata), name.clone()), &policy.rules))
+    }
+
+    /// The Services that a policy is for.
+    pub(super) fn services(&self, name: &TrafficPolicyName) -> BTreeSet<ServiceName> {
+        let targets = self.by_name.get(name).into_iter().flat_map(|policy| &policy.targets);
+        targets.map(|target| target.service.clone()).collect()
     }
 
     /// The oldest policy for exactly this target.
@@ -161,6 +175,8 @@ fn compile(name: &TrafficPolicyName, rules: &written::Rules) -> resource::Traffi
         // The default is 0.
         panic_threshold: rules.panic_threshold.and_then(NonZeroU32::new),
         outlier_detection: rules.outlier_detection.as_ref().map(outlier_detection),
+        circuit_breaker: rules.circuit_breaker.as_ref().map(limits::circuit_breaker),
+        fault_rules: rules.fault_rules.iter().map(limits::fault_rule).collect(),
     }
 }
 

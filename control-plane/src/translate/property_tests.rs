@@ -211,13 +211,18 @@ fn traffic_policy() -> impl Strategy<Value = Value> {
         }
         target
     });
-    let policy = proptest::sample::select(vec!["RoundRobin", "Random"]);
-    (0usize..2, 0usize..3, proptest::collection::vec(target, 1..3), policy).prop_map(
-        |(namespace, name, mut targets, policy)| {
+    let rules = proptest::sample::select(vec![
+        json!({"loadBalancing": {"policy": "RoundRobin"}}),
+        json!({"loadBalancing": {"policy": "Random"}}),
+        json!({"concurrency": {"maxRequests": 7}}),
+        json!({"rateLimit": {"rules": [{"requests": 5}]}, "circuitBreaker": {"maxRequests": 3}}),
+    ]);
+    (0usize..2, 0usize..3, proptest::collection::vec(target, 1..3), rules).prop_map(
+        |(namespace, name, mut targets, mut spec)| {
             targets.dedup();
+            spec["targetRefs"] = json!(targets);
             json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "TrafficPolicy",
-                   "metadata": {"namespace": NAMESPACES[namespace], "name": format!("t{name}")},
-                   "spec": {"targetRefs": targets, "loadBalancing": {"policy": policy}}})
+                   "metadata": {"namespace": NAMESPACES[namespace], "name": format!("t{name}")}, "spec": spec})
         },
     )
 }

@@ -98,7 +98,7 @@ fn compile_backend(index: &Index, route: &RouteName, backend: &BackendRef) -> re
     }
 }
 
-fn compile_match(rule: usize, it: &Match) -> resource::RouteMatch {
+pub(super) fn compile_match(rule: usize, it: &Match) -> resource::RouteMatch {
     resource::RouteMatch {
         rule,
         path: match &it.path {

@@ -2,6 +2,7 @@
 
 use super::endpoint::target_of;
 use super::index::Index;
+use super::limits;
 use super::mtls::inbound_mtls;
 use mesh_names::{AppProtocol, WorkloadName};
 use mesh_protocol::workload::{Workload, WorkloadPort};
@@ -37,5 +38,6 @@ pub fn compile_workload(index: &Index, name: &WorkloadName) -> Option<Workload> 
         service_account: workload.service_account.clone(),
         ports: ports.collect(),
         mtls: inbound_mtls(index, workload),
+        limits: limits::of_workload(index, entry),
     })
 }

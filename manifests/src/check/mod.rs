@@ -2,7 +2,9 @@
 //! plane reads it, and every rule it breaks. A reader runs all its rules before it gives up on an object.
 
 pub(crate) mod external_service;
+mod faults;
 mod hash_on;
+mod limits;
 pub(crate) mod mesh;
 pub(crate) mod metadata;
 mod outliers;

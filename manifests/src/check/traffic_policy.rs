@@ -2,7 +2,7 @@
 //! refused by a sidecar; and what the chosen policy does not use is an error, so that nothing is accepted and ignored.
 
 use super::value::{self, number, span, within_range};
-use super::{hash_on, metadata, outliers};
+use super::{faults, hash_on, limits, metadata, outliers};
 use crate::diagnostic::{Code, Report};
 use crate::kind::Kind;
 use crate::kind::traffic_policy::{
@@ -108,6 +108,24 @@ fn rules(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Report) -> Rul
             .outlier_detection
             .as_ref()
             .map(|it| outliers::read(it, &path.field("outlierDetection"), report)),
+        circuit_breaker: spec
+            .circuit_breaker
+            .as_ref()
+            .map(|it| limits::circuit_breaker(it, &path.field("circuitBreaker"), report)),
+        concurrency: spec
+            .concurrency
+            .as_ref()
+            .map(|it| limits::concurrency(it, &path.field("concurrency"), report)),
+        rate_limits: spec
+            .rate_limit
+            .as_ref()
+            .map(|it| limits::rate_limits(it, &path.field("rateLimit"), report))
+            .unwrap_or_default(),
+        fault_rules: spec
+            .fault_injection
+            .as_ref()
+            .map(|it| faults::read(it, &path.field("faultInjection"), report))
+            .unwrap_or_default(),
     }
 }
 
@@ -147,6 +165,12 @@ fn load_balancing(given: &LoadBalancingSpec, path: &FieldPath, report: &mut Repo
     }
     let bounded_load = given.bounded_load.and_then(|it| number(&BOUNDED_LOAD, it, bound, report));
     LoadBalancing { algorithm, hash_on, bounded_load }
+}
+
+/// Whether a header may have this name (RFC 9110 §5.1).
+pub(super) fn is_header_name(name: &str) -> bool {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    (1..=256).contains(&name.len()) && name.bytes().all(is_token)
 }
 
 pub(super) fn not_used(path: FieldPath, policy: BalancingPolicy, other: &str, report: &mut Report) {

@@ -43,7 +43,7 @@ fn generate(kind: Kind) -> Value {
             "A place outside of the mesh that applications call, by its hosts or its addresses.",
         ),
         Kind::TrafficPolicy => parts::<TrafficPolicySpec, PolicyStatus>(
-            "How requests to a Service are spread over its instances. One for a port counts there instead of one for the \
+            "How requests to a Service are spread over its instances, and how many there may be. One for a port counts there instead of one for the \
              whole Service; what it does not say is the default.",
         ),
         Kind::MeshConfig => specification::<MeshConfigSpec>(

@@ -12,6 +12,7 @@
 //! | admin | `/log` | GET or PUT the log level |
 //! | admin | `/drain` | POST: leave the mesh, finish, end, as on SIGTERM |
 
+mod limits;
 mod render;
 
 use crate::bootstrap::Settings;

@@ -1,5 +1,6 @@
 //! The admin views' JSON, from what they look at. Pure but for the clock on the wall.
 
+use super::limits;
 use crate::admin::Look;
 use crate::bootstrap::{AccessLog, InboundMode, Settings};
 use crate::snapshot::{AddressState, ServiceState, Snapshot};
@@ -61,6 +62,7 @@ pub(super) fn config(look: &Look) -> Value {
         "received": snapshot.received,
         "revision": snapshot.revision,
         "confirmedWorkload": workload,
+        "inboundLimits": limits::inbound(&snapshot.limits),
         "egress": egress,
         "virtualNetworks": virtual_networks.collect::<Vec<_>>(),
         "addresses": addresses.collect::<std::collections::BTreeMap<_, _>>(),
@@ -134,6 +136,8 @@ fn summary(state: &ServiceState) -> Value {
                     "protocol": port.app_protocol.as_str(),
                     "trafficPolicy": policy.map(|policy| &*policy.name),
                     "loadBalancing": balancing(&settings.policy),
+                    "circuitBreaker": policy.map(|policy| limits::circuit_breaker(policy)),
+                    "faultRules": policy.map_or(0, |policy| limits::fault_rules(policy)),
                 })
             });
             let ready = view.endpoints.iter().filter(|endpoint| endpoint.health == EndpointHealth::Ready);

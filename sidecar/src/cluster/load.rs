@@ -32,6 +32,12 @@ impl Load {
         Self { worker, cluster, slot, started: now, outcome: Outcome::Abandoned, ended: None }
     }
 
+    /// A peer's sidecar did not let the request in by a limit: neither a failure of the endpoint, which would be left out for
+    /// keeping itself well, nor a latency, which would make it look fast.
+    pub(crate) fn shed(&mut self) {
+        self.outcome = Outcome::Abandoned;
+    }
+
     /// The request is sent now: what was waited for until then is not the endpoint's latency.
     pub(crate) fn sending(&mut self) {
         self.started = self.worker.nanos(Instant::now());

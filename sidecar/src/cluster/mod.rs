@@ -11,11 +11,12 @@ pub(crate) use load::Load;
 pub(crate) use outside::{At, Outside};
 
 use crate::connect::{Place, Security};
-use crate::deadline;
+use crate::deadline::{self, Deadline};
 use crate::detect::Learned;
+use crate::limit::{Breaker, OverLimit, Place as Limited};
 use crate::pool::Origin;
 use crate::refusal::{Reason, Refusal};
-use crate::snapshot::{Affinity, LastUsed, Pinned, ServiceState, TrafficPolicy};
+use crate::snapshot::{Affinity, Faults, LastUsed, Pinned, ServiceState, TrafficPolicy};
 use crate::telemetry::{Direction, LabelId, Share};
 use crate::worker::{Patience, Worker};
 use http::request::Parts;
@@ -319,6 +320,47 @@ impl Cluster {
         };
         let load = Load::start(worker.clone(), self.clone(), pick.slot, nanos);
         Ok(Picked { origin: member.origin, peer: member.peer, slot: pick.slot, load })
+    }
+
+    /// What its policy limits, if anything.
+    fn breaker(&self) -> Option<Arc<Breaker>> {
+        self.policy.borrow().as_ref().and_then(|policy| policy.breaker.clone())
+    }
+
+    /// The failures that its policy asks for, if any.
+    pub(crate) fn faults(&self) -> Option<Arc<Faults>> {
+        self.policy.borrow().as_ref().and_then(|policy| policy.faults.clone())
+    }
+
+    /// The policy in force, `namespace/name`.
+    pub(crate) fn policy_name(&self) -> Option<Arc<str>> {
+        self.policy.borrow().as_ref().map(|policy| policy.name.clone())
+    }
+
+    /// A place for one more request, at once or after a wait; nothing where requests are not limited.
+    ///
+    /// # Errors
+    /// `request_limit`, `pending_timeout`; `request_timeout` if `deadline` is nearer.
+    pub(crate) async fn enter(&self, deadline: Option<Deadline>) -> Result<Option<Limited>, Refusal> {
+        let Some(breaker) = self.breaker() else { return Ok(None) };
+        // Boxed, as few clusters have limits.
+        deadline::within(deadline, Box::pin(breaker.enter(&self.name))).await?
+    }
+
+    /// A place for one more session with a connection of its own; nothing where they are not limited.
+    ///
+    /// # Errors
+    /// `connection_limit`.
+    pub(crate) fn connect(&self) -> Result<Option<Limited>, Refusal> {
+        self.breaker().map_or(Ok(None), |breaker| breaker.connect(&self.name))
+    }
+
+    /// A place for one more request that is tried again; nothing where they are not limited.
+    ///
+    /// # Errors
+    /// [`OverLimit`] where there is none.
+    pub(crate) fn retry(&self) -> Result<Option<Limited>, OverLimit> {
+        self.breaker().map_or(Ok(None), |breaker| breaker.retry())
     }
 
     /// A request came in: it earns its share of a retry.

@@ -7,6 +7,7 @@ use super::replay::{Attempt, DownstreamBroke};
 use crate::cluster::Load;
 use crate::deadline::Deadline;
 use crate::http::grpc;
+use crate::limit::Taken;
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
 use crate::refusal::{Fault, Reason};
@@ -194,6 +195,8 @@ pub(crate) struct Held {
     pub(crate) load: Option<Load>,
     /// The downstream connection's note that it is in use.
     pub(crate) busy: Option<Busy>,
+    /// What it has of a limit.
+    pub(crate) taken: Option<Taken>,
 }
 
 impl DownBody {
@@ -246,6 +249,7 @@ impl Held {
             exchange.finish(reason, now);
         }
         self.busy = None;
+        self.taken = None;
     }
 
     fn is_over(&self) -> bool {

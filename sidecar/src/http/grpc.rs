@@ -47,6 +47,18 @@ pub(crate) fn http_status(code: u8) -> u16 {
     }
 }
 
+/// The gRPC status that an HTTP status stands for (gRPC's `http-grpc-status-mapping.md`).
+pub(crate) fn of_http_status(status: u16) -> u8 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
 /// A sentence as `grpc-message` carries it: percent-encoded, printable ASCII only (gRPC over HTTP/2, "Responses").
 pub(crate) fn encode_message(sentence: &str) -> String {
     let mut out = String::with_capacity(sentence.len());

@@ -6,7 +6,7 @@ use super::fields::{Field, Fields};
 use super::grpc;
 use crate::refusal::{Reason, Refusal};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
 
 /// The header that carries the reason of every answer a sidecar makes itself.
@@ -31,13 +31,15 @@ impl Style {
 /// The answer.
 pub(crate) fn reply(refusal: &Refusal, style: Style) -> Response<DownBody> {
     let row = refusal.reason.row();
+    let terms = refusal.terms.as_deref().copied().unwrap_or_default();
+    let (status, code) = terms.answer.unwrap_or((row.status, row.grpc as u8));
     let mut response = match style {
         Style::Http => {
             let mut sentence = refusal.sentence.clone().into_owned();
             sentence.push('\n');
             let length = sentence.len();
             let mut response = Response::new(DownBody::words(Bytes::from(sentence)));
-            *response.status_mut() = StatusCode::from_u16(row.status).unwrap_or(StatusCode::BAD_GATEWAY);
+            *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
             response
                 .headers_mut()
                 .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -49,7 +51,7 @@ pub(crate) fn reply(refusal: &Refusal, style: Style) -> Response<DownBody> {
             let mut response = Response::new(DownBody::words(Bytes::new()));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(grpc::GRPC_STATUS, HeaderValue::from(row.grpc as u16));
+            headers.insert(grpc::GRPC_STATUS, HeaderValue::from(u16::from(code)));
             let message = grpc::encode_message(&refusal.sentence);
             if let Ok(message) = HeaderValue::from_maybe_shared(Bytes::from(message)) {
                 headers.insert(grpc::GRPC_MESSAGE, message);
@@ -58,6 +60,9 @@ pub(crate) fn reply(refusal: &Refusal, style: Style) -> Response<DownBody> {
         }
     };
     response.headers_mut().insert(REASON, HeaderValue::from_static(row.word));
+    if let Some(seconds) = terms.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.get()));
+    }
     response
 }
 
@@ -87,5 +92,17 @@ mod tests {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[grpc::GRPC_STATUS], "14");
         assert_eq!(response.headers()[grpc::GRPC_MESSAGE], "no service `ordr%C3%A9s`");
+    }
+
+    #[test]
+    fn an_answer_may_have_terms_of_its_own() {
+        let wait = std::time::Duration::from_millis(1_001);
+        let refusal = Refusal::new(Reason::RateLimited).retry_after(wait);
+        for style in [Style::Http, Style::Grpc] {
+            assert_eq!(reply(&refusal, style).headers()["retry-after"], "2", "{style:?}");
+        }
+        let refusal = Refusal::new(Reason::FaultInjected).answered_as(418, 2);
+        assert_eq!(reply(&refusal, Style::Http).status(), 418);
+        assert_eq!(reply(&refusal, Style::Grpc).headers()[grpc::GRPC_STATUS], "2");
     }
 }

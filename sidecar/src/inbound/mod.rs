@@ -1,12 +1,13 @@
 //! THE PAGE: from the mesh to the application, the steps in order.
 //!
 //! ```text
-//! accept ─> terminate ─> port ──h2, http/1.1──> normalise ─> vouch ─> forward ─> response
+//! accept ─> terminate ─> port ──h2, http/1.1──> normalise ─> vouch ─> limit ─> forward ─> response
 //!           (mutual TLS)         └─outrigger-tcp──> spoken: as above if it is HTTP, else tcp: connect ─> relay
 //! ```
 //! The handshake proves who the peer is; the server name says which of the application's ports it wants, the protocol
 //! agreed in the handshake says what flows. Everything after it is a few steps to a socket on this machine.
 
+mod admit;
 mod forward;
 pub(crate) mod plaintext;
 pub(crate) mod port;
@@ -29,6 +30,7 @@ use crate::telemetry::{ConnectionProtocol, Direction, LabelId, Side};
 use crate::worker::Worker;
 use http::header::HeaderName;
 use http::{HeaderValue, Method, Request, Response};
+use mesh_balance::HashKey;
 use mesh_mtls::Alpn;
 use mesh_names::SpiffeId;
 use port::InboundPort;
@@ -51,6 +53,8 @@ pub(crate) struct Downstream {
     pub(crate) peer: LabelId,
     /// `URI=spiffe://…`, as the application is told; nothing for a peer without a certificate.
     pub(crate) voucher: Option<HeaderValue>,
+    /// Who it is as limits tell clients apart.
+    pub(crate) client: HashKey,
     pub(crate) permit: Rc<Permit>,
     pub(crate) activity: Rc<Activity>,
     pub(crate) last: LastAuthority,
@@ -72,6 +76,7 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, 
     let downstream = Rc::new(Downstream {
         peer: worker.recorder.label(&stream.peer().to_string()),
         voucher: Some(voucher(stream.peer())),
+        client: HashKey::of(stream.peer().to_string().as_bytes()).and(worker.shared.secret),
         activity: worker.watch.connection(),
         permit: Rc::new(permit),
         last: LastAuthority::default(),
@@ -126,6 +131,11 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
         return Err(Refusal::because(Reason::MethodNotSupported, sentence));
     }
     let original = accepted.vouch(downstream);
+    if let Some(limits) = accepted.limits.take() {
+        // Boxed, as few ports have limits.
+        let turn = Box::pin(admit::admit(downstream, &accepted.head, &limits)).await?;
+        accepted.turn = turn.map(Box::new);
+    }
     match normalised.upgrade {
         Some(token) => Box::pin(forward::upgrade(downstream, accepted, normalised.authority, token)).await,
         None => forward::forward(downstream, accepted, normalised.authority, original).await,

@@ -107,6 +107,7 @@ async fn connection(
     let downstream = Rc::new(Downstream {
         peer: LabelId::NONE,
         voucher: None,
+        client: worker.shared.secret,
         activity: worker.watch.connection(),
         permit: Rc::new(permit),
         last: LastAuthority::default(),

@@ -3,6 +3,7 @@
 use crate::connect::{Place, Security};
 use crate::detect::Learned;
 use crate::dial::Caller;
+use crate::limit::InboundLimits;
 use crate::pool::Origin;
 use crate::snapshot::Pinned;
 use crate::telemetry::{Direction, RouteSeries, ServiceSeries};
@@ -36,6 +37,8 @@ pub(crate) struct Counted {
     pub(crate) label: Arc<str>,
     pub(crate) series: Rc<RouteSeries>,
     pub(crate) bytes: Rc<ServiceSeries>,
+    /// What is let in there; none: everything.
+    pub(crate) limits: Option<Arc<InboundLimits>>,
 }
 
 impl InboundPorts {
@@ -97,5 +100,6 @@ fn counted(worker: &Worker, pinned: &Pinned, port: Port) -> Counted {
         series: worker.recorder.route(Direction::Inbound, &label, &"".into()),
         bytes: worker.recorder.service(Direction::Inbound, &label),
         label,
+        limits: pinned.snapshot.limits.get(&port).cloned(),
     }
 }

@@ -6,6 +6,7 @@ use crate::http::fields::{Field, Fields};
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop};
+use crate::limit::{InboundLimits, Taken, Turn};
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
 use crate::refusal::Refusal;
@@ -14,6 +15,7 @@ use crate::worker::AccessLog;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, Version};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// A request whose head is complete.
@@ -23,6 +25,10 @@ pub(super) struct Accepted {
     pub(super) fields: Fields,
     pub(super) body: Option<WireBody>,
     pub(super) upgrading: Option<Upgrading>,
+    /// What is to be asked before it is let in.
+    pub(super) limits: Option<Arc<InboundLimits>>,
+    /// Its turn, where there is a limit of how many have one.
+    pub(super) turn: Option<Box<Turn>>,
     style: Style,
     busy: Busy,
     exchange: Exchange,
@@ -60,7 +66,8 @@ impl Accepted {
         let counted = downstream.port.counted(worker);
         let mut exchange = Exchange::new(worker.clone(), Direction::Inbound, Instant::now(), record);
         exchange.is_for(counted.series, counted.bytes);
-        Self { head, fields, body, upgrading, style, busy: downstream.activity.begin(), exchange }
+        let (limits, busy) = (counted.limits, downstream.activity.begin());
+        Self { head, fields, body, upgrading, limits, turn: None, style, busy, exchange }
     }
 
     /// Vouches for the peer and takes out what only sidecars may say.
@@ -96,12 +103,20 @@ impl Accepted {
                 }
                 head.version = Version::HTTP_11;
                 let code = grpc::seen_status(&head.headers, fields);
+                let taken = self.turn.map(|mut turn| {
+                    turn.answered(match code {
+                        Some(code) if grpc::is_grpc(&head.headers) => grpc::http_status(code),
+                        _ => head.status.as_u16(),
+                    });
+                    Taken::Turn(turn)
+                });
                 exchange.answered(LabelId::NONE, downstream.peer, head.status.as_u16(), code, None);
                 let held = Held {
                     exchange: Some(exchange),
                     lease: exchanged.lease,
                     load: None,
                     busy: Some(self.busy),
+                    taken,
                 };
                 let body = match body {
                     Some(body) => DownBody::upstream(body, held, None),

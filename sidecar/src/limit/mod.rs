@@ -1,9 +1,32 @@
 //! Bounds on what runs at once. A gate counts what is inside; whoever comes when it is full waits outside, which for
 //! connections means in the kernel's backlog. Pure of I/O; one worker's, so plain cells.
+//!
+//! What a TrafficPolicy limits is one sidecar's, all its workers together: [`Breaker`] of what the application has under way
+//! with a service, [`InboundLimits`] of what it is asked for.
 
+mod breaker;
 mod complaints;
+mod concurrency;
+mod inbound;
+mod rate;
 
+pub use breaker::{Breaker, Level};
+pub(crate) use breaker::{OverLimit, Place};
 pub(crate) use complaints::Complaints;
+pub(crate) use concurrency::Turn;
+pub use inbound::{InboundLimits, InboundLimitsByPort};
+pub(crate) use rate::Caller;
+pub use rate::LimitError;
+
+/// What a request has of a limit until its end.
+#[derive(Debug)]
+#[expect(dead_code, reason = "each is held, and given back when dropped")]
+pub(crate) enum Taken {
+    /// Of what we have under way with a service.
+    Place(Place),
+    /// Of what the application is asked for; boxed, as few requests have one.
+    Turn(Box<Turn>),
+}
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -97,10 +97,13 @@ async fn answer(
         return Err(Box::new(SendFailure { refusal, again: Again::Never, unsent: None }));
     }
     let mut exchanged = Exchanged::new(response, &routed.cluster, picked.peer);
-    picked.load.answered_with(exchanged.effective_status());
     if !picked.origin.place.is_meshed() {
         // Only a peer's sidecar says why; an application's header of that name is its own affair.
         exchanged.reason = None;
+    }
+    match exchanged.reason.filter(|reason| reason.is_shed()) {
+        Some(_) => picked.load.shed(),
+        None => picked.load.answered_with(exchanged.effective_status()),
     }
     exchanged.lease = Some(lease);
     exchanged.load = Some(picked.load);

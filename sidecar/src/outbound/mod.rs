@@ -1,8 +1,8 @@
 //! THE PAGE: from the application to the mesh, the steps in order.
 //!
 //! ```text
-//! accept ─> detect ──HTTP──> normalise ─> destination ─> route ─> ┌ pick ─> lease ─> send ┐ ─> response
-//!              └──opaque──> tcp: pick ─> connect ─> relay         └────── retry ──────────┘
+//! accept ─> detect ──HTTP──> normalise ─> destination ─> route ─> fault, limit ─> ┌ pick ─> lease ─> send ┐ ─> response
+//!              └──opaque──> tcp: limit ─> pick ─> connect ─> relay                └────── retry ──────────┘
 //! ```
 //! Each step takes what the one before it made: `Accepted`, `Routed`, `Picked`, a `Lease`, `Exchanged`. A failure
 //! anywhere is a `Refusal`; it becomes an answer in one place, `Accepted::finish`.
@@ -15,6 +15,7 @@ mod connection;
 pub(crate) mod destination;
 pub(crate) mod entry;
 mod external;
+mod fault;
 mod foreign;
 mod leaving;
 mod request;
@@ -155,6 +156,10 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
     }
     let routed = request::route(worker, accepted, destination, bound)?;
     routed.cluster.ready(worker).await?;
+    if let Some(faults) = routed.cluster.faults() {
+        Box::pin(fault::inject(worker, accepted, &routed, &faults)).await?;
+    }
+    accepted.place = routed.cluster.enter(routed.deadlines.of_request()).await?;
     if let Some(token) = normalised.upgrade {
         return Box::pin(tunnel::upgrade(downstream, accepted, &routed, token)).await;
     }

@@ -4,6 +4,7 @@
 use super::Downstream;
 use super::bound::BoundPort;
 use super::destination::Destination;
+use super::fault::FAULT;
 use crate::cluster::{Cluster, Load};
 use crate::deadline::{Deadline, Deadlines};
 use crate::http::body::{DownBody, Held, UpBody, WireBody};
@@ -11,6 +12,7 @@ use crate::http::fields::Fields;
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop};
+use crate::limit::{Place, Taken};
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
 use crate::refusal::{Reason, Refusal};
@@ -20,8 +22,9 @@ use crate::worker::{AccessLog, Worker};
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A request whose head is complete.
@@ -36,6 +39,10 @@ pub(super) struct Accepted {
     pub(super) version: Version,
     /// Given to the client with the answer, so that its next request goes where this one goes.
     pub(super) cookie: Option<Box<HeaderValue>>,
+    /// What it has of its cluster's limit.
+    pub(super) place: Option<Place>,
+    /// For how long it was delayed on purpose.
+    pub(super) delayed: Option<Duration>,
     style: Style,
     busy: Busy,
     exchange: Exchange,
@@ -90,6 +97,8 @@ impl Accepted {
             busy: downstream.activity.begin(),
             upgrading,
             cookie: None,
+            place: None,
+            delayed: None,
             style,
             exchange: Exchange::new(downstream.worker.clone(), Direction::Outbound, started, record),
             head,
@@ -112,6 +121,7 @@ impl Accepted {
     /// The answer, whatever happened, counted when its last byte has passed.
     pub(super) fn finish(self, outcome: Result<Box<Exchanged>, Refusal>) -> Response<DownBody> {
         let mut exchange = self.exchange;
+        let taken = self.place.map(Taken::Place);
         match outcome {
             Ok(exchanged) => {
                 let (mut head, body) = exchanged.response.into_parts();
@@ -119,6 +129,7 @@ impl Accepted {
                     hop_by_hop::strip_response(&mut head.headers, exchanged.fields);
                 }
                 head.version = Version::HTTP_11;
+                say_delay(&mut head.headers, self.delayed);
                 if let Some(cookie) = self.cookie {
                     head.headers.append(SET_COOKIE, *cookie);
                 }
@@ -134,6 +145,7 @@ impl Accepted {
                     lease: exchanged.lease,
                     load: exchanged.load,
                     busy: Some(self.busy),
+                    taken,
                 };
                 let body = match body {
                     Some(body) => DownBody::upstream(body, held, exchanged.deadline),
@@ -148,7 +160,8 @@ impl Accepted {
                     "request refused: {}",
                     refusal.sentence
                 );
-                let (head, body) = reply(&refusal, self.style).into_parts();
+                let (mut head, body) = reply(&refusal, self.style).into_parts();
+                say_delay(&mut head.headers, self.delayed);
                 let code = grpc::status(&head.headers);
                 let status = head.status.as_u16();
                 exchange.answered(LabelId::NONE, LabelId::NONE, status, code, Some(refusal.reason));
@@ -156,6 +169,14 @@ impl Accepted {
                 Response::from_parts(head, body.holding(held))
             }
         }
+    }
+}
+
+/// Says on an answer that its request was delayed on purpose.
+fn say_delay(headers: &mut HeaderMap, delayed: Option<Duration>) {
+    let Some(delay) = delayed else { return };
+    if let Ok(value) = HeaderValue::try_from(format!("delay={}ms", delay.as_millis())) {
+        headers.insert(FAULT, value);
     }
 }
 

@@ -6,6 +6,7 @@ use super::bound::BoundPort;
 use crate::cluster::{Load, Picked};
 use crate::connect::{self, Link, Prefixed, relay};
 use crate::detect::{Early, Speaks};
+use crate::limit::Place;
 use crate::refusal::{Again, Refusal};
 use crate::retry::FURTHER_ATTEMPTS;
 use crate::telemetry::{ConnectionProtocol, Direction, LabelId, OpenConnection, Side};
@@ -21,6 +22,7 @@ pub(super) struct Tunnel {
     pub(super) peer: LabelId,
     load: Load,
     open: OpenConnection,
+    place: Option<Place>,
 }
 
 /// An opaque connection with its way.
@@ -44,18 +46,19 @@ impl Speaks for Tunnel {
 
 impl Tunnel {
     /// The stream, what must live as long as it, and who is at its end.
-    pub(super) fn into_parts(self) -> (Prefixed<Link>, (Load, OpenConnection)) {
-        (self.early.into_stream(), (self.load, self.open))
+    pub(super) fn into_parts(self) -> (Prefixed<Link>, (Load, OpenConnection, Option<Place>)) {
+        (self.early.into_stream(), (self.load, self.open, self.place))
     }
 }
 
 /// Opens a tunnel to one of the service's endpoints.
 ///
 /// # Errors
-/// The refusal of the last endpoint tried.
+/// `connection_limit`, or the refusal of the last endpoint tried.
 pub(super) async fn open(worker: &Rc<Worker>, bound: &BoundPort) -> Result<Tunnel, Refusal> {
     let cluster = &bound.cluster;
     cluster.ready(worker).await?;
+    let place = cluster.connect()?;
     let mut tried = Vec::new();
     loop {
         let mut picked = cluster.pick(worker, Instant::now(), PickFor::retry(&tried))?;
@@ -65,7 +68,7 @@ pub(super) async fn open(worker: &Rc<Worker>, bound: &BoundPort) -> Result<Tunne
                 let connections = &worker.shared.config.families.connections;
                 let open = connections.open(Direction::Outbound, Side::Upstream, ConnectionProtocol::Tcp);
                 let Picked { peer, load, .. } = picked;
-                return Ok(Tunnel { early: Early::new(link), peer, load, open });
+                return Ok(Tunnel { early: Early::new(link), peer, load, open, place });
             }
             Err(refusal) => {
                 picked.load.failed();

@@ -4,6 +4,7 @@
 use super::request::{Accepted, Exchanged, Routed, has_body};
 use crate::http::body::UpBody;
 use crate::http::replay::Replay;
+use crate::limit::Place;
 use crate::pool::SendFailure;
 use crate::refusal::{Again, Refusal};
 use crate::retry::{self, Failed, Plan};
@@ -23,6 +24,8 @@ pub(super) struct Tries {
     /// What the request is hashed by, where its cluster does that.
     key: Option<HashKey>,
     made: u32,
+    /// What it has of the limit of retries, from its first on.
+    retrying: Option<Place>,
 }
 
 enum Source {
@@ -49,7 +52,7 @@ impl Tries {
         };
         let Affinity { key, cookie } = routed.cluster.affinity(&accepted.head);
         accepted.cookie = cookie;
-        Self { body, series: routed.bound.bytes.clone(), tried: Vec::new(), key, made: 0 }
+        Self { body, series: routed.bound.bytes.clone(), tried: Vec::new(), key, made: 0, retrying: None }
     }
 
     /// What the next endpoint is picked for.
@@ -121,6 +124,14 @@ impl Tries {
         let pause = backoff.map(|backoff| backoff.delay(retry, &mut *worker.rng()));
         if !routed.deadlines.allow(now, pause.unwrap_or_default()) {
             return None;
+        }
+        if self.retrying.is_none() {
+            let Ok(place) = routed.cluster.retry() else {
+                let denied = &worker.shared.config.families.limits.retries_denied;
+                denied.with_label_values(&[&*routed.cluster.name]).inc();
+                return None;
+            };
+            self.retrying = place;
         }
         let families = &worker.shared.config.families.requests;
         if !routed.cluster.withdraw(worker.nanos(now)) {

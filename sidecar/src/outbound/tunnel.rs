@@ -46,7 +46,7 @@ pub(super) async fn connect(
 /// Asks one of the endpoints to change the protocol to `token`; relays if it agrees.
 ///
 /// # Errors
-/// The refusal of the last endpoint tried.
+/// `connection_limit`, or the refusal of the last endpoint tried.
 pub(super) async fn upgrade(
     downstream: &Rc<Downstream>,
     accepted: &mut Accepted,
@@ -61,6 +61,7 @@ pub(super) async fn upgrade(
     let sends_body = body.is_some();
     let Affinity { key, cookie } = routed.cluster.affinity(&accepted.head);
     accepted.cookie = cookie;
+    let place = routed.cluster.connect()?;
     let mut tried = Vec::new();
     loop {
         let pick_for = PickFor { key, tried: &tried };
@@ -76,7 +77,7 @@ pub(super) async fn upgrade(
                 let series =
                     worker.recorder.tcp_opened(Direction::Outbound, &routed.bound.label, picked.peer);
                 let (worker, permit) = (worker.clone(), downstream.permit.clone());
-                let session = upgrade::Session { worker, series, permit, kept: picked.load };
+                let session = upgrade::Session { worker, series, permit, kept: (picked.load, place) };
                 upgrade::join(session, upgrading, &mut response);
                 return Ok(Exchanged::changing(response.map(drop), &routed.cluster, picked.peer));
             }

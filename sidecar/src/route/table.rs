@@ -58,8 +58,9 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
 }
 
+/// One way for a request to fit a rule.
 #[derive(Debug)]
-struct Match {
+pub(super) struct Match {
     rule: usize,
     path: PathCondition,
     method: Option<Method>,
@@ -129,7 +130,7 @@ impl Rule {
 }
 
 impl Match {
-    fn compile(m: &RouteMatch) -> Result<Self, (String, regex::Error)> {
+    pub(super) fn compile(m: &RouteMatch) -> Result<Self, (String, regex::Error)> {
         let mut impossible = false;
         let mut headers = Vec::with_capacity(m.headers.len());
         for ValueMatch { name, value } in &m.headers {
@@ -158,7 +159,7 @@ impl Match {
         })
     }
 
-    fn fits(&self, head: RequestHead<'_>) -> bool {
+    pub(super) fn fits(&self, head: RequestHead<'_>) -> bool {
         !self.impossible
             && self.method.as_ref().is_none_or(|method| method == head.method)
             && self.path.fits(head.path)

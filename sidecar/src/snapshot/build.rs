@@ -86,6 +86,8 @@ mod tests {
             slow_start: None,
             panic_threshold: None,
             outlier_detection: None,
+            circuit_breaker: None,
+            fault_rules: vec![],
         };
         let port = ServicePort {
             port: "80".parse().unwrap(),

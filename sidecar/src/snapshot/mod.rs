@@ -1,20 +1,23 @@
 //! What requests read: everything the control plane has said, compiled and immutable. The control thread builds it
 //! ([`compile`] turns a service into what a request needs) and publishes it by `tokio::sync::watch`; each worker pins
-//! one per request. Nothing inside a published snapshot changes but [`LastUsed`]; connections, counters and budgets
-//! live in the workers and are carried over by name.
+//! one per request. Nothing inside a published snapshot changes but [`LastUsed`] and what is counted under a TrafficPolicy's
+//! limits; connections, counters and budgets live in the workers. All of these are carried over by name.
 
 mod address;
 mod build;
 mod current;
 mod external;
+mod faults;
 mod policy;
 
 pub use address::{AddressState, AddressView, Registered};
 pub use build::{CompileError, PortError, compile};
 pub(crate) use current::{Current, Pinned};
 pub use external::{ExternalAnswer, ExternalHosts};
+pub use faults::{Fault, Faults};
 pub use policy::{Affinity, PolicyError, TrafficPolicy};
 
+use crate::limit::InboundLimitsByPort;
 use crate::route::RouteTable;
 use mesh_names::{AppProtocol, Namespace, Port, ServiceName};
 use mesh_protocol::endpoint::Endpoint;
@@ -42,6 +45,8 @@ pub struct Snapshot {
     pub mesh: Option<Arc<Mesh>>,
     /// This sidecar's own workload, once the control plane has confirmed it.
     pub workload: Option<Arc<Workload>>,
+    /// What is let in at its ports.
+    pub limits: Arc<InboundLimitsByPort>,
     /// Whether anything was received yet, from the control plane or from disk.
     pub received: bool,
 }
@@ -118,6 +123,17 @@ impl CompiledService {
     /// The port with this number.
     pub fn port(&self, port: Port) -> Option<&CompiledPort> {
         self.ports.iter().find(|p| p.port == port)
+    }
+
+    /// What is counted under the limits of this service as it was before counts under its limits as they are now. To be
+    /// called before anybody else has it.
+    pub fn carry_over(&mut self, before: &Self) {
+        for port in &mut self.ports {
+            let before = before.port(port.port).and_then(|port| port.policy.as_ref());
+            if let (Some(policy), Some(before)) = (port.policy.as_mut().and_then(Arc::get_mut), before) {
+                policy.carry_over(before);
+            }
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! A TrafficPolicy as requests read it: the balancer's settings, and what a request's key is made of. Pure; every range is
 //! checked here, by the laws themselves, so that what can't be used is refused by name and the last good one stays.
 
+use super::Faults;
 use crate::http::cookie;
+use crate::limit::Breaker;
+use crate::route::PatternError;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_balance::{
     Aggression, BadTableSize, ByFailureShare, ByLatency, BySuccessRate, Choices, Detection, Deviations,
@@ -26,6 +29,10 @@ pub struct TrafficPolicy {
     pub settings: Settings,
     /// From one comparison of the endpoints with each other to the next.
     pub interval: Duration,
+    /// How much is under way at most; none: no limit.
+    pub breaker: Option<Arc<Breaker>>,
+    /// Failures made on purpose.
+    pub faults: Option<Arc<Faults>>,
     /// What a request's key is: the first of these that it has.
     hash_on: Vec<HashOn>,
 }
@@ -69,6 +76,9 @@ pub enum PolicyError {
     /// A cookie can't have this name or path.
     #[error("the cookie `{0}` can't be written: its name or path has characters that no header may have")]
     Cookie(String),
+    /// A match can't be compiled.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
 }
 
 impl TrafficPolicy {
@@ -94,7 +104,18 @@ impl TrafficPolicy {
         }
         let interval = policy.outlier_detection.as_ref().and_then(|it| it.interval);
         let interval = interval.unwrap_or(INTERVAL);
-        Ok(Self { name: policy.name.as_str().into(), settings, interval, hash_on })
+        let name: Arc<str> = policy.name.as_str().into();
+        let breaker = policy.circuit_breaker.map(|told| Arc::new(Breaker::new(name.clone(), told)));
+        let faults = Faults::compile(&policy.fault_rules)?.map(Arc::new);
+        Ok(Self { name, settings, interval, breaker, faults, hash_on })
+    }
+
+    /// What is under way under `before` is under way under this policy's limits from now on.
+    pub fn carry_over(&mut self, before: &Self) {
+        let breaker = self.breaker.as_mut().and_then(Arc::get_mut);
+        if let (Some(breaker), Some(before)) = (breaker, &before.breaker) {
+            breaker.carry_over(before);
+        }
     }
 
     /// What decides on the endpoint of a request with these headers and this query. The same in every sidecar. A client
@@ -276,6 +297,8 @@ mod tests {
             slow_start: None,
             panic_threshold: None,
             outlier_detection: None,
+            circuit_breaker: None,
+            fault_rules: vec![],
         }
     }
 

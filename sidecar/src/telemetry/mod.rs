@@ -10,6 +10,7 @@ mod control;
 mod dns;
 mod endpoints;
 mod exchange;
+mod limits;
 mod recorder;
 mod requests;
 mod resolve;
@@ -23,6 +24,7 @@ pub(crate) use dns::{DnsBound, DnsCacheResult, DnsFailure, DnsKind, DnsMetrics};
 pub use endpoints::EndpointFamilies;
 pub(crate) use endpoints::Share;
 pub(crate) use exchange::Exchange;
+pub use limits::{LimitFamilies, register_limits};
 pub(crate) use recorder::{LabelId, Recorder, RouteSeries, ServiceSeries, TcpSeries};
 pub use requests::RequestFamilies;
 pub use resolve::ResolveMetrics;
@@ -55,6 +57,8 @@ pub struct DataFamilies {
     pub connections: ConnectionFamilies,
     /// Of endpoints.
     pub endpoints: EndpointFamilies,
+    /// Of limits, and of failures made on purpose.
+    pub limits: LimitFamilies,
 }
 
 impl DataFamilies {
@@ -67,6 +71,7 @@ impl DataFamilies {
             requests: RequestFamilies::register(registry)?,
             connections: ConnectionFamilies::register(registry)?,
             endpoints: EndpointFamilies::register(registry)?,
+            limits: LimitFamilies::register(registry)?,
         })
     }
 }

@@ -14,8 +14,10 @@
 use super::{Command, Worker, WorkerConfig, housekeeping};
 use crate::listen::{Capture, Listeners, Upstream, WorkerListeners};
 use crate::{inbound, outbound};
+use mesh_balance::HashKey;
 use mesh_mtls::{Acceptor, Alpn, Connector, OutwardConnector};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     /// For places outside of the mesh.
     pub(crate) outward: OutwardConnector,
     pub(crate) acceptor: Acceptor,
+    /// Mixed into what limits tell clients apart by.
+    pub(crate) secret: HashKey,
 }
 
 /// Where this sidecar itself listens: no request may be sent there.
@@ -49,7 +53,9 @@ impl Shared {
         let outward = OutwardConnector::new(|error| {
             tracing::warn!(%error, "CA certificates of an ExternalService: the last good ones stay in force");
         });
-        Self { config, own, upstreams, connector, outward, acceptor }
+        // The standard library's seed is the system's randomness.
+        let secret = HashKey::new(RandomState::new().hash_one(()));
+        Self { config, own, upstreams, connector, outward, acceptor, secret }
     }
 }
 

@@ -2,7 +2,9 @@
 //! make a resource unusable later is found here (certificates that are none, patterns that do not compile), so that the
 //! control plane hears of it and the last good one stays. Pure.
 
+use crate::limit::{InboundLimits, LimitError};
 use crate::snapshot::{CompileError, CompiledService, compile};
+use mesh_names::Port;
 use mesh_protocol::address::Address;
 use mesh_protocol::endpoint::Endpoint;
 use mesh_protocol::external::ExternalHost;
@@ -11,6 +13,7 @@ use mesh_protocol::resource::{MESH, ResourceType};
 use mesh_protocol::service::Service;
 use mesh_protocol::trust_bundle::TrustBundle;
 use mesh_protocol::workload::Workload;
+use std::collections::HashMap;
 
 /// A resource that can be used as it is.
 #[derive(Debug)]
@@ -19,8 +22,8 @@ pub(crate) enum Checked {
     TrustBundle(TrustBundle),
     /// What holds for every sidecar.
     Mesh(Mesh),
-    /// The own workload.
-    Workload(Workload),
+    /// The own workload, and what is let in at its ports compiled.
+    Workload(Workload, HashMap<Port, InboundLimits>),
     /// A service, and its routes compiled.
     Service(Service, CompiledService),
     /// An endpoint of a service.
@@ -52,6 +55,14 @@ pub(crate) enum Unusable {
     /// A route can't be compiled.
     #[error("{}", with_cause(.0))]
     Routes(#[from] CompileError),
+    /// A limit of a port can't be compiled.
+    #[error("limits of port {port}: {}", with_cause(.error))]
+    Limits {
+        /// The application's port.
+        port: Port,
+        /// What is wrong there.
+        error: LimitError,
+    },
 }
 
 impl Checked {
@@ -69,7 +80,9 @@ impl Checked {
             ResourceType::Mesh => (MESH.to_owned(), Self::Mesh(Mesh::decode(bytes)?)),
             ResourceType::Workload => {
                 let workload = Workload::decode(bytes)?;
-                (workload.name.to_string(), Self::Workload(workload))
+                let limits = InboundLimits::compile(&workload.limits);
+                let limits = limits.map_err(|(port, error)| Unusable::Limits { port, error })?;
+                (workload.name.to_string(), Self::Workload(workload, limits))
             }
             ResourceType::Service => {
                 let service = Service::decode(bytes)?;

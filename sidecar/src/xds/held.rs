@@ -2,6 +2,7 @@
 //! checked resource, removal or "there is none" at a time, from [`super::session`] or from the cache on disk. Leaves: a
 //! view for `snapshot::build`, versions for resuming a stream, bytes for the cache. Pure.
 
+use crate::limit::InboundLimitsByPort;
 use crate::snapshot::CompiledService;
 use crate::xds::decode::{Checked, checked_trust_bundle};
 use mesh_names::{HostPattern, ServiceName, Subdomain};
@@ -55,6 +56,8 @@ pub(crate) struct Held {
     pub(crate) mesh: Option<Versioned<Mesh>>,
     /// The sidecar's own workload.
     pub(crate) workload: Option<Versioned<Workload>>,
+    /// What is let in at its ports, compiled.
+    pub(crate) limits: Arc<InboundLimitsByPort>,
     /// Services that exist.
     pub(crate) services: BTreeMap<ServiceName, HeldService>,
     /// Endpoints of services that were asked for.
@@ -118,12 +121,22 @@ impl Held {
                 self.mesh = Some(Versioned { version, value: Arc::new(mesh) });
                 changed.mesh = true;
             }
-            Checked::Workload(workload) => {
+            Checked::Workload(workload, mut limits) => {
+                for (port, limits) in &mut limits {
+                    if let Some(before) = self.limits.get(port) {
+                        limits.carry_over(before);
+                    }
+                }
+                let limits = limits.into_iter().map(|(port, limits)| (port, Arc::new(limits)));
+                self.limits = Arc::new(limits.collect());
                 self.workload = Some(Versioned { version, value: Arc::new(workload) });
                 changed.workload = true;
             }
-            Checked::Service(service, compiled) => {
+            Checked::Service(service, mut compiled) => {
                 let name = service.name.clone();
+                if let Some(before) = self.services.get(&name) {
+                    compiled.carry_over(&before.compiled);
+                }
                 self.missing.remove(&name);
                 let resource = Versioned { version, value: Arc::new(service) };
                 let held = HeldService { resource, compiled: Arc::new(compiled) };

@@ -29,6 +29,7 @@ pub(crate) fn next(previous: &Snapshot, held: &Held, changed: &Changed) -> Snaps
         hosts: hosts(previous, held, changed),
         mesh: held.mesh.as_ref().map(|held| held.value.clone()),
         workload: held.workload.as_ref().map(|held| held.value.clone()),
+        limits: held.limits.clone(),
         received: true,
     }
 }

@@ -51,6 +51,58 @@ pub struct TrafficPolicy {
     /// absent: where endpoints are does not matter
     #[prost(message, optional, tag = "6")]
     pub locality: ::core::option::Option<Locality>,
+    /// absent: none
+    #[prost(message, optional, tag = "40")]
+    pub circuit_breaker: ::core::option::Option<CircuitBreaker>,
+    /// the first that fits a request is for it
+    #[prost(message, repeated, tag = "41")]
+    pub fault_rules: ::prost::alloc::vec::Vec<FaultRule>,
+}
+/// How much a sidecar has under way with a port at most; one more is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CircuitBreaker {
+    /// that carry one thing each; 0: no limit
+    #[prost(uint32, tag = "1")]
+    pub connections: u32,
+    /// 0: no limit
+    #[prost(uint32, tag = "2")]
+    pub requests: u32,
+    /// requests that wait for their turn; absent: the sidecar's default
+    #[prost(uint32, optional, tag = "3")]
+    pub pending: ::core::option::Option<u32>,
+    /// how long one waits; 0: the sidecar's default
+    #[prost(uint64, tag = "4")]
+    pub pending_ms: u64,
+    /// absent: no limit
+    #[prost(uint32, optional, tag = "5")]
+    pub retries: ::core::option::Option<u32>,
+}
+/// A failure that is made on purpose.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FaultRule {
+    /// any of them, whose `rule` is 0; none: every request
+    #[prost(message, repeated, tag = "1")]
+    pub matches: ::prost::alloc::vec::Vec<RouteMatch>,
+    /// 0: none
+    #[prost(uint64, tag = "2")]
+    pub delay_ms: u64,
+    /// of the requests
+    #[prost(uint32, tag = "3")]
+    pub delay_percent: u32,
+    #[prost(uint32, tag = "6")]
+    pub abort_percent: u32,
+    #[prost(oneof = "fault_rule::Abort", tags = "4, 5")]
+    pub abort: ::core::option::Option<fault_rule::Abort>,
+}
+/// Nested message and enum types in `FaultRule`.
+pub mod fault_rule {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Abort {
+        #[prost(uint32, tag = "4")]
+        HttpStatus(u32),
+        #[prost(uint32, tag = "5")]
+        GrpcStatus(u32),
+    }
 }
 /// Endpoints in the caller's zone first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -395,6 +447,89 @@ pub struct Workload {
     /// absent: strict
     #[prost(message, optional, tag = "5")]
     pub mtls: ::core::option::Option<InboundMtls>,
+    /// of ports where a TrafficPolicy sets any
+    #[prost(message, repeated, tag = "40")]
+    pub limits: ::prost::alloc::vec::Vec<PortLimits>,
+}
+/// What a TrafficPolicy lets in at an application's port. 0 is the sidecar's default everywhere, unless something else is said.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PortLimits {
+    /// where the application listens
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    #[prost(message, optional, tag = "2")]
+    pub concurrency: ::core::option::Option<ConcurrencyLimit>,
+    /// a request needs a token of each that fits it
+    #[prost(message, repeated, tag = "3")]
+    pub rate_limits: ::prost::alloc::vec::Vec<RateLimit>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConcurrencyLimit {
+    /// the TrafficPolicy, `namespace/name`, for people
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    /// the limit; with `adaptive`, the most it may become
+    #[prost(uint32, tag = "2")]
+    pub requests: u32,
+    /// absent: the limit is fixed
+    #[prost(message, optional, tag = "3")]
+    pub adaptive: ::core::option::Option<AdaptiveConcurrency>,
+    /// requests that wait for their turn; absent: the sidecar's default
+    #[prost(uint32, optional, tag = "4")]
+    pub pending: ::core::option::Option<u32>,
+    #[prost(uint64, tag = "5")]
+    pub pending_ms: u64,
+}
+/// The limit follows latency.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdaptiveConcurrency {
+    #[prost(uint32, tag = "1")]
+    pub least: u32,
+    #[prost(uint32, tag = "2")]
+    pub initial: u32,
+    /// percent of the usual latency
+    #[prost(uint32, tag = "3")]
+    pub tolerance: u32,
+    #[prost(uint64, tag = "4")]
+    pub window_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RateLimit {
+    /// the TrafficPolicy, `namespace/name`, for people
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    /// any of them, whose `rule` is 0; none: every request
+    #[prost(message, repeated, tag = "2")]
+    pub matches: ::prost::alloc::vec::Vec<RouteMatch>,
+    /// absent: all requests share one bucket
+    #[prost(message, optional, tag = "3")]
+    pub key: ::core::option::Option<RateLimitKey>,
+    /// in each unit
+    #[prost(uint32, tag = "4")]
+    pub requests: u32,
+    #[prost(enumeration = "RateUnit", tag = "5")]
+    pub unit: i32,
+    /// 0: as many as `requests`
+    #[prost(uint32, tag = "6")]
+    pub burst: u32,
+}
+/// What has a bucket of its own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RateLimitKey {
+    #[prost(oneof = "rate_limit_key::Key", tags = "1, 2")]
+    pub key: ::core::option::Option<rate_limit_key::Key>,
+}
+/// Nested message and enum types in `RateLimitKey`.
+pub mod rate_limit_key {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Key {
+        /// each SPIFFE ID
+        #[prost(bool, tag = "1")]
+        ClientIdentity(bool),
+        /// each value of this header
+        #[prost(string, tag = "2")]
+        Header(::prost::alloc::string::String),
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkloadPort {
@@ -646,6 +781,35 @@ impl MtlsMode {
         match value {
             "MTLS_MODE_STRICT" => Some(Self::Strict),
             "MTLS_MODE_PERMISSIVE" => Some(Self::Permissive),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RateUnit {
+    Second = 0,
+    Minute = 1,
+    Hour = 2,
+}
+impl RateUnit {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Second => "RATE_UNIT_SECOND",
+            Self::Minute => "RATE_UNIT_MINUTE",
+            Self::Hour => "RATE_UNIT_HOUR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RATE_UNIT_SECOND" => Some(Self::Second),
+            "RATE_UNIT_MINUTE" => Some(Self::Minute),
+            "RATE_UNIT_HOUR" => Some(Self::Hour),
             _ => None,
         }
     }

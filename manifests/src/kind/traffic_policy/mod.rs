@@ -1,4 +1,5 @@
-//! Our own kind TrafficPolicy, `outrigger.dev/v1alpha1`: how requests to a Service are spread over its instances. It is
+//! Our own kind TrafficPolicy, `outrigger.dev/v1alpha1`: how requests to a Service are spread over its instances, how
+//! many there may be, and which are made to fail. It is
 //! attached as the Gateway API attaches policies (GEP-713, direct attachment): by `targetRefs`, in the Service's own
 //! namespace; of two policies for the same target the oldest is in force and the other's status says so; one for a port
 //! (`sectionName`) is in force there instead of one for the whole Service. They are not merged: what one does not say is
@@ -7,9 +8,16 @@
 //! What enters is YAML ([`TrafficPolicyManifest`] in `written`); what leaves is a [`TrafficPolicy`] in which every number
 //! is in its range. Defaults are not here: what is not said is decided by the sidecar.
 
+mod faults;
+mod limits;
 mod outliers;
 mod written;
 
+pub use faults::{FaultAbortSpec, FaultAnswer, FaultDelaySpec, FaultInjectionSpec, FaultRule, FaultRuleSpec};
+pub use limits::{
+    Adaptive, AdaptiveSpec, CircuitBreaker, CircuitBreakerSpec, Concurrency, ConcurrencySpec, RateLimit,
+    RateLimitKey, RateLimitKeySpec, RateLimitKeyType, RateLimitRuleSpec, RateLimitSpec, RateUnit,
+};
 pub use outliers::{FailurePercentageSpec, LatencySpec, OutlierDetectionSpec, SuccessRateSpec};
 pub use written::{
     AncestorRef, BalancingPolicy, HashOnSpec, HashOnType, LeastRequestSpec, LoadBalancingSpec, LocalityMode,
@@ -59,6 +67,14 @@ pub struct Rules {
     pub panic_threshold: Option<u32>,
     /// Who is left out for a while.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How much a caller has under way at most.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// How many requests an instance lets in at once.
+    pub concurrency: Option<Concurrency>,
+    /// How often an instance lets requests in.
+    pub rate_limits: Vec<RateLimit>,
+    /// Failures made on purpose: the first that fits a request is for it.
+    pub fault_rules: Vec<FaultRule>,
 }
 
 /// Who is left out for a while.

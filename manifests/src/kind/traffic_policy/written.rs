@@ -1,6 +1,6 @@
 //! A TrafficPolicy as people write it, and its status as the control plane writes it.
 
-use super::OutlierDetectionSpec;
+use super::{CircuitBreakerSpec, ConcurrencySpec, FaultInjectionSpec, OutlierDetectionSpec, RateLimitSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct TrafficPolicyManifest {
 }
 
 /// Which Services, and what holds for requests to them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicySpec {
     /// The Services it is for, in its own namespace. Of two policies for the same target the oldest is in force.
@@ -42,6 +42,18 @@ pub struct TrafficPolicySpec {
     /// Instances that fail are left out for a while. Default: five gateway failures in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<OutlierDetectionSpec>,
+    /// How much each caller has under way with the Service at most. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreakerSpec>,
+    /// How many requests each instance lets in at once. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencySpec>,
+    /// How often each instance lets requests in. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimitSpec>,
+    /// Failures that callers' sidecars make on purpose. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_injection: Option<FaultInjectionSpec>,
 }
 
 /// What a policy is for.

@@ -347,6 +347,7 @@ fn a_passing_trouble_of_the_control_plane_takes_nothing_away() {
 fn the_own_workload_and_the_trust_bundle_outlive_their_removal() {
     let mut session = open(&[]);
     let workload = Workload {
+        limits: vec![],
         name: "shop/front-1".parse().unwrap(),
         service_account: "front".parse().unwrap(),
         ports: vec![],
