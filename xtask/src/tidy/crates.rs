@@ -5,15 +5,16 @@ use super::Finding;
 use super::tree::Tree;
 
 /// Each crate of ours and those of ours it may depend on. ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("mesh-names", &[]),
     ("manifests", &["mesh-names"]),
     ("mesh-protocol", &["mesh-names"]),
     ("mesh-process", &[]),
     ("mesh-mtls", &["mesh-names"]),
     ("mesh-balance", &[]),
+    ("mesh-http2", &[]),
     ("control-plane", &["manifests", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"]),
-    ("sidecar", &["mesh-balance", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"]),
+    ("sidecar", &["mesh-balance", "mesh-http2", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"]),
     ("mesh-load", &[]),
     ("tests", &["control-plane", "manifests", "mesh-load", "mesh-mtls", "mesh-names", "sidecar"]),
     ("xtask", &[]),
