@@ -13,10 +13,9 @@ use crate::pool::Lease;
 use crate::refusal::{Fault, Reason};
 use crate::telemetry::{Exchange, ServiceSeries};
 use bytes::Bytes;
-use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use std::cell::Cell;
+use mesh_http2::RecvStream;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -37,8 +36,6 @@ pub(crate) enum WireBody {
         receive: RecvStream,
         /// Whether its data has ended; trailers may follow.
         data_ended: bool,
-        /// Whether it was found to be over; asking the stream takes its connection's lock.
-        is_over: Cell<bool>,
     },
     /// None: the stream of an HTTP/2 CONNECT, which becomes a tunnel.
     Tunnel(Opened),
@@ -52,13 +49,13 @@ pub(crate) enum WireError {
     Http1(hyper::Error),
     /// In HTTP/2.
     #[error(transparent)]
-    Http2(h2::Error),
+    Http2(mesh_http2::Error),
 }
 
 impl WireBody {
     /// The body that comes on this stream.
     pub(crate) fn http2(receive: RecvStream) -> Self {
-        Self::Http2 { receive, data_ended: false, is_over: Cell::new(false) }
+        Self::Http2 { receive, data_ended: false }
     }
 }
 
@@ -73,15 +70,13 @@ impl Body for WireBody {
         match self.get_mut() {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(WireError::Http1),
             Self::Tunnel(_) => Poll::Ready(None),
-            Self::Http2 { receive, data_ended, .. } => {
+            Self::Http2 { receive, data_ended } => {
                 if !*data_ended {
                     match ready!(receive.poll_data(cx)) {
                         Some(Ok(data)) => {
                             // Whoever takes the data waits for its own peer's windows before it asks for more.
-                            let released = receive.flow_control().release_capacity(data.len());
-                            return Poll::Ready(Some(
-                                released.map(|()| Frame::data(data)).map_err(WireError::Http2),
-                            ));
+                            receive.release(data.len());
+                            return Poll::Ready(Some(Ok(Frame::data(data))));
                         }
                         // Any reset before END_STREAM, CANCEL and NO_ERROR too, means that the body is not all here.
                         Some(Err(error)) => return Poll::Ready(Some(Err(WireError::Http2(error)))),
@@ -97,12 +92,7 @@ impl Body for WireBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2 { receive, is_over, .. } => {
-                is_over.get() || {
-                    is_over.set(receive.is_end_stream());
-                    is_over.get()
-                }
-            }
+            Self::Http2 { receive, .. } => receive.is_end_stream(),
             Self::Tunnel(_) => true,
         }
     }
@@ -140,7 +130,7 @@ impl Body for UpBody {
         let (polled, series) = match self.get_mut() {
             Self::Empty => return Poll::Ready(None),
             Self::Once(body, series) => {
-                let broke = |error| BodyError::from(Box::new(DownstreamBroke(error)));
+                let broke = |error| -> BodyError { Box::new(DownstreamBroke(error)) };
                 (Pin::new(body).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(broke))), series)
             }
             Self::Kept(body, series) => (Pin::new(body).poll_frame(cx), series),

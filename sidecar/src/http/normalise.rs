@@ -44,7 +44,8 @@ pub(crate) fn normalise(
         return Err(Reason::UriTooLong.into());
     }
     // The same count as for HTTP/2, which HTTP/1 becomes on its way.
-    if target + fields.list_size() > HEAD_BYTES_MAX {
+    let is_cut = head.extensions.get::<mesh_http2::Truncated>().is_some();
+    if is_cut || target + fields.list_size() > HEAD_BYTES_MAX {
         return Err(Reason::HeadersTooLarge.into());
     }
     let authority = authority_of(head, fields, last)?;

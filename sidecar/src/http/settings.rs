@@ -1,15 +1,15 @@
-//! How hyper (HTTP/1) and h2 (HTTP/2) are set up, in one place, with the reason for each number.
+//! How hyper (HTTP/1) and our HTTP/2 are set up, in one place, with the reason for each number.
 
 /// Most bytes of a message's head. nginx allows 32 KiB, Envoy 60; a JWT with many claims fits.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// What h2 reads of a head before it refuses it by itself, with an answer that can't say why. Twice ours, so that whatever
-/// is a little too large is answered by us.
+/// What HTTP/2 keeps of a head. Twice ours, so that whatever is a little too large is there when it is refused; of what is
+/// larger the rest is missing, and it is refused for that.
 const HEAD_LIST_READ_MAX: u32 = 128 * 1024;
 
 /// Requests on a new HTTP/2 connection before the other side has said how many it takes; the least that RFC 9113 §6.5.2
 /// recommends anybody to allow.
-const FIRST_STREAMS_MAX: usize = 100;
+const FIRST_STREAMS_MAX: u32 = 100;
 
 /// hyper's read buffer grows up to this; it bounds the head too.
 const BUFFER_MAX: usize = HEAD_BYTES_MAX + 8 * 1024;
@@ -54,19 +54,19 @@ pub(crate) fn http1_server() -> hyper::server::conn::http1::Builder {
 }
 
 /// Serving HTTP/2.
-pub(crate) fn http2_server(hop: Hop) -> h2::server::Builder {
+pub(crate) fn http2_server(hop: Hop) -> mesh_http2::Config {
     let (streams, stream, connection) = match hop {
         Hop::Local => (STREAMS_MAX, LOCAL_STREAM_WINDOW, LOCAL_CONNECTION_WINDOW),
         Hop::Mesh => (MESH_STREAMS_MAX, MESH_STREAM_WINDOW, MESH_CONNECTION_WINDOW),
     };
-    let mut builder = h2::server::Builder::new();
-    builder
-        .max_concurrent_streams(streams)
-        .initial_window_size(stream)
-        .initial_connection_window_size(connection)
-        .max_send_buffer_size(SEND_BUFFER_MAX)
-        .max_header_list_size(HEAD_LIST_READ_MAX);
-    builder
+    mesh_http2::Config {
+        streams_max: streams,
+        first_streams: 0,
+        stream_window: stream,
+        connection_window: connection,
+        send_buffer: SEND_BUFFER_MAX,
+        head_bytes: HEAD_LIST_READ_MAX,
+    }
 }
 
 /// Asking in HTTP/1.1. As above, an answer may have 100 fields.
@@ -77,18 +77,17 @@ pub(crate) fn http1_client() -> hyper::client::conn::http1::Builder {
 }
 
 /// Asking in HTTP/2.
-pub(crate) fn http2_client(hop: Hop) -> h2::client::Builder {
+pub(crate) fn http2_client(hop: Hop) -> mesh_http2::Config {
     let (stream, connection) = match hop {
         Hop::Local => (LOCAL_STREAM_WINDOW, LOCAL_CONNECTION_WINDOW),
         Hop::Mesh => (MESH_STREAM_WINDOW, MESH_CONNECTION_WINDOW),
     };
-    let mut builder = h2::client::Builder::new();
-    builder
-        .enable_push(false)
-        .initial_max_send_streams(FIRST_STREAMS_MAX)
-        .initial_window_size(stream)
-        .initial_connection_window_size(connection)
-        .max_send_buffer_size(SEND_BUFFER_MAX)
-        .max_header_list_size(HEAD_LIST_READ_MAX);
-    builder
+    mesh_http2::Config {
+        streams_max: 0,
+        first_streams: FIRST_STREAMS_MAX,
+        stream_window: stream,
+        connection_window: connection,
+        send_buffer: SEND_BUFFER_MAX,
+        head_bytes: HEAD_LIST_READ_MAX,
+    }
 }

@@ -220,17 +220,12 @@ pub(crate) struct Watched<IO> {
 
 impl<IO> Watched<IO> {
     pub(crate) fn new(io: IO, activity: &Activity) -> Self {
-        Self::noting(io, activity.received.clone())
+        Self { io, received: activity.received.clone() }
     }
 
     /// The stream itself.
     pub(crate) fn into_inner(self) -> IO {
         self.io
-    }
-
-    /// A stream that sets `received` with every read that brings bytes.
-    pub(crate) fn noting(io: IO, received: Arc<AtomicBool>) -> Self {
-        Self { io, received }
     }
 }
 

@@ -42,8 +42,8 @@ impl SendFailure {
         Self::from_verdict(verdict, error, place, unsent)
     }
 
-    /// Reads what h2 reports.
-    pub(super) fn of_http2(error: h2::Error, place: &Place) -> Box<Self> {
+    /// Reads what our HTTP/2 reports.
+    pub(super) fn of_http2(error: mesh_http2::Error, place: &Place) -> Box<Self> {
         Self::from_verdict(judge(&error), error, place, None)
     }
 
@@ -72,14 +72,20 @@ fn judge(error: &(dyn Error + 'static)) -> (Reason, Again) {
     }
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            if error.is_remote() && (refused || error.is_go_away()) {
+        if let Some(error) = error.downcast_ref::<mesh_http2::Error>() {
+            use mesh_http2::Error as Http2;
+            match error {
+                Http2::NotOpened => return (Reason::UpstreamClosed, Again::Unprocessed),
                 // RFC 9113 §8.7: neither was processed.
-                return (Reason::UpstreamReset, Again::Unprocessed);
-            }
-            if error.is_reset() || error.is_go_away() {
-                return (Reason::UpstreamReset, Again::MaybeProcessed);
+                error if error.is_unprocessed() => return (Reason::UpstreamReset, Again::Unprocessed),
+                Http2::Reset(_)
+                | Http2::GoAway(_)
+                | Http2::Cancelled(_)
+                | Http2::Stream(_)
+                | Http2::Connection(_) => return (Reason::UpstreamReset, Again::MaybeProcessed),
+                // Nothing of it can be read as HTTP/2, whoever is asked.
+                Http2::Unsendable(_) => return (Reason::BadRequest, Again::Never),
+                Http2::Io(_) | Http2::Closed => {}
             }
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {

@@ -5,26 +5,22 @@ use super::{Origin, SendFailure};
 use crate::connect::{self, Link, Prefixed};
 use crate::http::beside::Beside;
 use crate::http::body::{UpBody, WireBody};
-use crate::http::http2::{Alive, Chunk, Sent, Silence, send_at_once, send_rest};
+use crate::http::http2::{Alive, Sent, Silence, send_at_once, send_rest};
 use crate::http::settings::{self, Hop};
-use crate::listen::activity::Watched;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, OpenConnection, Side};
 use crate::worker::Worker;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
-use h2::SendStream;
-use h2::client::SendRequest;
 use http::{Request, Response};
 use http_body::Body as _;
+use mesh_http2::{Opener, SendStream};
 use mesh_mtls::Alpn;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -54,18 +50,14 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Connection {
-    sender: SendRequest<Chunk>,
+    opener: Opener,
     in_flight: Cell<usize>,
-    /// Its task has ended.
-    ended: Cell<bool>,
 }
 
 /// A stream on a shared connection; counted as in flight until dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
     connection: Rc<Connection>,
-    /// Its own: a sender waits until the stream it opened last is on its way.
-    sender: SendRequest<Chunk>,
     origin: Rc<Origin>,
     /// It had to wait for the connection.
     pub(super) waited: bool,
@@ -84,7 +76,7 @@ impl Drop for Waiting<'_> {
 }
 
 enum Choice {
-    Take(Rc<Connection>, SendRequest<Chunk>),
+    Take(Rc<Connection>),
     Wait,
     Full,
 }
@@ -94,16 +86,14 @@ impl Pool {
     fn choose(&self) -> (Choice, bool) {
         let mut open = self.open.borrow_mut();
         // Most often it is the first, and no other is asked whether it still takes requests.
-        let free = open.iter().filter(|c| c.in_flight.get() < STREAMS_BUSY);
-        if let Some(first) = free.filter_map(Connection::ready).next() {
-            return (first, false);
+        let mut free = open.iter().filter(|c| c.in_flight.get() < STREAMS_BUSY);
+        if let Some(first) = free.find(|c| c.is_ready()) {
+            return (Choice::Take(first.clone()), false);
         }
-        open.retain(|connection| connection.ready().is_some());
+        open.retain(|connection| connection.is_ready());
         let more = open.len() < CONNECTIONS_MAX;
         match open.iter().min_by_key(|c| c.in_flight.get()) {
-            Some(least) if least.in_flight.get() < STREAMS_MAX => {
-                (least.ready().unwrap_or(Choice::Wait), more)
-            }
+            Some(least) if least.in_flight.get() < STREAMS_MAX => (Choice::Take(least.clone()), more),
             Some(_) if !more => (Choice::Full, false),
             _ => (Choice::Wait, more),
         }
@@ -119,9 +109,9 @@ pub(super) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Le
             start_opening(worker, origin);
         }
         match choice {
-            Choice::Take(connection, sender) => {
+            Choice::Take(connection) => {
                 connection.in_flight.set(connection.in_flight.get() + 1);
-                return Ok(Lease { connection, sender, origin: origin.clone(), waited, sending: None });
+                return Ok(Lease { connection, origin: origin.clone(), waited, sending: None });
             }
             Choice::Full => return Err(Reason::QueueFull.into()),
             Choice::Wait => {
@@ -156,22 +146,19 @@ fn start_opening(worker: &Rc<Worker>, origin: &Rc<Origin>) {
 
 async fn open(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<(), Refusal> {
     let link = connect::open(worker, &origin.place, Alpn::H2).await?;
-    adopt(worker, origin, link).await
+    adopt(worker, origin, link);
+    Ok(())
 }
 
 /// Adds a connection to the pool.
-pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) -> Result<(), Refusal> {
+pub(super) fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) {
     let hop = if origin.place.is_meshed() { Hop::Mesh } else { Hop::Local };
-    let heard = Arc::new(AtomicBool::new(false));
-    let handshake =
-        settings::http2_client(hop).handshake(Watched::noting(Prefixed::from(link), heard.clone())).await;
-    let (sender, mut driver) =
-        handshake.map_err(|error| Refusal::new(Reason::ConnectFailed).caused_by(error))?;
-    let mut alive = Alive::new(driver.ping_pong(), heard);
+    let (opener, mut driver) = mesh_http2::connect(Prefixed::from(link), settings::http2_client(hop));
+    let mut alive = Alive::new(driver.pulse());
     let connections = &worker.shared.config.families.connections;
     let open: OpenConnection =
         connections.open(origin.place.direction, Side::Upstream, ConnectionProtocol::Http2);
-    let connection = Rc::new(Connection { sender, in_flight: Cell::new(0), ended: Cell::new(false) });
+    let connection = Rc::new(Connection { opener, in_flight: Cell::new(0) });
     origin.h2.open.borrow_mut().push(connection.clone());
     // Weak, so that the connection ends once neither the pool nor a request holds it.
     let watched = Rc::downgrade(&connection);
@@ -189,23 +176,13 @@ pub(super) async fn adopt(worker: &Rc<Worker>, origin: &Rc<Origin>, link: Link) 
             }
             () = Beside::new(lost) => tracing::debug!("upstream connection lost: no sign of life"),
         }
-        if let Some(connection) = watched.upgrade() {
-            connection.ended.set(true);
-        }
     });
-    Ok(())
 }
 
 impl Connection {
-    /// A sender for another request, if it takes one: not after its end, an error, or the other side's GOAWAY.
-    fn ready(self: &Rc<Self>) -> Option<Choice> {
-        if self.ended.get() {
-            return None;
-        }
-        let mut sender = self.sender.clone();
-        // A sender that has sent nothing is ready at once, or never: nobody needs waking.
-        let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        matches!(ready, Poll::Ready(Ok(()))).then(|| Choice::Take(self.clone(), sender))
+    /// Whether it takes another request: not after its end, an error, or the other side's GOAWAY.
+    fn is_ready(&self) -> bool {
+        self.opener.is_ready()
     }
 }
 
@@ -216,14 +193,19 @@ impl Lease {
     ) -> impl Future<Output = Result<Response<WireBody>, Box<SendFailure>>> {
         let (head, body) = request.into_parts();
         let is_whole = body.is_end_stream();
-        let Self { sender, origin, sending, .. } = self;
-        let opened = sender.send_request(Request::from_parts(head, ()), is_whole);
+        let Self { connection, origin, sending, .. } = self;
+        let head = Request::from_parts(head, ());
+        let opened = match is_whole {
+            true => connection.opener.send(head).map(|response| (response, None)),
+            false => {
+                connection.opener.send_head(head).map(|(response, stream)| (response, Some((stream, body))))
+            }
+        };
         let place = &origin.place;
-        let body = (!is_whole).then_some(body);
         async move {
-            let (response, stream) = opened.map_err(|error| SendFailure::of_http2(error, place))?;
-            let broke = match body {
-                Some(body) => send_body(stream, body, sending).await?,
+            let (response, rest) = opened.map_err(|error| SendFailure::of_http2(error, place))?;
+            let broke = match rest {
+                Some((stream, body)) => send_body(stream, body, sending).await?,
                 None => None,
             };
             match response.await {
@@ -239,7 +221,7 @@ impl Lease {
 
 /// Sends what the body has at once, and the rest in a task of its own; returned is where that says why the body broke.
 async fn send_body(
-    mut stream: SendStream<Chunk>,
+    mut stream: SendStream,
     mut body: UpBody,
     sending: &mut Option<AbortHandle>,
 ) -> Result<Option<Rc<Cell<Option<Reason>>>>, Box<SendFailure>> {

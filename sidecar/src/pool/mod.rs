@@ -141,7 +141,7 @@ async fn choose(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Wire, Refusa
     let (link, wire) = connect::open_http(worker, &origin.place).await?;
     match wire {
         Wire::Http1 => h1::adopt(worker, origin, link).await?,
-        Wire::Http2 => h2::adopt(worker, origin, link).await?,
+        Wire::Http2 => h2::adopt(worker, origin, link),
     }
     Ok(wire)
 }

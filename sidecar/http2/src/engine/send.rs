@@ -235,8 +235,9 @@ impl Engine {
         stream.queue = stream::Chunks::default();
         let queued = std::mem::take(&mut stream.queued);
         self.flow.queued = self.flow.queued.saturating_sub(queued);
-        stream.wake_reader();
+        // The writer first: it drops what the reader would otherwise find broken.
         stream.wake_writer();
+        stream.wake_reader();
         if was_waiting {
             self.waiting.retain(|waiting| *waiting != key);
         }

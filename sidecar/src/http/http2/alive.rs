@@ -1,14 +1,13 @@
 //! Whether the other side of an HTTP/2 connection is still there. A connection on which nothing was read for a while is
-//! asked by PING (RFC 9113 §6.7); no answer means that the machine or the way to it is gone.
+//! asked by PING (RFC 9113 §6.7); no answer means that the machine or the way to it is gone. One that is silent gives its
+//! buffers back, too.
 //!
 //! ```text
 //! Heard ──3 silent ticks──> Asked ──1 more──> lost
 //!   ^──────anything read──────┘
 //! ```
 
-use h2::{Ping, PingPong};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use mesh_http2::Pulse;
 use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -33,18 +32,17 @@ pub(crate) enum Silence {
 /// Watches one connection.
 #[derive(Debug)]
 pub(crate) struct Alive {
-    ping: Option<PingPong>,
-    heard: Arc<AtomicBool>,
+    pulse: Pulse,
     ticks: Interval,
     silent: u32,
 }
 
 impl Alive {
-    /// Watches the connection that `ping` belongs to; whoever reads from it sets `heard`.
-    pub(crate) fn new(ping: Option<PingPong>, heard: Arc<AtomicBool>) -> Self {
+    /// Watches the connection that `pulse` belongs to.
+    pub(crate) fn new(pulse: Pulse) -> Self {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { ping, heard, ticks, silent: 0 }
+        Self { pulse, ticks, silent: 0 }
     }
 
     /// Returns once the other side is gone.
@@ -52,10 +50,16 @@ impl Alive {
     /// # Cancel safety
     /// Safe: what was counted is kept.
     pub(crate) async fn lost(&mut self, is_busy: impl Fn() -> bool, silence: Silence) {
+        let mut is_resting = false;
         loop {
             self.ticks.tick().await;
             let asks = silence == Silence::Ask || is_busy();
-            if self.heard.swap(false, Ordering::Relaxed) || !asks {
+            let was_heard = self.pulse.was_heard();
+            if !was_heard && !is_resting {
+                self.pulse.rest();
+            }
+            is_resting = !was_heard;
+            if was_heard || !asks {
                 self.silent = 0;
                 continue;
             }
@@ -63,11 +67,8 @@ impl Alive {
             if self.silent >= GIVE_UP_AFTER {
                 return;
             }
-            if self.silent >= ASK_AFTER
-                && let Some(ping) = &mut self.ping
-            {
-                // An error means that one is under way, or that the connection is ending; both end by themselves.
-                ping.send_ping(Ping::opaque()).ok();
+            if self.silent >= ASK_AFTER {
+                self.pulse.ask();
             }
         }
     }

@@ -1,16 +1,15 @@
 //! A body onto a stream. First whatever is there already, at once, so that it leaves in the write that carries the head;
 //! then the rest as it comes, never more than the windows allow.
 
-use super::Chunk;
 use crate::http::body::BodyError;
 use crate::http::replay::DownstreamBroke;
 use crate::refusal::Reason;
 use bytes::Bytes;
-use h2::SendStream;
 use http_body::{Body, Frame};
+use mesh_http2::{Error, ErrorCode, SendStream};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 /// What may be queued on a stream before the other side's windows are asked: one frame of the smallest maximum size
 /// (RFC 9113 §4.2). Nearly every RPC message is smaller.
@@ -29,9 +28,9 @@ pub(crate) enum Sent {
     Broken(Reason),
 }
 
-/// Queues what the body has ready, without waiting, and without asking for capacity: a stream that is not open yet has
+/// Queues what the body has ready, without waiting, and without asking for room: a stream that is not open yet may have
 /// none, and its first frames go out with its head.
-pub(crate) fn send_at_once<B>(cx: &mut Context<'_>, stream: &mut SendStream<Chunk>, body: &mut B) -> Sent
+pub(crate) fn send_at_once<B>(cx: &mut Context<'_>, stream: &mut SendStream, body: &mut B) -> Sent
 where
     B: Body<Data = Bytes, Error = BodyError> + Unpin,
 {
@@ -62,7 +61,7 @@ where
 }
 
 /// Sends the rest of a body. Returns when all of it is queued, when it broke, or when the other side wants no more of it.
-pub(crate) async fn send_rest<B>(stream: &mut SendStream<Chunk>, body: &mut B) -> Sent
+pub(crate) async fn send_rest<B>(stream: &mut SendStream, body: &mut B) -> Sent
 where
     B: Body<Data = Bytes, Error = BodyError> + Unpin,
 {
@@ -90,14 +89,10 @@ where
     }
 }
 
-/// Sends one chunk, in as many frames as the windows make of it.
-async fn send_data(stream: &mut SendStream<Chunk>, mut data: Bytes, last: bool) -> Sent {
+/// Sends one chunk, in as many parts as the windows make of it.
+async fn send_data(stream: &mut SendStream, mut data: Bytes, last: bool) -> Sent {
     while !data.is_empty() {
-        stream.reserve_capacity(data.len());
-        let room = poll_fn(|cx| poll_room(cx, stream)).await;
-        if room == 0 {
-            return Sent::Closed;
-        }
+        let Ok(room) = poll_fn(|cx| stream.poll_room(cx)).await else { return Sent::Closed };
         let part = data.split_to(room.min(data.len()));
         let end = last && data.is_empty();
         match stream.send_data(part, end) {
@@ -109,20 +104,7 @@ async fn send_data(stream: &mut SendStream<Chunk>, mut data: Bytes, last: bool) 
     if last { ended(stream.send_data(Bytes::new(), true)) } else { Sent::Part }
 }
 
-/// How many bytes may be queued now; 0 if the stream is closed.
-fn poll_room(cx: &mut Context<'_>, stream: &mut SendStream<Chunk>) -> Poll<usize> {
-    loop {
-        match stream.capacity() {
-            0 => match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(0),
-            },
-            room => return Poll::Ready(room),
-        }
-    }
-}
-
-fn trailers(stream: &mut SendStream<Chunk>, frame: Frame<Bytes>) -> Sent {
+fn trailers(stream: &mut SendStream, frame: Frame<Bytes>) -> Sent {
     match frame.into_trailers() {
         Ok(trailers) => ended(stream.send_trailers(trailers)),
         // A frame is data or trailers.
@@ -130,7 +112,7 @@ fn trailers(stream: &mut SendStream<Chunk>, frame: Frame<Bytes>) -> Sent {
     }
 }
 
-fn ended(queued: Result<(), h2::Error>) -> Sent {
+fn ended(queued: Result<(), Error>) -> Sent {
     match queued {
         Ok(()) => Sent::All,
         Err(_closed) => Sent::Closed,
@@ -138,8 +120,8 @@ fn ended(queued: Result<(), h2::Error>) -> Sent {
 }
 
 /// The body broke: the other side is told that what it got is not all. CANCEL when the one who sent it to us broke off.
-fn broken(stream: &mut SendStream<Chunk>, error: &BodyError) -> Sent {
+fn broken(stream: &mut SendStream, error: &BodyError) -> Sent {
     let by_downstream = DownstreamBroke::is_cause_of(&**error);
-    stream.send_reset(if by_downstream.is_some() { h2::Reason::CANCEL } else { h2::Reason::INTERNAL_ERROR });
+    stream.send_reset(if by_downstream.is_some() { ErrorCode::CANCEL } else { ErrorCode::INTERNAL_ERROR });
     Sent::Broken(by_downstream.unwrap_or(Reason::UpstreamReset))
 }

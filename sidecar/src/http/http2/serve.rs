@@ -2,23 +2,19 @@
 //! the client closes it, when it is lost, or when the drain is over. A request that the client gives up is dropped where
 //! it waits.
 
+use super::Opened;
 use super::alive::{Alive, Silence};
 use super::send::{Sent, send_at_once, send_rest};
 use super::tunnel::Tunnel;
-use super::{Chunk, Opened};
 use crate::deadline;
 use crate::http::beside::Beside;
 use crate::http::body::{DownBody, WireBody};
 use crate::http::settings::{self, Hop};
-use crate::listen::activity::Watched;
-use h2::RecvStream;
-use h2::server::{Connection, SendResponse};
 use http::{Method, Request, Response};
 use http_body::Body as _;
+use mesh_http2::{RecvStream, Responder};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -34,7 +30,7 @@ pub(crate) enum Ended {
     Lost,
     /// The connection broke, or the client broke the protocol.
     #[error(transparent)]
-    Http2(#[from] h2::Error),
+    Http2(#[from] mesh_http2::Error),
 }
 
 /// Serves a connection until it has ended; `answer` makes the answer of each request. Once `draining` is done no more
@@ -53,13 +49,13 @@ where
     F: Fn(Request<WireBody>) -> A,
     A: Future<Output = Response<DownBody>> + 'static,
 {
-    let heard = Arc::new(AtomicBool::new(false));
-    let handshake = settings::http2_server(hop).handshake(Watched::noting(io, heard.clone()));
-    let Ok(connection) = tokio::time::timeout(deadline::HANDSHAKE, handshake).await else {
+    let mut connection = mesh_http2::serve(io, settings::http2_server(hop));
+    let begun = poll_fn(|cx| connection.poll_begun(cx));
+    let Ok(begun) = tokio::time::timeout(deadline::HANDSHAKE, begun).await else {
         return Err(Ended::Silent);
     };
-    let mut connection: Connection<_, Chunk> = connection?;
-    let mut alive = Alive::new(connection.ping_pong(), heard);
+    begun?;
+    let mut alive = Alive::new(connection.pulse());
     let (lost, draining) = (pin!(alive.lost(|| true, Silence::Ask)), pin!(draining));
     let (mut lost, mut draining) = (Beside::new(lost), Some(Beside::new(draining)));
     // One future for all, in which a request passes through no other's hands.
@@ -80,7 +76,7 @@ where
                 Poll::Pending => match draining.as_mut().map(|drain| Pin::new(drain).poll(cx)) {
                     Some(Poll::Ready(())) => {
                         draining = None;
-                        connection.graceful_shutdown();
+                        connection.shut_down();
                     }
                     Some(Poll::Pending) | None => {
                         return Pin::new(&mut lost).poll(cx).map(|()| Err(Ended::Lost));
@@ -112,7 +108,7 @@ fn received(request: Request<RecvStream>) -> (Request<WireBody>, Option<Opens>) 
 /// One request: its answer, unless the client gives it up before.
 async fn exchange(
     mut answer: Pin<Box<impl Future<Output = Response<DownBody>>>>,
-    mut respond: SendResponse<Chunk>,
+    mut respond: Responder,
     opens: Option<Opens>,
 ) {
     let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
@@ -124,13 +120,15 @@ async fn exchange(
     let opens = opens.filter(|_| head.status.is_success());
     let is_whole = body.is_end_stream() && opens.is_none();
     // An error means that the client is gone; dropping the body counts that.
-    let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), is_whole) else { return };
+    let head = Response::from_parts(head, ());
+    if is_whole {
+        respond.send(&head).ok();
+        return;
+    }
+    let Ok(mut stream) = respond.send_head(&head) else { return };
     if let Some(Opens { receive, opened }) = opens {
         // Nobody takes the tunnel if whoever asked for it has gone.
         opened.send(Tunnel::new(stream, receive)).ok();
-        return;
-    }
-    if is_whole {
         return;
     }
     let sent = poll_fn(|cx| Poll::Ready(send_at_once(cx, &mut stream, &mut body))).await;

@@ -1,8 +1,7 @@
 //! A CONNECT stream as a stream of bytes (RFC 9113 §8.5): DATA frames either way, END_STREAM as the end of one.
 
-use super::Chunk;
 use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream, SendStream};
+use mesh_http2::{Error, ErrorCode, RecvStream, SendStream};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,23 +22,21 @@ impl Opened {
 /// An open tunnel.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    send: SendStream<Chunk>,
+    send: SendStream,
     receive: RecvStream,
     /// What has come and was not read yet; its window is given back once it is.
     unread: Bytes,
 }
 
 impl Tunnel {
-    pub(super) fn new(send: SendStream<Chunk>, receive: RecvStream) -> Self {
+    pub(super) fn new(send: SendStream, receive: RecvStream) -> Self {
         Self { send, receive, unread: Bytes::new() }
     }
 }
 
-fn broken(error: h2::Error) -> io::Error {
-    match error.is_io() {
-        true => error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
-        false => io::Error::new(io::ErrorKind::ConnectionReset, error),
-    }
+fn broken(error: Error) -> io::Error {
+    let kind = if let Error::Io(broken) = &error { broken.kind() } else { io::ErrorKind::ConnectionReset };
+    io::Error::new(kind, error)
 }
 
 impl AsyncRead for Tunnel {
@@ -49,7 +46,7 @@ impl AsyncRead for Tunnel {
             match ready!(this.receive.poll_data(cx)) {
                 Some(Ok(data)) => this.unread = data,
                 // NO_ERROR and CANCEL end a tunnel as a closed connection would.
-                Some(Err(error)) if matches!(error.reason(), Some(Reason::NO_ERROR | Reason::CANCEL)) => {
+                Some(Err(error)) if matches!(error.code(), Some(ErrorCode::NO_ERROR | ErrorCode::CANCEL)) => {
                     return Poll::Ready(Ok(()));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
@@ -59,7 +56,7 @@ impl AsyncRead for Tunnel {
         let amount = this.unread.len().min(buf.remaining());
         buf.put_slice(this.unread.get(..amount).unwrap_or_default());
         this.unread.advance(amount);
-        this.receive.flow_control().release_capacity(amount).map_err(broken)?;
+        this.receive.release(amount);
         Poll::Ready(Ok(()))
     }
 }
@@ -70,17 +67,7 @@ impl AsyncWrite for Tunnel {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        send.reserve_capacity(buf.len());
-        let room = loop {
-            match send.capacity() {
-                0 => match ready!(send.poll_capacity(cx)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                    None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                },
-                room => break room.min(buf.len()),
-            }
-        };
+        let room = ready!(send.poll_room(cx)).map_err(broken)?.min(buf.len());
         let part = Bytes::copy_from_slice(buf.get(..room).unwrap_or_default());
         send.send_data(part, false).map_err(broken)?;
         Poll::Ready(Ok(room))
