@@ -1,7 +1,7 @@
 //! The HTTP origin: HTTP/1.1 and HTTP/2 by prior knowledge on one port. A request enters; an answer leaves that names
 //! the instance in `x-instance`. Paths are listed in [`answer`].
 
-use super::misbehave::{Failures, Misbehave};
+use super::misbehave::{Failures, Misbehave, Slowness};
 use super::{Listen, listen};
 use anyhow::Result;
 use bytes::Bytes;
@@ -58,6 +58,7 @@ struct Site {
     name: HeaderValue,
     page: Bytes,
     failures: Failures,
+    slowness: Slowness,
 }
 
 /// Serves until a signal.
@@ -71,6 +72,7 @@ pub fn run(options: Options) -> Result<()> {
             name: HeaderValue::from_str(&options.listen.name)?,
             page: page(&options.listen.name, options.body_bytes),
             failures: options.misbehave.failures(),
+            slowness: options.misbehave.slowness(),
             options: options.clone(),
         });
         Ok(move |stream, drain| {
@@ -130,11 +132,14 @@ where
 
 /// Answers one request:
 /// `/echo` the request's body and trailers, `/status/N`, `/delay/MS`, `/bytes/N`, `/headers` the request as JSON,
-/// `/trailers` a body with the trailer `x-checksum`; any other path a page of known content. An upgrade request on
+/// `/trailers` a body with the trailer `x-checksum`, `/grpc-status/N` a gRPC answer whose trailers say so; any other path a page of known content. An upgrade request on
 /// any path is accepted and echoed.
 async fn answer(site: &Site, request: Request<Incoming>) -> Response<AnswerBody> {
     if let Some(delay) = site.options.misbehave.delay() {
         tokio::time::sleep(delay).await;
+    }
+    if let Some(late) = site.slowness.next() {
+        tokio::time::sleep(late).await;
     }
     let mut response = if site.failures.next_fails() {
         text(StatusCode::SERVICE_UNAVAILABLE, "failing as asked by --fail-rate\n".to_owned())
@@ -154,6 +159,7 @@ async fn respond(site: &Site, request: Request<Incoming>) -> Response<AnswerBody
         (Some("echo"), None) => echo(request),
         (Some("headers"), None) => headers(&request),
         (Some("trailers"), None) => trailers(site),
+        (Some("grpc-status"), Some(code)) => grpc_status(code),
         (Some("status"), Some(code)) => match StatusCode::from_bytes(code.as_bytes()) {
             Ok(status) => text(status, if bodiless(status) { String::new() } else { format!("{status}\n") }),
             Err(_) => text(StatusCode::BAD_REQUEST, format!("`{code}` is not a status\n")),
@@ -223,6 +229,20 @@ fn trailers(site: &Site) -> Response<AnswerBody> {
     let body: StreamBody<_> = StreamBody::new(stream::iter(frames));
     let mut response = Response::new(Either::Right(body.boxed_unsync()));
     response.headers_mut().insert("trailer", HeaderValue::from_static("x-checksum"));
+    response
+}
+
+/// A message without content, and the status in the trailers.
+fn grpc_status(code: &str) -> Response<AnswerBody> {
+    let Ok(status) = HeaderValue::from_str(code) else {
+        return text(StatusCode::BAD_REQUEST, format!("`{code}` is not a gRPC status\n"));
+    };
+    let fields = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), status)]);
+    let frames = [Ok(Frame::data(Bytes::from_static(&[0; 5]))), Ok(Frame::trailers(fields))];
+    let body: StreamBody<_> = StreamBody::new(stream::iter(frames));
+    let mut response = Response::new(Either::Right(body.boxed_unsync()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert("trailer", HeaderValue::from_static("grpc-status"));
     response
 }
 

@@ -14,6 +14,12 @@ pub struct Misbehave {
     /// Milliseconds to wait before each answer
     #[arg(long, default_value_t = 0)]
     pub delay_ms: u64,
+    /// Share of requests to answer late, 0 to 1
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pub slow_rate: f64,
+    /// Milliseconds to wait before each answer that is late, beside --delay-ms
+    #[arg(long, default_value_t = 0)]
+    pub slow_ms: u64,
 }
 
 /// Spreads failures evenly: an error-diffusion counter, one per serving thread.
@@ -23,10 +29,32 @@ pub struct Failures {
     owed: Cell<f64>,
 }
 
+/// Spreads late answers evenly, as [`Failures`].
+#[derive(Debug)]
+pub struct Slowness {
+    share: Failures,
+    by: Duration,
+}
+
+impl Slowness {
+    /// How long the next answer waits beside the others; `None` when it is not late.
+    pub fn next(&self) -> Option<Duration> {
+        self.share.next_fails().then_some(self.by)
+    }
+}
+
 impl Misbehave {
     /// How long each answer waits; `None` when there is nothing to wait for.
     pub fn delay(&self) -> Option<Duration> {
         (self.delay_ms > 0).then(|| Duration::from_millis(self.delay_ms))
+    }
+
+    /// A counter of the answers that are late.
+    pub fn slowness(&self) -> Slowness {
+        Slowness {
+            share: Failures { rate: self.slow_rate, owed: Cell::new(0.0) },
+            by: Duration::from_millis(self.slow_ms),
+        }
     }
 
     /// A counter that fails this share of requests.
@@ -61,7 +89,7 @@ mod tests {
     use super::*;
 
     fn failed_of_hundred(fail_rate: f64) -> usize {
-        let failures = Misbehave { fail_rate, delay_ms: 0 }.failures();
+        let failures = Misbehave { fail_rate, delay_ms: 0, slow_rate: 0.0, slow_ms: 0 }.failures();
         (0..100).filter(|_| failures.next_fails()).count()
     }
 
@@ -71,6 +99,13 @@ mod tests {
         assert_eq!(failed_of_hundred(0.1), 10);
         assert_eq!(failed_of_hundred(0.25), 25);
         assert_eq!(failed_of_hundred(1.0), 100);
+    }
+
+    #[test]
+    fn every_twentieth_is_late_at_a_rate_of_5_percent() {
+        let slowness = Misbehave { fail_rate: 0.0, delay_ms: 0, slow_rate: 0.05, slow_ms: 7 }.slowness();
+        let late: Vec<_> = (1..=60).filter(|_| slowness.next() == Some(Duration::from_millis(7))).collect();
+        assert_eq!(late, [20, 40, 60]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Options {
 /// What to serve.
 #[derive(Debug, Subcommand)]
 pub enum Mode {
-    /// HTTP/1.1 and HTTP/2 by prior knowledge: / /echo /status/N /delay/MS /bytes/N /headers /trailers /ws
+    /// HTTP/1.1 and HTTP/2 by prior knowledge: / /echo /status/N /delay/MS /bytes/N /headers /trailers /grpc-status/N /ws
     Http(http::Options),
     /// The gRPC service outrigger.demo.Greeter
     Grpc(grpc::Options),
