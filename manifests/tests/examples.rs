@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use manifests::external_service::ExternalProtocol;
-use manifests::traffic_policy::{FaultAnswer, HashOn, RateLimitKey, RateUnit};
+use manifests::traffic_policy::{FaultAnswer, HashOn, RateLimitKey, RateUnit, Target};
 use manifests::{Completeness, ManifestSet, Object, check, load};
 use std::path::Path;
 
@@ -77,7 +77,7 @@ fn balancing_is_complete_and_says_what_its_comments_say() {
     assert_eq!((balancing.hash_on.as_slice(), balancing.bounded_load.unwrap().get()), (&hash_on[..], 125));
     assert_eq!(cache.outlier_detection.unwrap().consecutive_failures, Some(3));
     let admin = policy("cache-admin");
-    assert_eq!(admin.targets[0].section.as_deref(), Some("admin"));
+    assert!(matches!(&admin.targets[0], Target::Service { section: Some(port), .. } if port == "admin"));
     assert_eq!(admin.rules.slow_start.unwrap().window.as_secs(), 30);
 }
 
@@ -106,6 +106,27 @@ fn limits_are_complete_and_say_what_their_comments_say() {
     let [slow, broken] = &policy.rules.fault_rules[..] else { panic!("{policy:?}") };
     assert_eq!((slow.delay.unwrap().0.as_secs(), slow.abort), (2, None));
     assert_eq!((broken.delay, broken.abort), (None, Some((FaultAnswer::Http(503), 50))));
+}
+
+#[test]
+fn attempts_are_complete_and_say_what_their_comments_say() {
+    let set = clean(&["hello/namespace.yaml", "attempts"]);
+    let policy = |name: &str| {
+        let found = set.manifests.iter().find_map(|manifest| {
+            let Object::TrafficPolicy(policy) = &manifest.object else { return None };
+            (policy.name.as_str() == name).then(|| policy.clone())
+        });
+        found.unwrap()
+    };
+    let catalog = policy("catalog").rules;
+    assert_eq!(catalog.hedging.unwrap().percentile.unwrap().get(), 90);
+    assert_eq!(catalog.timeouts.unwrap().connect.unwrap().as_millis(), 500);
+    let retry = policy("orders").rules.retry.unwrap();
+    assert_eq!((retry.attempts, retry.statuses.as_slice()), (Some(2), &[503][..]));
+    assert_eq!((retry.budget.percent, retry.methods.len()), (Some(10), 0));
+    let reports = policy("reports");
+    assert!(matches!(&reports.targets[0], Target::Route { section: Some(rule), .. } if rule == "reports"));
+    assert_eq!(reports.rules.timeouts.unwrap().request.unwrap().as_secs(), 300);
 }
 
 #[test]

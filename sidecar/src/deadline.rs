@@ -3,8 +3,10 @@
 //!
 //! | limit | from | to | default |
 //! | --- | --- | --- | --- |
-//! | request | the last byte of the head | the last byte of the response | none |
+//! | request | the last byte of the head | the last byte of the response | none, or what the caller says is left |
 //! | attempt | the attempt's start | the last byte of the response | none |
+//! | [`Idle`] | a byte of the request or the response passes | the next one does, or the response ends | none |
+//! | connect | an attempt needs a connection that is not there | it is open, TLS included | none but the next two |
 //! | [`CONNECT`] | SYN | the connection is open | 5 s |
 //! | [`HANDSHAKE`] | the first byte of TLS | its last | 10 s |
 //! | [`DISCOVERY`] | a service is asked for | the control plane has answered | 2 s |
@@ -13,9 +15,13 @@
 //! | [`PARTIAL`] | bytes that could be HTTP | more of them | 100 ms |
 //! | [`REFUSED`] | a connection is refused, or its server can't be reached | its client's first bytes | 1 s |
 
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// From SYN to open. Envoy's default: three SYNs are sent within it.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
@@ -87,9 +93,128 @@ impl Deadlines {
         }
     }
 
-    /// Whether waiting for `pause` leaves any time.
-    pub(crate) fn allow(&self, now: Instant, pause: Duration) -> bool {
-        self.request.is_none_or(|at| now + pause < at)
+    /// The caller waits no longer than this after `started`, whatever is allowed.
+    pub(crate) fn shrink(&mut self, started: Instant, left: Duration) {
+        if let Some(at) = started.checked_add(left) {
+            self.request = Some(self.request.map_or(at, |request| request.min(at)));
+        }
+    }
+
+    /// Whether `needed` from now on is less than what is left.
+    pub(crate) fn allow(&self, now: Instant, needed: Duration) -> bool {
+        self.request.is_none_or(|at| now.checked_add(needed).is_some_and(|end| end < at))
+    }
+}
+
+/// When a byte of a request or of its response passed last, and how long the next one may take.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    limit: Duration,
+    last: Cell<Instant>,
+}
+
+impl Idle {
+    pub(crate) fn new(limit: Duration, now: Instant) -> Rc<Self> {
+        Rc::new(Self { limit, last: Cell::new(now) })
+    }
+
+    /// A byte has passed.
+    pub(crate) fn touch(&self) {
+        self.last.set(Instant::now());
+    }
+
+    /// When it is too late, unless another byte passes.
+    pub(crate) fn due(&self) -> Deadline {
+        // Nobody waits for longer than a limit of a century.
+        let at = self.last.get().checked_add(self.limit).unwrap_or_else(|| self.last.get() + CENTURY);
+        Deadline { at, reason: Reason::IdleTimeout }
+    }
+
+    /// Returns once no byte has passed for too long.
+    pub(crate) async fn quiet(&self) -> Reason {
+        loop {
+            let Deadline { at, reason } = self.due();
+            if at <= Instant::now() {
+                return reason;
+            }
+            tokio::time::sleep_until(at).await;
+        }
+    }
+}
+
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
+/// What ends a response before its time: a deadline, or silence, whichever comes first.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    sleep: Pin<Box<Sleep>>,
+    deadline: Option<Deadline>,
+    idle: Option<Rc<Idle>>,
+}
+
+impl Ends {
+    /// Nothing if nothing does.
+    pub(crate) fn new(deadline: Option<Deadline>, idle: Option<Rc<Idle>>) -> Option<Box<Self>> {
+        let at = next(deadline, idle.as_deref())?.at;
+        Some(Box::new(Self { sleep: Box::pin(tokio::time::sleep_until(at)), deadline, idle }))
+    }
+
+    /// A byte has passed.
+    pub(crate) fn touch(&self) {
+        if let Some(idle) = &self.idle {
+            idle.touch();
+        }
+    }
+
+    /// Ready, with the reason, once it is over.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            let Some(Deadline { at, reason }) = next(self.deadline, self.idle.as_deref()) else {
+                return Poll::Pending;
+            };
+            if at <= self.sleep.deadline() {
+                return Poll::Ready(reason);
+            }
+            // Bytes have passed meanwhile.
+            self.sleep.as_mut().reset(at);
+        }
+    }
+}
+
+fn next(deadline: Option<Deadline>, idle: Option<&Idle>) -> Option<Deadline> {
+    deadline.into_iter().chain(idle.map(Idle::due)).min_by_key(|it| it.at)
+}
+
+/// Runs `future` until it is silent for too long.
+pub(crate) async fn lively<T>(
+    idle: &Idle,
+    future: impl Future<Output = Result<T, Reason>>,
+) -> Result<T, Reason> {
+    idle.touch();
+    tokio::select! {
+        biased;
+        // What is there at the same moment is not late.
+        outcome = future => {
+            idle.touch();
+            outcome
+        }
+        reason = idle.quiet() => Err(reason),
+    }
+}
+
+/// Waits for a connection no longer than `limit`, if there is one.
+pub(crate) async fn connecting<T>(
+    limit: Option<Duration>,
+    connection: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    match limit {
+        None => connection.await,
+        // Boxed, as is what is rare.
+        Some(limit) => match Box::pin(tokio::time::timeout(limit, connection)).await {
+            Ok(opened) => opened,
+            Err(_elapsed) => Err(Reason::ConnectTimeout.into()),
+        },
     }
 }
 
@@ -116,6 +241,56 @@ mod tests {
         assert_eq!(Deadlines::new(start, None, None).of_attempt(start), None);
         assert!(both.allow(start, second));
         assert!(!both.allow(start + second * 2, second));
+    }
+
+    #[tokio::test]
+    async fn what_the_caller_says_is_left_only_shrinks_what_is_allowed() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut deadlines = Deadlines::new(start, Some(second * 3), None);
+        deadlines.shrink(start, second * 5);
+        assert_eq!(deadlines.of_attempt(start).unwrap().at, start + second * 3);
+        deadlines.shrink(start, second);
+        assert_eq!(deadlines.of_attempt(start).unwrap().at, start + second);
+        let mut none = Deadlines::default();
+        none.shrink(start, Duration::MAX);
+        assert_eq!(none, Deadlines::default(), "no clock goes that far");
+        none.shrink(start, second * 2);
+        assert!(
+            none.allow(start, second) && !none.allow(start, second * 2) && !none.allow(start, Duration::MAX)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_response_and_each_byte_begins_it_anew() {
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        let idle = Idle::new(second * 2, start);
+        let mut ends =
+            Ends::new(Some(Deadline { at: start + second * 60, reason: Reason::RequestTimeout }), Some(idle))
+                .unwrap();
+        for _ in 0..3 {
+            let pending = tokio::time::timeout(second, std::future::poll_fn(|cx| ends.poll(cx))).await;
+            assert!(pending.is_err(), "too early");
+            ends.touch();
+        }
+        assert_eq!(std::future::poll_fn(|cx| ends.poll(cx)).await, Reason::IdleTimeout);
+        assert_eq!(start.elapsed(), second * 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_ends_a_response_whatever_passes() {
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        let deadline = Some(Deadline { at: start + second * 3, reason: Reason::RequestTimeout });
+        let mut ends = Ends::new(deadline, Some(Idle::new(second * 2, start))).unwrap();
+        tokio::time::sleep(second).await;
+        ends.touch();
+        tokio::time::sleep(second).await;
+        ends.touch();
+        assert_eq!(std::future::poll_fn(|cx| ends.poll(cx)).await, Reason::RequestTimeout);
+        assert_eq!(start.elapsed(), second * 3);
+        assert!(Ends::new(None, None).is_none(), "no timer where nothing ends it");
     }
 
     #[tokio::test]

@@ -114,6 +114,8 @@ pub enum Reason {
     RateLimited,
     /// A TrafficPolicy asks for requests to fail.
     FaultInjected,
+    /// No byte of the request or its response passed for longer than is allowed.
+    IdleTimeout,
 }
 
 /// Who has to act.
@@ -181,7 +183,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in the order of the enum; [`Reason::index`] is the place in it.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::UnknownHost,
         Self::UnknownPort,
         Self::NoRoute,
@@ -232,6 +234,7 @@ impl Reason {
         Self::ConcurrencyTimeout,
         Self::RateLimited,
         Self::FaultInjected,
+        Self::IdleTimeout,
     ];
 
     /// Its place in [`Reason::ALL`].

@@ -312,7 +312,10 @@ fn no_more_are_tried_again_at_once_than_the_limit_allows() {
     }
     let samples = world.metrics("shopper");
     assert_eq!(samples.sum("outrigger_retries_total", &[]), before);
-    assert_eq!(samples.sum("outrigger_retries_over_limit_total", &[("service", "demo/web")]), 3.0);
+    assert_eq!(
+        samples.sum("outrigger_retries_denied_total", &[("service", "demo/web"), ("why", "limit")]),
+        3.0
+    );
 }
 
 #[test]

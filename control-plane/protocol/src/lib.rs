@@ -7,6 +7,7 @@
 //! | [`service`] | `outrigger.v1.Service`: ports and routes in final precedence |
 //! | [`policy`] | within it: how requests to a port are spread over its endpoints |
 //! | [`limits`] | within it and within Workload: how much is sent and let in, and failures made on purpose |
+//! | [`attempts`] | within both: timeouts, retries, hedging |
 //! | [`endpoint`] | `outrigger.v1.Endpoint`: where one instance of a service is, and who it must prove to be |
 //! | [`address`] | `outrigger.v1.Address`: what an IP address means to a captured connection |
 //! | [`external`] | `outrigger.v1.ExternalHost`: places outside of the mesh, by host |
@@ -22,6 +23,7 @@
 
 pub mod address;
 pub mod announcement;
+pub mod attempts;
 pub mod endpoint;
 mod error;
 pub mod external;

@@ -2,6 +2,7 @@
 //! defaults are the sidecar's alone, and so are the ranges, which it checks when it compiles the Service; what it can't
 //! use it refuses by name.
 
+use crate::attempts::{Hedging, RetryPolicy, Timeouts};
 use crate::error::DecodeError;
 use crate::limits::{CircuitBreaker, FaultRule};
 use crate::service::{duration, millis};
@@ -10,7 +11,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// What a TrafficPolicy says of a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrafficPolicy {
     /// The object, `namespace/name`, for people.
     pub name: String,
@@ -28,6 +29,14 @@ pub struct TrafficPolicy {
     pub circuit_breaker: Option<CircuitBreaker>,
     /// Failures made on purpose: the first that fits a request is for it.
     pub fault_rules: Vec<FaultRule>,
+    /// How long requests may take that no rule is for.
+    pub timeouts: Timeouts,
+    /// Their retries; none: those that are always safe.
+    pub retry: Option<RetryPolicy>,
+    /// Their second attempts; none: there are none.
+    pub hedging: Option<Hedging>,
+    /// How long an attempt waits for a connection to an endpoint.
+    pub connect_timeout: Option<Duration>,
 }
 
 /// How an endpoint is chosen.
@@ -165,6 +174,10 @@ impl TrafficPolicy {
             outlier_detection: self.outlier_detection.as_ref().map(OutlierDetection::to_wire),
             circuit_breaker: self.circuit_breaker.map(CircuitBreaker::to_wire),
             fault_rules: self.fault_rules.iter().map(FaultRule::to_wire).collect(),
+            timeouts: (self.timeouts != Timeouts::default()).then(|| self.timeouts.to_wire()),
+            retry: self.retry.as_ref().map(RetryPolicy::to_wire),
+            hedging: self.hedging.map(Hedging::to_wire),
+            connect_timeout_ms: millis(self.connect_timeout),
         }
     }
 
@@ -181,6 +194,10 @@ impl TrafficPolicy {
             outlier_detection: message.outlier_detection.map(OutlierDetection::of_wire),
             circuit_breaker: message.circuit_breaker.map(CircuitBreaker::of_wire),
             fault_rules: message.fault_rules.into_iter().map(FaultRule::of_wire).collect::<Result<_, _>>()?,
+            timeouts: message.timeouts.map(Timeouts::of_wire).unwrap_or_default(),
+            retry: message.retry.map(RetryPolicy::of_wire).transpose()?,
+            hedging: message.hedging.map(Hedging::of_wire),
+            connect_timeout: duration(message.connect_timeout_ms),
         })
     }
 }

@@ -83,13 +83,13 @@ pub const EXPLANATIONS: &[Explanation] = &[
     ),
     row(
         "request_timeout",
-        "The request took longer than its route allows in all.",
-        "Raise `timeouts.request` of the HTTPRoute rule, or find out why the service is slow.",
+        "The request took longer in all than its route or TrafficPolicy allows, or than its caller said that it waits (`grpc-timeout`, `outrigger-timeout`, `outrigger-deadline`).",
+        "Raise `timeouts.request` of the HTTPRoute rule or TrafficPolicy, or find out why the service is slow.",
     ),
     row(
         "attempt_timeout",
-        "The last attempt took longer than the route allows for one.",
-        "Raise `timeouts.backendRequest` of the HTTPRoute rule, or find out why the endpoint is slow.",
+        "The last attempt took longer than the route or TrafficPolicy allows for one.",
+        "Raise `timeouts.backendRequest` of the HTTPRoute rule or TrafficPolicy, or find out why the endpoint is slow.",
     ),
     row(
         "upstream_reset",
@@ -276,6 +276,11 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "fault_injected",
         "`faultInjection` of the service's TrafficPolicy made this request fail on purpose. The service never saw it.",
         "Nothing to mend: take the rule away when the test is over.",
+    ),
+    row(
+        "idle_timeout",
+        "No byte of the request or of its response passed for longer than `timeouts.idle` of the TrafficPolicy allows.",
+        "Raise `timeouts.idle`, or let the application send something now and then on streams that are meant to be quiet.",
     ),
 ];
 

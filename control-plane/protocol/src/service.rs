@@ -1,5 +1,6 @@
 //! A Service as its callers see it: ports, and for each port the routes in final precedence.
 
+use crate::attempts::{Hedging, RetryPolicy, Timeouts};
 use crate::error::{DecodeError, address, field, port};
 use crate::policy::TrafficPolicy;
 use crate::wire::v1 as wire;
@@ -47,12 +48,12 @@ pub struct RouteRule {
     pub index: u32,
     /// Where requests go, by weight. Empty, or all of weight 0: requests are answered with 500 (Gateway API).
     pub backends: Vec<Backend>,
-    /// From the last byte of the request's head to the last byte of the response; none by default.
-    pub request_timeout: Option<Duration>,
-    /// The same for one attempt.
-    pub backend_request_timeout: Option<Duration>,
-    /// Retries the route asks for, beyond those that are always safe.
-    pub retry: Option<RouteRetry>,
+    /// How long its requests may take.
+    pub timeouts: Timeouts,
+    /// Retries that are asked for; none: those that are always safe.
+    pub retry: Option<RetryPolicy>,
+    /// Second attempts when the first takes long; none: there are none.
+    pub hedging: Option<Hedging>,
 }
 
 /// One way for a request to fit a rule. Empty parts fit everything.
@@ -110,17 +111,6 @@ pub struct Backend {
     pub weight: u32,
     /// Set: this share is answered with 500 and this sentence, since the reference can't work.
     pub invalid: Option<String>,
-}
-
-/// Retries a route asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteRetry {
-    /// Further attempts after the first, at most.
-    pub attempts: u32,
-    /// HTTP status codes that are retried; a gRPC status counts as the HTTP code it maps to (`google.rpc.Code`).
-    pub codes: Vec<u16>,
-    /// The first backoff; none: the sidecar's default.
-    pub backoff: Option<Duration>,
 }
 
 impl Service {
@@ -182,43 +172,20 @@ impl RouteRule {
             route: self.route.clone(),
             index: self.index,
             backends: self.backends.iter().map(Backend::to_wire).collect(),
-            timeouts: Some(wire::RouteTimeouts {
-                request_ms: millis(self.request_timeout),
-                backend_request_ms: millis(self.backend_request_timeout),
-            }),
-            retry: self.retry.as_ref().map(|retry| wire::RouteRetry {
-                attempts: retry.attempts,
-                codes: retry.codes.iter().map(|code| u32::from(*code)).collect(),
-                backoff_ms: millis(retry.backoff),
-            }),
+            timeouts: Some(self.timeouts.to_wire()),
+            retry: self.retry.as_ref().map(RetryPolicy::to_wire),
+            hedging: self.hedging.map(Hedging::to_wire),
         }
     }
 
     fn of_wire(message: wire::RouteRule) -> Result<Self, DecodeError> {
-        let timeouts = message.timeouts.unwrap_or_default();
         Ok(Self {
             route: message.route,
             index: message.index,
             backends: message.backends.into_iter().map(Backend::of_wire).collect::<Result<_, _>>()?,
-            request_timeout: duration(timeouts.request_ms),
-            backend_request_timeout: duration(timeouts.backend_request_ms),
-            retry: message.retry.map(RouteRetry::of_wire).transpose()?,
-        })
-    }
-}
-
-impl RouteRetry {
-    fn of_wire(message: wire::RouteRetry) -> Result<Self, DecodeError> {
-        let code = |code: u32| {
-            u16::try_from(code)
-                .ok()
-                .filter(|code| (400..=599).contains(code))
-                .ok_or_else(|| DecodeError::value("retry.codes", "a code must be between 400 and 599"))
-        };
-        Ok(Self {
-            attempts: message.attempts,
-            codes: message.codes.into_iter().map(code).collect::<Result<_, _>>()?,
-            backoff: duration(message.backoff_ms),
+            timeouts: message.timeouts.map(Timeouts::of_wire).unwrap_or_default(),
+            retry: message.retry.map(RetryPolicy::of_wire).transpose()?,
+            hedging: message.hedging.map(Hedging::of_wire),
         })
     }
 }

@@ -93,16 +93,8 @@ fn rate_limit() -> impl Strategy<Value = RateLimit> {
 }
 
 fn service(circuit_breaker: Option<CircuitBreaker>, fault_rules: Vec<FaultRule>) -> Service {
-    let policy = TrafficPolicy {
-        name: "shop/orders".to_owned(),
-        load_balancing: None,
-        locality: None,
-        slow_start: None,
-        panic_threshold: None,
-        outlier_detection: None,
-        circuit_breaker,
-        fault_rules,
-    };
+    let policy =
+        TrafficPolicy { name: "shop/orders".to_owned(), circuit_breaker, fault_rules, ..Default::default() };
     let port = ServicePort {
         port: "80".parse().unwrap(),
         name: String::new(),

@@ -6,6 +6,7 @@ use mesh_names::{AppProtocol, Label, Network, Port, ServiceName, SpiffeId, Subdo
 use mesh_protocol::Weight;
 use mesh_protocol::address::Address;
 use mesh_protocol::announcement::{AnnouncedState, Announcement, LABELS_MAX};
+use mesh_protocol::attempts::{AttemptBudget, Hedging, RetryMethods, RetryOn, RetryPolicy, Timeouts};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
 use mesh_protocol::external::{
     ExternalHost, ExternalPort, ExternalProtocol, ExternalService, ExternalTrust, Originate, Resolution,
@@ -17,7 +18,7 @@ use mesh_protocol::policy::{
     TrafficPolicy,
 };
 use mesh_protocol::service::{
-    Backend, PathMatch, RouteMatch, RouteRetry, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
+    Backend, PathMatch, RouteMatch, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
 };
 use mesh_protocol::trust_bundle::TrustBundle;
 use mesh_protocol::workload::{Workload, WorkloadPort};
@@ -76,18 +77,63 @@ fn route_match(rules: usize) -> impl Strategy<Value = RouteMatch> {
 fn rule() -> impl Strategy<Value = RouteRule> {
     let backend = (service_name(), port(), 0u32..1_000_001, of("[a-z ]{1,20}"))
         .prop_map(|(service, port, weight, invalid)| Backend { service, port, weight, invalid });
-    let retry = (0u32..10, vec(400u16..600, 0..4), whole_millis())
-        .prop_map(|(attempts, codes, backoff)| RouteRetry { attempts, codes, backoff });
-    (LABEL, 0u32..16, vec(backend, 0..4), whole_millis(), whole_millis(), of(retry)).prop_map(
-        |(route, index, backends, request_timeout, backend_request_timeout, retry)| RouteRule {
+    (LABEL, 0u32..16, vec(backend, 0..4), timeouts(), of(retry()), of(hedging())).prop_map(
+        |(route, index, backends, timeouts, retry, hedging)| RouteRule {
             route,
             index,
             backends,
-            request_timeout,
-            backend_request_timeout,
+            timeouts,
             retry,
+            hedging,
         },
     )
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    (whole_millis(), whole_millis(), whole_millis()).prop_map(|(request, attempt, idle)| Timeouts {
+        request,
+        attempt,
+        idle,
+    })
+}
+
+fn budget() -> impl Strategy<Value = AttemptBudget> {
+    (of(any::<u32>()), of(any::<u32>()))
+        .prop_map(|(percent, least_per_second)| AttemptBudget { percent, least_per_second })
+}
+
+fn retry() -> impl Strategy<Value = RetryPolicy> {
+    let methods = prop_oneof![
+        Just(RetryMethods::Idempotent),
+        Just(RetryMethods::Any),
+        vec("[A-Z]{1,8}", 0..3).prop_map(RetryMethods::Listed),
+    ];
+    let codes = (vec(400u16..600, 0..4), vec(1u8..=16, 0..4));
+    let on = proptest::sample::subsequence(RetryOn::ALL.to_vec(), 0..=4);
+    let most = of((0u64..100_000).prop_map(Duration::from_millis));
+    (0u32..10, codes, on, methods, (whole_millis(), whole_millis()), most, budget()).prop_map(
+        |(attempts, (codes, grpc_codes), on, methods, (backoff, backoff_most), retry_after_most, budget)| {
+            RetryPolicy {
+                attempts,
+                codes,
+                grpc_codes,
+                on,
+                methods,
+                backoff,
+                backoff_most,
+                retry_after_most,
+                budget,
+            }
+        },
+    )
+}
+
+fn hedging() -> impl Strategy<Value = Hedging> {
+    (number(), whole_millis(), budget()).prop_map(|(percentile, least_delay, budget)| Hedging {
+        percentile,
+        least_delay,
+        budget,
+    })
 }
 
 fn number() -> impl Strategy<Value = Option<NonZeroU32>> {
@@ -150,16 +196,28 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
         minimum,
     });
     let locality = number().prop_map(|overprovisioning| Locality { overprovisioning });
-    (LABEL, of(load_balancing), of(locality), of(slow_start), number(), of(outliers())).prop_map(
-        |(name, load_balancing, locality, slow_start, panic_threshold, outlier_detection)| TrafficPolicy {
+    let spread = (of(load_balancing), of(locality), of(slow_start), number(), of(outliers()));
+    let attempts = (timeouts(), of(retry()), of(hedging()), whole_millis());
+    (LABEL, spread, attempts).prop_map(
+        |(
             name,
-            load_balancing,
-            locality,
-            slow_start,
-            panic_threshold,
-            outlier_detection,
-            circuit_breaker: None,
-            fault_rules: vec![],
+            (load_balancing, locality, slow_start, panic_threshold, outlier_detection),
+            (timeouts, retry, hedging, connect_timeout),
+        )| {
+            TrafficPolicy {
+                name,
+                load_balancing,
+                locality,
+                slow_start,
+                panic_threshold,
+                outlier_detection,
+                circuit_breaker: None,
+                fault_rules: vec![],
+                timeouts,
+                retry,
+                hedging,
+                connect_timeout,
+            }
         },
     )
 }
@@ -382,6 +440,27 @@ fn a_policy_of_a_newer_version_is_refused_and_not_taken_for_another() {
     let hash_on = vec![Default::default()];
     let unknown = mesh_protocol::wire::v1::LoadBalancing { hash_on, ..Default::default() };
     assert_eq!(error(unknown), "field `policy.load_balancing.hash_on`: this version knows no such source");
+}
+
+#[test]
+fn retries_of_a_newer_version_are_refused_and_not_taken_for_others() {
+    let error = |retry: mesh_protocol::wire::v1::RetryPolicy| {
+        let rule = mesh_protocol::wire::v1::RouteRule { retry: Some(retry), ..Default::default() };
+        let port = mesh_protocol::wire::v1::ServicePort { port: 80, rules: vec![rule], ..Default::default() };
+        let service = mesh_protocol::wire::v1::Service {
+            namespace: "shop".into(),
+            name: "orders".into(),
+            ports: vec![port],
+            ..Default::default()
+        };
+        Service::decode(&prost::Message::encode_to_vec(&service)).unwrap_err().to_string()
+    };
+    let methods = mesh_protocol::wire::v1::RetryPolicy { methods: 99, ..Default::default() };
+    assert_eq!(error(methods), "field `retry.methods`: this version knows no such set of methods");
+    let failure = mesh_protocol::wire::v1::RetryPolicy { retry_on: vec![99], ..Default::default() };
+    assert_eq!(error(failure), "field `retry.retry_on`: this version knows no such failure");
+    let code = mesh_protocol::wire::v1::RetryPolicy { grpc_codes: vec![17], ..Default::default() };
+    assert_eq!(error(code), "field `retry.grpc_codes`: a code must be between 1 and 16");
 }
 
 #[test]

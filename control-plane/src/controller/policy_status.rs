@@ -33,13 +33,16 @@ pub(super) fn with_status(object: &Value, status: &PolicyStatus, now: Timestamp)
 }
 
 fn reference(target: &Target) -> Value {
-    let mut reference = json!({
-        "group": "",
-        "kind": "Service",
-        "namespace": target.service.namespace.as_str(),
-        "name": target.service.name.as_str(),
-    });
-    if let (Some(fields), Some(section)) = (reference.as_object_mut(), &target.section) {
+    let (group, kind, namespace, name, section) = match target {
+        Target::Service { service, section } => {
+            ("", "Service", service.namespace.as_str(), service.name.as_str(), section)
+        }
+        Target::Route { namespace, name, section } => {
+            ("gateway.networking.k8s.io", "HTTPRoute", namespace.as_str(), name.as_str(), section)
+        }
+    };
+    let mut reference = json!({"group": group, "kind": kind, "namespace": namespace, "name": name});
+    if let (Some(fields), Some(section)) = (reference.as_object_mut(), section) {
         fields.insert("sectionName".to_owned(), section.as_str().into());
     }
     reference
@@ -52,7 +55,7 @@ mod tests {
 
     #[test]
     fn each_target_has_its_condition_and_what_others_say_stays() {
-        let target = |section: Option<&str>| Target {
+        let target = |section: Option<&str>| Target::Service {
             service: "shop/orders".parse().unwrap(),
             section: section.map(str::to_owned),
         };

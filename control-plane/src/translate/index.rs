@@ -350,7 +350,10 @@ impl Index {
         dirty: &mut BTreeSet<Dirty>,
     ) {
         let mut services = self.policies.services(name);
-        self.policies.set(name, policy, dirty);
+        for route in self.policies.set(name, policy, dirty) {
+            let parents = self.routes.get(&route).into_iter().flat_map(|route| parents(route));
+            dirty.extend(parents.cloned().map(Dirty::Service));
+        }
         services.extend(self.policies.services(name));
         // What instances let in is theirs to know.
         for service in services.iter().filter_map(|service| self.services.get(service)) {
@@ -370,6 +373,7 @@ impl Index {
                 link(&mut self.routes_of_backend, &backend.service, &name, links);
             }
         }
+        self.policies.route_changed(&name, dirty);
         dirty.insert(Dirty::Route(name));
     }
 

@@ -9,6 +9,7 @@
 //! ```
 
 mod address;
+mod attempts;
 mod backend;
 mod endpoint;
 mod external;

@@ -1,9 +1,10 @@
 //! TrafficPolicies by what they are for. What enters is their changes and those of Services; what leaves is the policy in
 //! force for a port, as its Service's resource carries it, and a verdict for each target (Gateway API, GEP-713): of
 //! several policies for one target the oldest is in force, and one for a port is in force there instead of one for the
-//! whole Service.
+//! whole Service. What those for routes say is put together with the rest in [`super::attempts`].
 
-use super::index::{Dirty, Index, Link, link, replace};
+use super::attempts::{self, Attempts};
+use super::index::{Dirty, Index, Link, RouteName, link, replace};
 use super::limits;
 use super::route::Verdict;
 use super::seniority::created;
@@ -44,30 +45,54 @@ pub struct Policies {
     by_name: BTreeMap<TrafficPolicyName, Arc<TrafficPolicy>>,
     by_target: BTreeMap<Target, BTreeSet<Rank>>,
     by_service: BTreeMap<ServiceName, BTreeSet<TrafficPolicyName>>,
+    by_route: BTreeMap<RouteName, BTreeSet<TrafficPolicyName>>,
 }
 
 impl Policies {
-    /// Takes in a policy as it is now; nothing: it is deleted.
+    /// Takes in a policy as it is now; nothing: it is deleted. Returned are the routes it is for, or was.
     pub(super) fn set(
         &mut self,
         name: &TrafficPolicyName,
         policy: Option<Arc<TrafficPolicy>>,
         dirty: &mut BTreeSet<Dirty>,
-    ) {
+    ) -> BTreeSet<RouteName> {
         let old = replace(&mut self.by_name, name, policy.clone());
         for (policy, links) in [(&old, Link::Cut), (&policy, Link::Made)] {
             let Some(policy) = policy else { continue };
             let rank = (created(&policy.metadata), name.clone());
             for target in &policy.targets {
                 link(&mut self.by_target, target, &rank, links);
-                link(&mut self.by_service, &target.service, name, links);
+                match target {
+                    Target::Service { service, .. } => link(&mut self.by_service, service, name, links),
+                    Target::Route { .. } => {}
+                }
+                if let Some(route) = route_of(target) {
+                    link(&mut self.by_route, &route, name, links);
+                }
             }
         }
+        let mut routes = BTreeSet::new();
         for target in [old, policy].iter().flatten().flat_map(|policy| &policy.targets) {
-            dirty.insert(Dirty::Service(target.service.clone()));
-            self.service_changed(&target.service, dirty);
+            match target {
+                Target::Service { service, .. } => {
+                    dirty.insert(Dirty::Service(service.clone()));
+                    self.service_changed(service, dirty);
+                }
+                Target::Route { .. } => {}
+            }
+            if let Some(route) = route_of(target) {
+                self.route_changed(&route, dirty);
+                routes.insert(route);
+            }
         }
         dirty.insert(Dirty::Policy(name.clone()));
+        routes
+    }
+
+    /// Marks what is said of the policies for a route.
+    pub(super) fn route_changed(&self, route: &RouteName, dirty: &mut BTreeSet<Dirty>) {
+        let policies = self.by_route.get(route).into_iter().flatten();
+        dirty.extend(policies.cloned().map(Dirty::Policy));
     }
 
     /// Marks what is said of the policies for a Service.
@@ -89,7 +114,7 @@ impl Policies {
 
     /// The policy in force for a port, and its place among others.
     pub(super) fn in_force(&self, service: &Service, port: &ServicePort) -> Option<(Rank, &written::Rules)> {
-        let name = self.first_of_port(&service.name, port).or_else(|| self.first(&service.name, None))?;
+        let name = self.name_of_port(service, port)?;
         let policy = self.by_name.get(name)?;
         Some(((created(&policy.metadata), name.clone()), &policy.rules))
     }
@@ -97,18 +122,52 @@ impl Policies {
     /// The Services that a policy is for.
     pub(super) fn services(&self, name: &TrafficPolicyName) -> BTreeSet<ServiceName> {
         let targets = self.by_name.get(name).into_iter().flat_map(|policy| &policy.targets);
-        targets.map(|target| target.service.clone()).collect()
+        let services = targets.filter_map(|target| match target {
+            Target::Service { service, .. } => Some(service.clone()),
+            Target::Route { .. } => None,
+        });
+        services.collect()
+    }
+
+    /// What the policy in force for a port says.
+    pub(super) fn of_port(&self, service: &Service, port: &ServicePort) -> Option<&written::Rules> {
+        Some(&self.by_name.get(self.name_of_port(service, port)?)?.rules)
+    }
+
+    /// What the policy in force for a route as a whole, or for the rule of it with this name, says.
+    pub(super) fn of_route(&self, route: &RouteName, rule: Option<&String>) -> Option<&written::Rules> {
+        if self.by_route.is_empty() {
+            return None;
+        }
+        let RouteName { namespace, name } = route.clone();
+        let name = self.first(&Target::Route { namespace, name, section: rule.cloned() })?;
+        Some(&self.by_name.get(name)?.rules)
+    }
+
+    fn name_of_port(&self, service: &Service, port: &ServicePort) -> Option<&TrafficPolicyName> {
+        let whole = || Target::Service { service: service.name.clone(), section: None };
+        self.first_of_port(&service.name, port).or_else(|| self.first(&whole()))
     }
 
     /// The oldest policy for exactly this target.
-    fn first(&self, service: &ServiceName, section: Option<&String>) -> Option<&TrafficPolicyName> {
-        let target = Target { service: service.clone(), section: section.cloned() };
-        self.by_target.get(&target)?.first().map(|(_, name)| name)
+    fn first(&self, target: &Target) -> Option<&TrafficPolicyName> {
+        self.by_target.get(target)?.first().map(|(_, name)| name)
     }
 
     /// The oldest policy for this port alone.
     fn first_of_port(&self, service: &ServiceName, port: &ServicePort) -> Option<&TrafficPolicyName> {
-        if port.name.is_empty() { None } else { self.first(service, Some(&port.name)) }
+        let section = Some(port.name.clone()).filter(|name| !name.is_empty())?;
+        self.first(&Target::Service { service: service.clone(), section: Some(section) })
+    }
+}
+
+/// The route that a target is, or is part of.
+fn route_of(target: &Target) -> Option<RouteName> {
+    match target {
+        Target::Service { .. } => None,
+        Target::Route { namespace, name, .. } => {
+            Some(RouteName { namespace: namespace.clone(), name: name.clone() })
+        }
     }
 }
 
@@ -121,23 +180,11 @@ pub fn compile_policy_status(index: &Index, name: &TrafficPolicyName) -> Option<
 
 fn judge(index: &Index, name: &TrafficPolicyName, target: &Target) -> Verdict {
     let no = |reason, message| Verdict { holds: false, reason, message };
-    let Some(service) = index.services.get(&target.service) else {
-        let Target { service, .. } = target;
-        let message = format!(
-            "namespace `{}` has no service `{}`; create it, or mend the name",
-            service.namespace, service.name
-        );
-        return no("TargetNotFound", message);
+    let except = match except(index, target) {
+        Ok(except) => except,
+        Err(message) => return no("TargetNotFound", message),
     };
-    if let Some(section) = &target.section
-        && service.ports.iter().all(|port| port.name != *section)
-    {
-        let names: Vec<_> = service.ports.iter().map(|port| format!("`{}`", port.name)).collect();
-        let message =
-            format!("service `{}` has ports named {}; mend `sectionName`", service.name, names.join(", "));
-        return no("TargetNotFound", message);
-    }
-    match index.policies.first(&target.service, target.section.as_ref()) {
+    match index.policies.first(target) {
         Some(first) if first != name => {
             let message = format!(
                 "the older TrafficPolicy `{first}` is for the same target and is in force there; take the target out of \
@@ -146,23 +193,74 @@ fn judge(index: &Index, name: &TrafficPolicyName, target: &Target) -> Verdict {
             no("Conflicted", message)
         }
         Some(_) | None => {
-            Verdict { holds: true, reason: "Accepted", message: in_force(index, target, service) }
+            let others =
+                if except.is_empty() { String::new() } else { format!(", but for {}", except.join(", ")) };
+            let message = format!("the policy is in force{others}");
+            Verdict { holds: true, reason: "Accepted", message }
         }
     }
 }
 
-/// That it is in force, and where not.
-fn in_force(index: &Index, target: &Target, service: &Service) -> String {
-    let others = service.ports.iter().filter_map(|port| {
-        let other = index.policies.first_of_port(&service.name, port).filter(|_| target.section.is_none())?;
-        Some(format!("port `{}`, which has `{other}`", port.name))
-    });
-    let others: Vec<_> = others.collect();
-    let except = if others.is_empty() { String::new() } else { format!(", but for {}", others.join(", ")) };
-    format!("the policy is in force{except}")
+/// Where at its target a policy is not in force, or fully so, since others are more specific; or what is not there.
+fn except(index: &Index, target: &Target) -> Result<Vec<String>, String> {
+    match target {
+        Target::Service { service: name, section } => {
+            let Some(service) = index.services.get(name) else {
+                return Err(format!(
+                    "namespace `{}` has no service `{}`; create it, or mend the name",
+                    name.namespace, name.name
+                ));
+            };
+            let names = service.ports.iter().map(|port| port.name.as_str());
+            has(section, names, "service", &name.to_string(), "port")?;
+            let others = service.ports.iter().filter(|_| section.is_none()).filter_map(|port| {
+                let other = index.policies.first_of_port(&service.name, port)?;
+                Some(format!("port `{}`, which has `{other}`", port.name))
+            });
+            Ok(others.collect())
+        }
+        Target::Route { namespace, name, section } => {
+            let key = RouteName { namespace: namespace.clone(), name: name.clone() };
+            let Some(route) = index.routes.get(&key) else {
+                return Err(format!(
+                    "namespace `{namespace}` has no HTTPRoute `{name}`; create it, or mend the name"
+                ));
+            };
+            let names = route.rules.iter().filter_map(|rule| rule.name.as_deref());
+            has(section, names, "HTTPRoute", &key.to_string(), "rule")?;
+            let others = route.rules.iter().filter(|_| section.is_none()).filter_map(|rule| {
+                let section = Some(rule.name.clone()?);
+                let target = Target::Route { namespace: namespace.clone(), name: name.clone(), section };
+                let other = index.policies.first(&target)?;
+                Some(format!("what `{other}` says of rule `{}`", rule.name.as_deref().unwrap_or_default()))
+            });
+            Ok(others.collect())
+        }
+    }
+}
+
+/// Whether an object has the part that is named, if one is.
+fn has<'a>(
+    section: &Option<String>,
+    names: impl Iterator<Item = &'a str>,
+    kind: &str,
+    name: &str,
+    part: &str,
+) -> Result<(), String> {
+    let Some(section) = section else { return Ok(()) };
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    if names.contains(&format!("`{section}`")) {
+        return Ok(());
+    }
+    let there = match names.as_slice() {
+        [] => format!("no {part} with a name"),
+        names => format!("{part}s named {}", names.join(", ")),
+    };
+    Err(format!("{kind} `{name}` has {there}; mend `sectionName`"))
 }
 
 fn compile(name: &TrafficPolicyName, rules: &written::Rules) -> resource::TrafficPolicy {
+    let Attempts { timeouts, retry, hedging } = attempts::of_policy(rules);
     resource::TrafficPolicy {
         name: name.to_string(),
         load_balancing: rules.load_balancing.as_ref().map(load_balancing),
@@ -177,6 +275,10 @@ fn compile(name: &TrafficPolicyName, rules: &written::Rules) -> resource::Traffi
         outlier_detection: rules.outlier_detection.as_ref().map(outlier_detection),
         circuit_breaker: rules.circuit_breaker.as_ref().map(limits::circuit_breaker),
         fault_rules: rules.fault_rules.iter().map(limits::fault_rule).collect(),
+        timeouts,
+        retry,
+        hedging,
+        connect_timeout: rules.timeouts.and_then(|it| it.connect),
     }
 }
 

@@ -143,3 +143,128 @@ fn what_is_written_is_what_sidecars_are_told() {
         [HashSource::Header("x-user".to_owned()), HashSource::QueryParameter("User".to_owned())]
     );
 }
+
+const ROUTE: &str = r"
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { namespace: shop, name: orders }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: orders, port: 80 }]
+  rules:
+  - name: slow
+    matches: [{ path: { value: /slow } }]
+    backendRefs: [{ name: web, port: 80 }]
+    timeouts: { request: 20s }
+    retry: { codes: [503], attempts: 5 }
+  - name: fast
+    backendRefs: [{ name: web, port: 80 }]
+";
+
+/// A policy with these rules, for this target, written as YAML flow.
+fn attempts(name: &str, target: &str, rules: &str) -> String {
+    format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{ namespace: shop, name: {name} }}\nspec: {{ \
+         targetRefs: [{{ {target} }}], {rules} }}\n"
+    )
+}
+
+const SERVICE: &str = "kind: Service, name: orders";
+const WHOLE: &str = "group: gateway.networking.k8s.io, kind: HTTPRoute, name: orders";
+const RULE: &str = "group: gateway.networking.k8s.io, kind: HTTPRoute, name: orders, sectionName: slow";
+
+/// The request timeout in seconds, the further attempts and the percentile for the rules `slow` and `fast`.
+fn rules(index: &Index) -> [(Option<u64>, Option<u32>, Option<u32>); 2] {
+    let service = compile_service(index, &"shop/orders".parse().unwrap()).unwrap();
+    let rules = service.ports[0].rules.iter().map(|rule| {
+        let percentile = rule.hedging.map(|it| it.percentile.map_or(0, |it| it.get()));
+        let request = rule.timeouts.request.map(|it| it.as_secs());
+        (request, rule.retry.as_ref().map(|it| it.attempts), percentile)
+    });
+    rules.collect::<Vec<_>>().try_into().unwrap()
+}
+
+#[test]
+fn of_all_who_say_how_requests_are_attempted_the_most_specific_counts_field_by_field() {
+    let mut index = index(SERVICES);
+    apply(&mut index, ROUTE);
+    assert_eq!(rules(&index), [(Some(20), Some(5), None), (None, None, None)], "the route alone");
+    apply(
+        &mut index,
+        &attempts(
+            "all",
+            SERVICE,
+            "timeouts: { request: 10s }, retry: { attempts: 1 }, hedging: { percentile: 70 }",
+        ),
+    );
+    let expected = [(Some(20), Some(5), Some(70)), (Some(10), Some(1), Some(70))];
+    assert_eq!(rules(&index), expected, "a route's own fields are more specific than its Service's policy");
+    let dirty =
+        apply(&mut index, &attempts("route", WHOLE, "timeouts: { request: 0s }, retry: { attempts: 3 }"));
+    assert!(dirty.contains(&Dirty::Service("shop/orders".parse().unwrap())), "{dirty:?}");
+    let expected = [(None, Some(3), Some(70)), (None, Some(3), Some(70))];
+    assert_eq!(
+        rules(&index),
+        expected,
+        "a policy for the route comes before its own fields; zero is no limit"
+    );
+    let last =
+        attempts("rule", RULE, "timeouts: { idle: 5s }, retry: { attempts: 0 }, hedging: { percentile: 99 }");
+    apply(&mut index, &last);
+    let expected = [(None, Some(0), Some(99)), (None, Some(3), Some(70))];
+    assert_eq!(rules(&index), expected, "one for the rule comes first");
+    index.apply(deletion(&changes(&last)[0]));
+    assert_eq!(rules(&index), [(None, Some(3), Some(70)); 2]);
+}
+
+#[test]
+fn what_a_policy_says_of_retries_is_what_sidecars_are_told() {
+    use mesh_protocol::attempts::{RetryMethods, RetryOn};
+    let mut index = index(SERVICES);
+    apply(&mut index, ROUTE);
+    let own = compile_service(&index, &"shop/orders".parse().unwrap()).unwrap();
+    let own = own.ports[0].rules[0].retry.clone().unwrap();
+    assert_eq!(
+        (own.methods, own.codes, own.on.len()),
+        (RetryMethods::Any, vec![503], 4),
+        "as Gateway API means it"
+    );
+    apply(
+        &mut index,
+        &attempts(
+            "all",
+            SERVICE,
+            "timeouts: { connect: 2s }, retry: { failures: [Reset], grpcStatuses: [Unavailable, Aborted], methods: [POST], \
+             maxRetryAfter: 0s, budget: { percent: 0 } }",
+        ),
+    );
+    let service = compile_service(&index, &"shop/orders".parse().unwrap()).unwrap();
+    let policy = service.ports[1].policy.clone().unwrap();
+    assert_eq!(policy.connect_timeout.unwrap().as_secs(), 2);
+    let retry = policy.retry.unwrap();
+    assert_eq!((retry.attempts, retry.on, retry.grpc_codes), (2, vec![RetryOn::Reset], vec![14, 10]));
+    assert_eq!(retry.methods, RetryMethods::Listed(vec!["POST".to_owned()]));
+    assert_eq!((retry.retry_after_most.unwrap().as_secs(), retry.budget.percent), (0, Some(0)));
+    assert_eq!(
+        service.ports[0].rules[1].retry.as_ref().unwrap().grpc_codes,
+        [14, 10],
+        "rules that say nothing too"
+    );
+}
+
+#[test]
+fn a_route_that_is_not_there_is_said_until_it_is() {
+    let mut index = index(SERVICES);
+    let lost = RULE.replace("slow", "slwo");
+    apply(&mut index, &attempts("lost", &lost, "hedging: {}"));
+    let message = "namespace `shop` has no HTTPRoute `orders`; create it, or mend the name".to_owned();
+    assert_eq!(said(&index, "lost"), [(false, "TargetNotFound", message)]);
+    let dirty = apply(&mut index, ROUTE);
+    assert!(dirty.iter().any(|it| matches!(it, Dirty::Policy(_))), "{dirty:?}");
+    let message = "HTTPRoute `shop/orders` has rules named `slow`, `fast`; mend `sectionName`".to_owned();
+    assert_eq!(said(&index, "lost"), [(false, "TargetNotFound", message)]);
+    apply(&mut index, &attempts("lost", RULE, "hedging: {}"));
+    apply(&mut index, &attempts("whole", WHOLE, "hedging: {}"));
+    assert_eq!(said(&index, "lost"), [(true, "Accepted", "the policy is in force".to_owned())]);
+    let message = "the policy is in force, but for what `shop/lost` says of rule `slow`".to_owned();
+    assert_eq!(said(&index, "whole"), [(true, "Accepted", message)]);
+}

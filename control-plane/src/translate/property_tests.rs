@@ -126,7 +126,8 @@ fn route() -> impl Strategy<Value = Value> {
     });
     let rule = (proptest::collection::vec(backend, 0..3), proptest::sample::select(vec!["/", "/a", "/a/b"])).prop_map(
         |(backends, path)| {
-            json!({"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": backends})
+            let name = format!("rule{}", backends.len());
+            json!({"name": name, "matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": backends})
         },
     );
     (0usize..2, 0usize..3, proptest::collection::vec(parent, 1..3), proptest::collection::vec(rule, 1..3))
@@ -204,23 +205,36 @@ fn external_service() -> impl Strategy<Value = Value> {
 }
 
 fn traffic_policy() -> impl Strategy<Value = Value> {
-    let target = (0usize..3, proptest::option::of(80u16..83)).prop_map(|(name, section)| {
+    let service = (0usize..3, proptest::option::of(80u16..83)).prop_map(|(name, section)| {
         let mut target = json!({"kind": "Service", "name": SERVICES[name]});
         if let Some(section) = section {
             target["sectionName"] = json!(format!("p{section}"));
         }
         target
     });
-    let rules = proptest::sample::select(vec![
+    let route = (0usize..3, proptest::option::of(0u8..3)).prop_map(|(name, rule)| {
+        let group = "gateway.networking.k8s.io";
+        let mut target = json!({"group": group, "kind": "HTTPRoute", "name": format!("r{name}")});
+        if let Some(rule) = rule {
+            target["sectionName"] = json!(format!("rule{rule}"));
+        }
+        target
+    });
+    let targets = || prop_oneof![service.clone(), route.clone()];
+    let of_services = proptest::sample::select(vec![
         json!({"loadBalancing": {"policy": "RoundRobin"}}),
         json!({"loadBalancing": {"policy": "Random"}}),
         json!({"concurrency": {"maxRequests": 7}}),
         json!({"rateLimit": {"rules": [{"requests": 5}]}, "circuitBreaker": {"maxRequests": 3}}),
     ]);
-    (0usize..2, 0usize..3, proptest::collection::vec(target, 1..3), rules).prop_map(
-        |(namespace, name, mut targets, mut spec)| {
+    let rules = (proptest::option::of(of_services), 0u8..3);
+    (0usize..2, 0usize..3, proptest::collection::vec(targets(), 1..3), rules).prop_map(
+        |(namespace, name, mut targets, (of_services, attempts))| {
             targets.dedup();
+            let has_route = targets.iter().any(|target| target["kind"] == "HTTPRoute");
+            let mut spec = of_services.filter(|_| !has_route).unwrap_or_else(|| json!({}));
             spec["targetRefs"] = json!(targets);
+            spec["retry"] = json!({"attempts": attempts});
             json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "TrafficPolicy",
                    "metadata": {"namespace": NAMESPACES[namespace], "name": format!("t{name}")}, "spec": spec})
         },

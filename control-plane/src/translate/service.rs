@@ -1,5 +1,6 @@
 //! A Service resource: its ports, and on each the rules of the routes attached to it, in final precedence.
 
+use super::attempts::{self, Attempts};
 use super::backend::unresolved;
 use super::index::{Index, RouteName};
 use super::precedence::Rank;
@@ -10,7 +11,6 @@ use manifests::kind::service as written;
 use mesh_names::ServiceName;
 use mesh_protocol::service as resource;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Compiles a Service; nothing if there is none of that name.
 pub fn compile_service(index: &Index, name: &ServiceName) -> Option<resource::Service> {
@@ -75,17 +75,15 @@ fn compile_rule(
             invalid: Some(format!("HTTPRoute {route}: {}: {}", problem.path, problem.sentence())),
         }],
     };
+    let Attempts { timeouts, retry, hedging } =
+        attempts::of_rule(&index.policies, (service, port), route, rule);
     resource::RouteRule {
         route: route.to_string(),
         index: u32::try_from(place).unwrap_or(u32::MAX),
         backends,
-        request_timeout: limit(rule.request_timeout),
-        backend_request_timeout: limit(rule.backend_request_timeout),
-        retry: rule.retry.as_ref().map(|retry| resource::RouteRetry {
-            attempts: retry.attempts,
-            codes: retry.codes.clone(),
-            backoff: retry.backoff,
-        }),
+        timeouts,
+        retry,
+        hedging,
     }
 }
 
@@ -118,9 +116,4 @@ fn compile_value(it: &NamedPattern) -> resource::ValueMatch {
         TextPattern::Regex(text) => resource::TextMatch::Regex(text.clone()),
     };
     resource::ValueMatch { name: it.name.clone(), value }
-}
-
-/// Zero is "no limit" in a manifest; a resource leaves the limit out.
-fn limit(duration: Option<Duration>) -> Option<Duration> {
-    duration.filter(|duration| !duration.is_zero())
 }

@@ -1,6 +1,7 @@
 //! The rules: what enters is an object of the right shape, or a set of them; what leaves is the object as the control
 //! plane reads it, and every rule it breaks. A reader runs all its rules before it gives up on an object.
 
+mod attempts;
 pub(crate) mod external_service;
 mod faults;
 mod hash_on;

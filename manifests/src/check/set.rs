@@ -5,12 +5,12 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::Kind;
 use crate::kind::route::{HttpRoute, ParentRef};
 use crate::kind::service::Service;
-use crate::kind::traffic_policy::TrafficPolicy;
+use crate::kind::traffic_policy::{Target, TrafficPolicy};
 use crate::nearest::nearest;
 use crate::object::Object;
 use crate::path::FieldPath;
 use crate::stream::ManifestSet;
-use mesh_names::{Port, ServiceName};
+use mesh_names::{Namespace, Port, ServiceName, Subdomain};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a set of manifests is.
@@ -41,6 +41,12 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
     let namespaces = set.manifests.iter().filter(|manifest| manifest.kind() == Kind::Namespace);
     let known = Known {
         services: services.collect(),
+        routes: set
+            .manifests
+            .iter()
+            .filter_map(|manifest| route(&manifest.object))
+            .map(|route| ((&route.namespace, &route.name), route))
+            .collect(),
         namespaces: namespaces
             .map(|manifest| manifest.name())
             .chain([super::metadata::DEFAULT_NAMESPACE])
@@ -73,9 +79,14 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
     found
 }
 
+fn route(object: &Object) -> Option<&HttpRoute> {
+    if let Object::HttpRoute(route) = object { Some(route) } else { None }
+}
+
 /// What references can lead to.
 struct Known<'a> {
     services: BTreeMap<&'a ServiceName, &'a Service>,
+    routes: BTreeMap<(&'a Namespace, &'a Subdomain), &'a HttpRoute>,
     namespaces: BTreeSet<&'a str>,
     completeness: Completeness,
 }
@@ -113,21 +124,63 @@ impl Known<'_> {
     fn policy(&self, policy: &TrafficPolicy, problems: &mut Vec<Diagnostic>) {
         for (place, target) in policy.targets.iter().enumerate() {
             let path = FieldPath::of("spec").field("targetRefs").index(place);
-            problems.extend(self.service(&target.service, None, &path));
-            let (Some(service), Some(section)) = (self.services.get(&target.service), &target.section) else {
-                continue;
-            };
-            if service.ports.iter().all(|port| port.name != *section) {
-                let names: Vec<&str> = service.ports.iter().map(|port| port.name.as_str()).collect();
-                let message = format!("the Service `{}` has no port named `{section}`", target.service);
-                let mend = match nearest(section, names.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("its ports are named {}", names.join(", ")),
-                };
-                let problem = Diagnostic::warning(Code::MissingReference, path.field("sectionName"), message);
-                problems.push(problem.mend(mend));
+            match target {
+                Target::Service { service, section } => {
+                    problems.extend(self.service(service, None, &path));
+                    let (Some(known), Some(section)) = (self.services.get(service), section) else {
+                        continue;
+                    };
+                    let names = known.ports.iter().map(|port| port.name.as_str());
+                    let what = ("Service", service.to_string(), "port");
+                    problems.extend(self.section(section, names, what, &path));
+                }
+                Target::Route { namespace, name, section } => {
+                    let Some(known) = self.routes.get(&(namespace, name)) else {
+                        problems.extend(self.missing_route(namespace, name, &path));
+                        continue;
+                    };
+                    let Some(section) = section else { continue };
+                    let names = known.rules.iter().filter_map(|rule| rule.name.as_deref());
+                    let what = ("HTTPRoute", format!("{namespace}/{name}"), "rule");
+                    problems.extend(self.section(section, names, what, &path));
+                }
             }
         }
+    }
+
+    /// A part of an object, of those there are.
+    fn section<'a>(
+        &self,
+        section: &str,
+        names: impl Iterator<Item = &'a str>,
+        (kind, name, part): (&str, String, &str),
+        path: &FieldPath,
+    ) -> Option<Diagnostic> {
+        let names: Vec<&str> = names.collect();
+        if names.contains(&section) {
+            return None;
+        }
+        let message = format!("the {kind} `{name}` has no {part} named `{section}`");
+        let mend = match nearest(section, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => format!("none of its {part}s has a name: give one of them this one"),
+            None => format!("its {part}s are named {}", names.join(", ")),
+        };
+        let problem = Diagnostic::warning(Code::MissingReference, path.field("sectionName"), message);
+        Some(problem.mend(mend))
+    }
+
+    fn missing_route(&self, namespace: &Namespace, name: &Subdomain, path: &FieldPath) -> Option<Diagnostic> {
+        if self.completeness == Completeness::Partial {
+            return None;
+        }
+        let same = self.routes.keys().filter(|(other, _)| *other == namespace);
+        let mend = match nearest(name.as_str(), same.map(|(_, name)| name.as_str())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "add it, or name another".to_owned(),
+        };
+        let message = format!("there is no HTTPRoute `{namespace}/{name}` among these manifests");
+        Some(Diagnostic::warning(Code::MissingReference, path.field("name"), message).mend(mend))
     }
 
     fn service(&self, name: &ServiceName, port: Option<Port>, path: &FieldPath) -> Option<Diagnostic> {

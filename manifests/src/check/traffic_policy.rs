@@ -2,7 +2,7 @@
 //! refused by a sidecar; and what the chosen policy does not use is an error, so that nothing is accepted and ignored.
 
 use super::value::{self, number, span, within_range};
-use super::{faults, hash_on, limits, metadata, outliers};
+use super::{attempts, faults, hash_on, limits, metadata, outliers};
 use crate::diagnostic::{Code, Report};
 use crate::kind::Kind;
 use crate::kind::traffic_policy::{
@@ -16,6 +16,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 /// Gateway API: a policy has at most 16 targets.
 const TARGETS_MAX: usize = 16;
 const CHOICES: RangeInclusive<i64> = 2..=16;
@@ -38,6 +39,9 @@ pub(crate) fn read(given: &TrafficPolicyManifest, report: &mut Report) -> Option
     let namespace = metadata.as_ref().and_then(|metadata| metadata.namespace.clone());
     let targets = targets(&spec.target_refs, namespace.as_ref(), &path.field("targetRefs"), report);
     let rules = rules(spec, &path, report);
+    if targets.iter().any(|target| matches!(target, Target::Route { .. })) {
+        of_services_alone(spec, &path, report);
+    }
     let metadata = metadata?;
     let name = metadata.name.parse().ok()?;
     Some(TrafficPolicy { namespace: namespace?, name, targets, rules, metadata })
@@ -57,17 +61,7 @@ fn targets(
     let mut read = Vec::new();
     for (place, given) in given.iter().enumerate() {
         let path = path.index(place);
-        let is_core = given.group.as_deref().is_none_or(str::is_empty);
-        if !(is_core && given.kind == "Service") {
-            let group = given.group.as_deref().filter(|group| !group.is_empty());
-            let kind = group.map_or_else(|| given.kind.clone(), |group| format!("{}.{group}", given.kind));
-            let message = format!("a TrafficPolicy is for Services, not for `{kind}`");
-            report.error(Code::Unsupported, path.field("kind"), message, "write `kind: Service`");
-        }
-        let name = value::name(&given.name, path.field("name"), report);
-        let (Some(name), Some(namespace)) = (name, namespace) else { continue };
-        let section = given.section_name.clone().filter(|section| !section.is_empty());
-        let target = Target { service: ServiceName::new(namespace.clone(), name), section };
+        let Some(target) = target(given, namespace, &path, report) else { continue };
         if read.contains(&target) {
             report.error(Code::DuplicateEntry, path, "the same target stands there already", "take one away");
         } else {
@@ -75,6 +69,61 @@ fn targets(
         }
     }
     read
+}
+
+fn target(
+    given: &TargetRefSpec,
+    namespace: Option<&Namespace>,
+    path: &FieldPath,
+    report: &mut Report,
+) -> Option<Target> {
+    let group = given.group.as_deref().unwrap_or_default();
+    let section = given.section_name.clone().filter(|section| !section.is_empty());
+    let name = path.field("name");
+    match (group, given.kind.as_str()) {
+        ("", "Service") => {
+            let service = ServiceName::new(namespace?.clone(), value::name(&given.name, name, report)?);
+            Some(Target::Service { service, section })
+        }
+        (GATEWAY_GROUP, "HTTPRoute") => {
+            let (namespace, name) = (namespace?.clone(), value::name(&given.name, name, report)?);
+            Some(Target::Route { namespace, name, section })
+        }
+        ("", "HTTPRoute") => {
+            let mend = format!("write `group: {GATEWAY_GROUP}`");
+            report.error(Code::BadValue, path.field("group"), "the core group has no HTTPRoute", mend);
+            None
+        }
+        (group, kind) => {
+            let dot = if group.is_empty() { "" } else { "." };
+            let message =
+                format!("a TrafficPolicy is for Services and HTTPRoutes, not for `{kind}{dot}{group}`");
+            report.error(Code::Unsupported, path.field("kind"), message, "write `kind: Service`");
+            None
+        }
+    }
+}
+
+/// What a policy with an HTTPRoute among its targets may not say: it would hold for requests of other routes too.
+fn of_services_alone(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Report) {
+    let connect = spec.timeouts.as_ref().is_some_and(|it| it.connect.is_some());
+    let fields = [
+        (path.field("loadBalancing"), spec.load_balancing.is_some()),
+        (path.field("locality"), spec.locality.is_some()),
+        (path.field("slowStart"), spec.slow_start.is_some()),
+        (path.field("panicThreshold"), spec.panic_threshold.is_some()),
+        (path.field("outlierDetection"), spec.outlier_detection.is_some()),
+        (path.field("circuitBreaker"), spec.circuit_breaker.is_some()),
+        (path.field("concurrency"), spec.concurrency.is_some()),
+        (path.field("rateLimit"), spec.rate_limit.is_some()),
+        (path.field("faultInjection"), spec.fault_injection.is_some()),
+        (path.field("timeouts").field("connect"), connect),
+    ];
+    for (path, _) in fields.into_iter().filter(|(_, is_given)| *is_given) {
+        let message = "it is about a Service's instances, which requests of every route share, and a target is an HTTPRoute";
+        let mend = "say it in a TrafficPolicy whose targets are Services";
+        report.error(Code::Unsupported, path, message, mend);
+    }
 }
 
 fn rules(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Report) -> Rules {
@@ -126,6 +175,9 @@ fn rules(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Report) -> Rul
             .as_ref()
             .map(|it| faults::read(it, &path.field("faultInjection"), report))
             .unwrap_or_default(),
+        timeouts: spec.timeouts.as_ref().map(|it| attempts::timeouts(it, &path.field("timeouts"), report)),
+        retry: spec.retry.as_ref().map(|it| attempts::retry(it, &path.field("retry"), report)),
+        hedging: spec.hedging.as_ref().map(|it| attempts::hedging(it, &path.field("hedging"), report)),
     }
 }
 

@@ -43,8 +43,9 @@ fn generate(kind: Kind) -> Value {
             "A place outside of the mesh that applications call, by its hosts or its addresses.",
         ),
         Kind::TrafficPolicy => parts::<TrafficPolicySpec, PolicyStatus>(
-            "How requests to a Service are spread over its instances, and how many there may be. One for a port counts there instead of one for the \
-             whole Service; what it does not say is the default.",
+            "How requests to a Service are spread over its instances, how many there may be, which are made to fail, and how they \
+             and those of an HTTPRoute are attempted. One for a port counts there instead of one for the whole Service; what \
+             it does not say is the default.",
         ),
         Kind::MeshConfig => specification::<MeshConfigSpec>(
             "What holds for the mesh as a whole. There is at most one, named `default`.",

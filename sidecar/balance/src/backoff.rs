@@ -25,6 +25,11 @@ impl Backoff {
         Self { base, most }
     }
 
+    /// The ceiling before the first retry.
+    pub const fn base(&self) -> Duration {
+        self.base
+    }
+
     /// How long to wait before retry number `retry`, counted from 0.
     pub fn delay(&self, retry: u32, rng: &mut impl Rng) -> Duration {
         let ceiling = self.ceiling(retry);

@@ -1,24 +1,53 @@
-//! How many retries may be made: a share of the requests, so that retries can never become the load.
+//! How many further attempts may be made, retries or hedges: a share of the requests, so that they can never become the load.
 //!
-//! Enters: requests and wishes to retry, with the time. Leaves: yes or no. Never here: whether a retry would be safe.
+//! Enters: requests and wishes for another attempt, with the time and what is allowed. Leaves: yes or no. Never here: whether
+//! it would be safe.
 //!
 //! Source: Finagle's `RetryBudget`, as used by Linkerd. Counting retries per request instead (three tries each) triples the
 //! load on a service exactly when it fails.
 
 use crate::Nanos;
 
-/// One slot is a second; ten of them are the time for which a request earns retries.
+/// One slot is a second; ten of them are the time for which a request earns further attempts.
 const SLOTS: usize = 10;
 const SLOT_NANOS: u64 = 1_000_000_000;
 
-/// The budget of one worker for one service.
-///
-/// Within any ten seconds at most `percent` of the requests plus `10 × least_per_second` retries are granted.
-#[derive(Debug, Clone)]
-pub struct RetryBudget {
-    percent: u64,
-    /// In hundredths of a retry, as all sums here.
-    reserve: u64,
+/// How many further attempts are allowed within any ten seconds: `percent` of the requests plus `10 × least_per_second`.
+/// More than 100 percent, or than 1000 per second, is as much as that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    percent: u32,
+    least_per_second: u32,
+}
+
+impl Allowance {
+    /// For retries: 20 % of the requests and ten per second, Linkerd's values.
+    pub const RETRIES: Self = Self::new(20, 10);
+
+    /// For hedges: 5 % of the requests. Nothing on top: with few requests there is no percentile to go by.
+    pub const HEDGES: Self = Self::new(5, 0);
+
+    /// So many percent of the requests, and so many per second on top for services with little traffic.
+    pub const fn new(percent: u32, least_per_second: u32) -> Self {
+        let percent = if percent > 100 { 100 } else { percent };
+        let least_per_second = if least_per_second > 1_000 { 1_000 } else { least_per_second };
+        Self { percent, least_per_second }
+    }
+
+    /// The share of the requests, in percent.
+    pub const fn percent(self) -> u32 {
+        self.percent
+    }
+
+    /// What is on top of it.
+    pub const fn least_per_second(self) -> u32 {
+        self.least_per_second
+    }
+}
+
+/// What one worker has sent to one service lately: the requests, and further attempts of one kind.
+#[derive(Debug, Clone, Default)]
+pub struct AttemptBudget {
     slots: [SlotCount; SLOTS],
     /// The second the newest slot stands for.
     second: u64,
@@ -27,37 +56,29 @@ pub struct RetryBudget {
 #[derive(Debug, Clone, Copy, Default)]
 struct SlotCount {
     requests: u64,
-    retries: u64,
+    further: u64,
 }
 
-impl RetryBudget {
-    /// A budget of `percent` of the requests, and `least_per_second` retries on top for services with little traffic.
-    pub fn new(percent: u32, least_per_second: u32) -> Self {
-        let reserve = u64::from(least_per_second) * u64::try_from(SLOTS).unwrap_or(1) * 100;
-        Self { percent: u64::from(percent), reserve, slots: [SlotCount::default(); SLOTS], second: 0 }
-    }
-
-    /// Linkerd's values: 20 % of the requests and ten per second.
-    pub fn standard() -> Self {
-        Self::new(20, 10)
-    }
-
-    /// A request came in (not a retry): it earns its share of a retry for the next ten seconds.
+impl AttemptBudget {
+    /// A request came in (not another attempt): it earns its share of one for the next ten seconds.
     pub fn deposit(&mut self, now: Nanos) {
         self.advance(now);
         self.update_newest(|slot| slot.requests = slot.requests.saturating_add(1));
     }
 
-    /// Whether a retry may be made now; if so it is counted.
+    /// Whether another attempt may be made now; if so it is counted.
     #[must_use]
-    pub fn withdraw(&mut self, now: Nanos) -> bool {
+    pub fn withdraw(&mut self, now: Nanos, allowed: Allowance) -> bool {
         self.advance(now);
         let requests: u64 = self.slots.iter().map(|slot| slot.requests).sum();
-        let retries: u64 = self.slots.iter().map(|slot| slot.retries).sum();
-        let earned = requests.saturating_mul(self.percent).saturating_add(self.reserve);
-        let granted = retries.saturating_add(1).saturating_mul(100) <= earned;
+        let further: u64 = self.slots.iter().map(|slot| slot.further).sum();
+        let seconds = u64::try_from(SLOTS).unwrap_or(1);
+        // In hundredths of an attempt.
+        let reserve = u64::from(allowed.least_per_second) * seconds * 100;
+        let earned = requests.saturating_mul(allowed.percent.into()).saturating_add(reserve);
+        let granted = further.saturating_add(1).saturating_mul(100) <= earned;
         if granted {
-            self.update_newest(|slot| slot.retries = slot.retries.saturating_add(1));
+            self.update_newest(|slot| slot.further = slot.further.saturating_add(1));
         }
         granted
     }
@@ -92,32 +113,43 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn granted(budget: &mut RetryBudget, now: Nanos) -> usize {
-        std::iter::repeat_with(|| budget.withdraw(now)).take_while(|granted| *granted).count()
+    const FIFTH: Allowance = Allowance::new(20, 0);
+
+    fn granted(budget: &mut AttemptBudget, now: Nanos, allowed: Allowance) -> usize {
+        std::iter::repeat_with(|| budget.withdraw(now, allowed)).take_while(|granted| *granted).count()
     }
 
     #[test]
     fn a_fifth_of_the_requests_may_be_retried() {
-        let mut budget = RetryBudget::new(20, 0);
-        assert_eq!(granted(&mut budget, Nanos(0)), 0, "nothing earned yet");
+        let mut budget = AttemptBudget::default();
+        assert_eq!(granted(&mut budget, Nanos(0), FIFTH), 0, "nothing earned yet");
         (0..100).for_each(|_| budget.deposit(Nanos(0)));
-        assert_eq!(granted(&mut budget, Nanos(0)), 20);
+        assert_eq!(granted(&mut budget, Nanos(0), FIFTH), 20);
+    }
+
+    #[test]
+    fn those_that_are_allowed_more_count_the_same_requests_and_attempts() {
+        let mut budget = AttemptBudget::default();
+        (0..100).for_each(|_| budget.deposit(Nanos(0)));
+        assert_eq!(granted(&mut budget, Nanos(0), FIFTH), 20);
+        assert_eq!(granted(&mut budget, Nanos(0), Allowance::new(25, 0)), 5);
+        assert_eq!(granted(&mut budget, Nanos(0), FIFTH), 0);
     }
 
     #[test]
     fn the_reserve_serves_those_with_little_traffic() {
-        let mut budget = RetryBudget::standard();
-        assert_eq!(granted(&mut budget, Nanos(0)), 100, "ten per second for ten seconds");
+        let mut budget = AttemptBudget::default();
+        assert_eq!(granted(&mut budget, Nanos(0), Allowance::RETRIES), 100, "ten per second for ten seconds");
         let later = Nanos(0) + Duration::from_secs(10);
-        assert_eq!(granted(&mut budget, later), 100);
+        assert_eq!(granted(&mut budget, later, Allowance::RETRIES), 100);
     }
 
     #[test]
     fn what_a_request_earned_lapses_after_ten_seconds() {
-        let mut budget = RetryBudget::new(20, 0);
+        let mut budget = AttemptBudget::default();
         (0..100).for_each(|_| budget.deposit(Nanos(0)));
-        assert!(budget.withdraw(Nanos(9_999_999_999)));
-        assert!(!budget.withdraw(Nanos(10_000_000_000)));
+        assert!(budget.withdraw(Nanos(9_999_999_999), FIFTH));
+        assert!(!budget.withdraw(Nanos(10_000_000_000), FIFTH));
     }
 
     proptest! {
@@ -127,13 +159,13 @@ mod tests {
             least in 0_u32..5,
             steps in prop::collection::vec((0_u64..2_000_000_000, 0_u32..20, 0_u32..20), 1..100),
         ) {
-            let mut budget = RetryBudget::new(percent, least);
+            let (mut budget, allowed) = (AttemptBudget::default(), Allowance::new(percent, least));
             let mut now = Nanos(0);
             let mut events: Vec<(u64, u64, u64)> = Vec::new();
             for (pause, requests, wishes) in steps {
                 now = Nanos(now.0 + pause);
                 (0..requests).for_each(|_| budget.deposit(now));
-                let retries = (0..wishes).filter(|_| budget.withdraw(now)).count() as u64;
+                let retries = (0..wishes).filter(|_| budget.withdraw(now, allowed)).count() as u64;
                 events.push((now.0 / SLOT_NANOS, u64::from(requests), retries));
                 let window = events.iter().filter(|(second, ..)| second + 10 > now.0 / SLOT_NANOS);
                 let (requests, retries) = window.fold((0, 0), |sum, event| (sum.0 + event.1, sum.1 + event.2));

@@ -6,7 +6,7 @@
 //! control plane ──update──> Balancer ──pick──> Slot ──started/ended──> estimate, record
 //!                              ^                                           │
 //!                              └──────── Ejected <── evaluate ─────────────┘
-//!                                     retry? ──RetryBudget, Backoff
+//!                                     retry, hedge? ──AttemptBudget, Backoff; TypicalLatency
 //! ```
 //!
 //! Enters: which endpoints there are, what happened to each request, the time, and random numbers. Leaves: a [`Slot`] to
@@ -26,10 +26,11 @@ mod rng;
 mod settings;
 mod slow_start;
 mod time;
+mod typical;
 
 pub use backoff::Backoff;
 pub use balancer::{Balancer, Ejected, Outcome, Pick, PickFor, Slot, Tier};
-pub use budget::RetryBudget;
+pub use budget::{Allowance, AttemptBudget};
 pub use ejection::{
     ByFailureShare, ByLatency, BySuccessRate, Cause, Detection, Deviations, EjectedShare, FailureShare,
     FailuresInARow, Fault, Growth, LeastPeers, LeastRequests, Sentence, Slowness,
@@ -49,3 +50,4 @@ pub use settings::{
 };
 pub use slow_start::{Aggression, LeastWarmth, SlowStart};
 pub use time::Nanos;
+pub use typical::TypicalLatency;

@@ -12,6 +12,7 @@
 //! | admin | `/log` | GET or PUT the log level |
 //! | admin | `/drain` | POST: leave the mesh, finish, end, as on SIGTERM |
 
+mod attempts;
 mod limits;
 mod render;
 

@@ -1,6 +1,6 @@
 //! The admin views' JSON, from what they look at. Pure but for the clock on the wall.
 
-use super::limits;
+use super::{attempts, limits};
 use crate::admin::Look;
 use crate::bootstrap::{AccessLog, InboundMode, Settings};
 use crate::snapshot::{AddressState, ServiceState, Snapshot};
@@ -138,6 +138,8 @@ fn summary(state: &ServiceState) -> Value {
                     "loadBalancing": balancing(&settings.policy),
                     "circuitBreaker": policy.map(|policy| limits::circuit_breaker(policy)),
                     "faultRules": policy.map_or(0, |policy| limits::fault_rules(policy)),
+                    "attempts": attempts::of_port(port),
+                    "rules": attempts::of_rules(port),
                 })
             });
             let ready = view.endpoints.iter().filter(|endpoint| endpoint.health == EndpointHealth::Ready);

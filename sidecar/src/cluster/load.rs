@@ -1,6 +1,7 @@
 //! One attempt's share of an endpoint's load. However the attempt ends, the balancer hears of it exactly once.
 
 use super::Cluster;
+use crate::http::grpc;
 use crate::worker::Worker;
 use mesh_balance::{Fault, Nanos, Outcome, Slot};
 use std::rc::Rc;
@@ -13,8 +14,19 @@ pub(crate) struct Load {
     slot: Slot,
     started: Nanos,
     outcome: Outcome,
+    /// What is spoken, and so whether trailers say how it went.
+    protocol: Spoken,
     /// Nothing: when it is dropped.
     ended: Option<Instant>,
+}
+
+/// What a request speaks on top of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// Nothing: the status in the head is all there is.
+    Http,
+    /// gRPC: a status in the trailers may say that it failed after all.
+    Grpc,
 }
 
 impl std::fmt::Debug for Load {
@@ -29,7 +41,15 @@ impl std::fmt::Debug for Load {
 impl Load {
     pub(super) fn start(worker: Rc<Worker>, cluster: Rc<Cluster>, slot: Slot, now: Nanos) -> Self {
         cluster.balancer.borrow_mut().started(slot);
-        Self { worker, cluster, slot, started: now, outcome: Outcome::Abandoned, ended: None }
+        Self {
+            worker,
+            cluster,
+            slot,
+            started: now,
+            outcome: Outcome::Abandoned,
+            protocol: Spoken::Http,
+            ended: None,
+        }
     }
 
     /// A peer's sidecar did not let the request in by a limit: neither a failure of the endpoint, which would be left out for
@@ -47,6 +67,20 @@ impl Load {
     pub(crate) fn answered(&mut self) {
         let latency = self.worker.nanos(Instant::now()).since(self.started);
         self.outcome = Outcome::Success { latency };
+    }
+
+    /// What the request speaks; HTTP alone unless it is said.
+    pub(crate) fn speaks(&mut self, protocol: Spoken) {
+        self.protocol = protocol;
+    }
+
+    /// The trailers have come, with this gRPC status. A failure told there is one as if the head had told it; success, and
+    /// what says something of the request alone, leaves what the head has said.
+    pub(crate) fn trailers(&mut self, status: Option<u8>) {
+        let told = status.filter(|_| self.protocol == Spoken::Grpc).map(grpc::http_status);
+        if let (Some(fault), Outcome::Success { latency }) = (told.and_then(fault), self.outcome) {
+            self.outcome = Outcome::Failure { latency, fault };
+        }
     }
 
     /// It has ended, at a time the caller knows already.
@@ -87,6 +121,9 @@ fn fault(status: u16) -> Option<Fault> {
 impl Drop for Load {
     fn drop(&mut self) {
         let now = self.worker.nanos(self.ended.unwrap_or_else(Instant::now));
+        if let Outcome::Success { latency } = self.outcome {
+            self.cluster.saw(now, latency);
+        }
         let ejected = self.cluster.balancer.borrow_mut().ended(self.slot, now, self.outcome);
         if let Some(ejected) = ejected {
             self.cluster.ejected(&self.worker, now, ejected);

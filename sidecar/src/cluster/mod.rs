@@ -1,13 +1,14 @@
-//! One port of one service as one worker sees it: its endpoints with their load, the choice among them, and its retry
-//! budget. What enters is the snapshot's view, taken over when it changed; what leaves is a [`Picked`] endpoint. State
+//! One port of one service as one worker sees it: its endpoints with their load, the choice among them, and the
+//! budgets for further attempts. What enters is the snapshot's view, taken over when it changed; what leaves is a [`Picked`] endpoint. State
 //! is carried over by the endpoint's place, so that a change touches no request in flight. Who is ejected is
 //! `mesh_balance`'s business. A place outside of the mesh is a cluster too: its endpoints are its addresses.
 
+mod attempts;
 mod ejections;
 mod load;
 mod outside;
 
-pub(crate) use load::Load;
+pub(crate) use load::{Load, Spoken};
 pub(crate) use outside::{At, Outside};
 
 use crate::connect::{Place, Security};
@@ -20,9 +21,7 @@ use crate::snapshot::{Affinity, Faults, LastUsed, Pinned, ServiceState, TrafficP
 use crate::telemetry::{Direction, LabelId, Share};
 use crate::worker::{Patience, Worker};
 use http::request::Parts;
-use mesh_balance::{
-    Balancer, HashKey, Health, Locality, Member as Listed, Nanos, PickFor, RetryBudget, Slot, Weight,
-};
+use mesh_balance::{Balancer, HashKey, Health, Locality, Member as Listed, Nanos, PickFor, Slot, Weight};
 use mesh_names::{Port, ServiceName};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -64,7 +63,7 @@ pub(crate) struct Cluster {
     balancer: RefCell<Balancer<Place>>,
     /// Beside the balancer's slots.
     members: RefCell<Vec<Option<Member>>>,
-    budget: RefCell<RetryBudget>,
+    attempts: attempts::Attempts,
     /// When endpoints were compared last.
     judged: Cell<Nanos>,
     /// How many are said to be ejected, once anybody was.
@@ -163,7 +162,7 @@ impl Cluster {
             policy: RefCell::default(),
             balancer: RefCell::new(Balancer::new()),
             members: RefCell::default(),
-            budget: RefCell::new(RetryBudget::standard()),
+            attempts: attempts::Attempts::default(),
             judged: Cell::default(),
             ejected: OnceCell::new(),
             learned: worker.shared.config.families.connections.learned(Direction::Outbound),
@@ -361,16 +360,6 @@ impl Cluster {
     /// [`OverLimit`] where there is none.
     pub(crate) fn retry(&self) -> Result<Option<Limited>, OverLimit> {
         self.breaker().map_or(Ok(None), |breaker| breaker.retry())
-    }
-
-    /// A request came in: it earns its share of a retry.
-    pub(crate) fn deposit(&self, now: Nanos) {
-        self.budget.borrow_mut().deposit(now);
-    }
-
-    /// Whether the budget allows a retry.
-    pub(crate) fn withdraw(&self, now: Nanos) -> bool {
-        self.budget.borrow_mut().withdraw(now)
     }
 }
 

@@ -5,7 +5,7 @@
 use super::http2::Opened;
 use super::replay::{Attempt, DownstreamBroke};
 use crate::cluster::Load;
-use crate::deadline::Deadline;
+use crate::deadline::Ends;
 use crate::http::grpc;
 use crate::limit::Taken;
 use crate::listen::activity::Busy;
@@ -16,11 +16,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use mesh_http2::RecvStream;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 /// What a body fails with.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -165,7 +164,7 @@ impl Body for UpBody {
 pub(crate) struct DownBody {
     source: Source,
     held: Held,
-    deadline: Option<(Pin<Box<Sleep>>, Reason)>,
+    ends: Option<Box<Ends>>,
 }
 
 #[derive(Debug)]
@@ -191,9 +190,8 @@ pub(crate) struct Held {
 
 impl DownBody {
     /// An upstream's body.
-    pub(crate) fn upstream(body: WireBody, held: Held, deadline: Option<Deadline>) -> Self {
-        let deadline = deadline.map(|d| (Box::pin(tokio::time::sleep_until(d.at)), d.reason));
-        let mut body = Self { source: Source::Upstream(body), held, deadline };
+    pub(crate) fn upstream(body: WireBody, held: Held, ends: Option<Box<Ends>>) -> Self {
+        let mut body = Self { source: Source::Upstream(body), held, ends };
         body.end_if_over();
         body
     }
@@ -201,7 +199,7 @@ impl DownBody {
     /// Words of our own; none if empty.
     pub(crate) fn words(words: Bytes) -> Self {
         let words = Some(words).filter(|words| !words.is_empty());
-        Self { source: Source::Words(words), held: Held::default(), deadline: None }
+        Self { source: Source::Words(words), held: Held::default(), ends: None }
     }
 
     /// Adds what is held until the end.
@@ -256,11 +254,10 @@ impl Body for DownBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some((sleep, reason)) = &mut this.deadline
-            && sleep.as_mut().poll(cx).is_ready()
+        if let Some(ends) = &mut this.ends
+            && let Poll::Ready(reason) = ends.poll(cx)
         {
-            let reason = *reason;
-            this.deadline = None;
+            this.ends = None;
             this.held.end(Some(reason));
             return Poll::Ready(Some(Err(reason.row().sentence.into())));
         }
@@ -280,11 +277,18 @@ impl Body for DownBody {
                 Poll::Ready(Some(Err(Box::new(error))))
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(ends) = &this.ends {
+                    ends.touch();
+                }
                 if let Some(exchange) = &mut this.held.exchange {
                     if let Some(data) = frame.data_ref() {
                         exchange.sent(data.len());
                     } else if let Some(trailers) = frame.trailers_ref() {
-                        exchange.grpc(grpc::status(trailers));
+                        let status = grpc::status(trailers);
+                        exchange.grpc(status);
+                        if let Some(load) = &mut this.held.load {
+                            load.trailers(status);
+                        }
                     }
                 }
                 this.end_if_over();

@@ -32,6 +32,10 @@ pub(crate) enum Field {
     Cookie = 1 << 10,
     /// Cookie, more than once.
     Cookies = 1 << 11,
+    /// How much time the request has, in one of three ways.
+    Timeout = 1 << 12,
+    /// That another attempt is in vain.
+    Retry = 1 << 13,
 }
 
 /// Which of them a message has.
@@ -80,6 +84,8 @@ fn seen(name: &str) -> u16 {
         "outrigger-reason" => Field::Reason as u16,
         "cookie" => Field::Cookie as u16,
         "outrigger-http" | "x-forwarded-client-cert" => Field::OfSidecars as u16,
+        "grpc-timeout" | "outrigger-timeout" | "outrigger-deadline" => Field::Timeout as u16,
+        "outrigger-retry" => Field::Retry as u16,
         _ => 0,
     }
 }
@@ -87,8 +93,9 @@ fn seen(name: &str) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{grpc, hop_by_hop, reply};
+    use crate::http::{grpc, hop_by_hop, reply, timeout};
     use crate::inbound;
+    use crate::retry::exhausted;
     use http::header::{self, HeaderName, HeaderValue};
 
     #[test]
@@ -106,6 +113,10 @@ mod tests {
             (&reply::REASON, Field::Reason),
             (&inbound::ORIGINAL_HTTP, Field::OfSidecars),
             (&inbound::CLIENT_CERTIFICATE, Field::OfSidecars),
+            (&timeout::GRPC_TIMEOUT, Field::Timeout),
+            (&timeout::TIMEOUT, Field::Timeout),
+            (&timeout::DEADLINE, Field::Timeout),
+            (&exhausted::RETRY, Field::Retry),
         ];
         for (name, field) in connection.chain(others) {
             let mut headers = HeaderMap::new();

@@ -16,5 +16,7 @@ pub(crate) mod http2;
 pub(crate) mod normalise;
 pub(crate) mod replay;
 pub(crate) mod reply;
+pub(crate) mod retry_after;
 pub(crate) mod settings;
+pub(crate) mod timeout;
 pub(crate) mod upgrade;

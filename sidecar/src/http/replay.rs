@@ -2,6 +2,7 @@
 //! start from the beginning. Attempts read in turn; one that was given up reads nothing more.
 
 use super::body::{WireBody, WireError};
+use crate::deadline::Idle;
 use crate::refusal::Reason;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -33,6 +34,8 @@ struct Kept {
     settled: bool,
     /// The attempt that may read.
     attempt: u32,
+    /// Told when something new was read.
+    idle: Option<Rc<Idle>>,
 }
 
 /// The body as one attempt sends it.
@@ -50,7 +53,8 @@ pub(crate) struct Attempt {
 pub(crate) struct GivenUp;
 
 impl Replay {
-    pub(crate) fn new(body: WireBody) -> Self {
+    /// Keeps what is read of `body`; `idle` is told of it.
+    pub(crate) fn new(body: WireBody, idle: Option<Rc<Idle>>) -> Self {
         Self(Rc::new(RefCell::new(Kept {
             body,
             frames: Vec::new(),
@@ -60,6 +64,7 @@ impl Replay {
             complete: true,
             settled: false,
             attempt: 0,
+            idle,
         })))
     }
 
@@ -73,6 +78,13 @@ impl Replay {
     /// Whether another attempt would see the body from its beginning.
     pub(crate) fn is_replayable(&self) -> bool {
         self.0.borrow().complete
+    }
+
+    /// Whether all of it was read, by the attempt that is under way, and is kept: another attempt beside it takes nothing from
+    /// it.
+    pub(crate) fn is_whole(&self) -> bool {
+        let kept = self.0.borrow();
+        kept.complete && (kept.ended || kept.body.is_end_stream())
     }
 
     /// There will be no other attempt: what was kept is freed as soon as it is sent.
@@ -120,6 +132,9 @@ impl Body for Attempt {
             Ok(frame) => frame,
             Err(error) => return Poll::Ready(Some(Err(Box::new(DownstreamBroke(error))))),
         };
+        if let Some(idle) = &kept.idle {
+            idle.touch();
+        }
         if let Some(data) = frame.data_ref()
             && kept.complete
         {

@@ -5,17 +5,19 @@ use crate::http::body::{DownBody, Held, WireBody};
 use crate::http::fields::{Field, Fields};
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
-use crate::http::{grpc, hop_by_hop};
+use crate::http::{grpc, hop_by_hop, timeout};
 use crate::limit::{InboundLimits, Taken, Turn};
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
 use crate::refusal::Refusal;
+use crate::retry::exhausted;
 use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId};
 use crate::worker::AccessLog;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, Version};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 /// A request whose head is complete.
@@ -29,6 +31,7 @@ pub(super) struct Accepted {
     pub(super) limits: Option<Arc<InboundLimits>>,
     /// Its turn, where there is a limit of how many have one.
     pub(super) turn: Option<Box<Turn>>,
+    started: Instant,
     style: Style,
     busy: Busy,
     exchange: Exchange,
@@ -64,10 +67,11 @@ impl Accepted {
         });
         let worker = &downstream.worker;
         let counted = downstream.port.counted(worker);
-        let mut exchange = Exchange::new(worker.clone(), Direction::Inbound, Instant::now(), record);
+        let started = Instant::now();
+        let mut exchange = Exchange::new(worker.clone(), Direction::Inbound, started, record);
         exchange.is_for(counted.series, counted.bytes);
         let (limits, busy) = (counted.limits, downstream.activity.begin());
-        Self { head, fields, body, upgrading, limits, turn: None, style, busy, exchange }
+        Self { head, fields, body, upgrading, limits, turn: None, started, style, busy, exchange }
     }
 
     /// Vouches for the peer and takes out what only sidecars may say.
@@ -79,6 +83,13 @@ impl Accepted {
             None if theirs => headers.remove(CLIENT_CERTIFICATE),
             None => None,
         };
+        if self.fields.have(Field::Timeout) {
+            match &downstream.voucher {
+                Some(_) => timeout::receive(headers, SystemTime::now()),
+                // A stranger has nothing to say of how long others wait.
+                None => timeout::strip(headers),
+            }
+        }
         let marked = theirs && headers.remove(ORIGINAL_HTTP).is_some();
         if marked || self.head.version < Version::HTTP_2 { Original::Http1 } else { Original::Http2 }
     }
@@ -103,11 +114,16 @@ impl Accepted {
                 }
                 head.version = Version::HTTP_11;
                 let code = grpc::seen_status(&head.headers, fields);
+                let effective = match code {
+                    Some(code) if grpc::is_grpc(&head.headers) => grpc::http_status(code),
+                    _ => head.status.as_u16(),
+                };
+                if exhausted::is_failure(effective) && downstream.worker.shared.exhausted.since(self.started)
+                {
+                    head.headers.insert(exhausted::RETRY, exhausted::NEVER);
+                }
                 let taken = self.turn.map(|mut turn| {
-                    turn.answered(match code {
-                        Some(code) if grpc::is_grpc(&head.headers) => grpc::http_status(code),
-                        _ => head.status.as_u16(),
-                    });
+                    turn.answered(effective);
                     Taken::Turn(turn)
                 });
                 exchange.answered(LabelId::NONE, downstream.peer, head.status.as_u16(), code, None);

@@ -5,9 +5,10 @@ use super::tries::Tries;
 use super::tunnel::origin_form;
 use crate::cluster::Picked;
 use crate::connect::{Place, Security};
-use crate::deadline::{self, Deadline};
+use crate::deadline::{self, Deadline, Ends};
 use crate::http::body::UpBody;
 use crate::http::fields::Field;
+use crate::http::timeout;
 use crate::inbound::ORIGINAL_HTTP;
 use crate::pool::{self, SendFailure, Wire};
 use crate::refusal::{Again, Fault, Reason, Refusal};
@@ -28,15 +29,19 @@ pub(super) async fn run(
     worker: &Rc<Worker>,
     accepted: &Accepted,
     routed: &Routed,
-    tries: &mut Tries,
+    tries: &Tries,
     picked: Picked,
     now: Instant,
 ) -> Result<Box<Exchanged>, Box<SendFailure>> {
-    tries.picked(picked.slot);
     let deadline = routed.deadlines.of_attempt(now);
     // Pinned here: `within` would have room for it twice.
     let answer = pin!(answer(worker, accepted, routed, tries, picked, deadline));
-    match deadline::within(deadline, answer).await {
+    let outcome = match &tries.idle {
+        None => deadline::within(deadline, answer).await,
+        // Boxed, as is what is rare.
+        Some(idle) => Box::pin(deadline::lively(idle, deadline::within(deadline, answer))).await,
+    };
+    match outcome {
         Ok(outcome) => outcome,
         Err(reason) => {
             let again = reason.row().again;
@@ -49,7 +54,7 @@ async fn answer(
     worker: &Rc<Worker>,
     accepted: &Accepted,
     routed: &Routed,
-    tries: &mut Tries,
+    tries: &Tries,
     mut picked: Picked,
     deadline: Option<Deadline>,
 ) -> Result<Box<Exchanged>, Box<SendFailure>> {
@@ -65,7 +70,9 @@ async fn answer(
             return Err(Box::new(SendFailure::before(refusal)));
         }
     };
-    let mut lease = match pool::lease(worker, &picked.origin, wire).await {
+    let lease = pool::lease(worker, &picked.origin, wire);
+    let lease = deadline::connecting(routed.cluster.connect_timeout(), lease).await;
+    let mut lease = match lease {
         Ok(lease) => lease,
         Err(refusal) => {
             picked.load.failed();
@@ -77,6 +84,10 @@ async fn answer(
     }
     let mut request = copy(&accepted.head, tries.body());
     fit(&mut request, accepted, routed, wire, &picked.origin.place)?;
+    if deadline.is_some() || accepted.fields.have(Field::Timeout) {
+        let left = deadline.map(|deadline| deadline.at.saturating_duration_since(Instant::now()));
+        timeout::tell(request.headers_mut(), left, picked.origin.place.is_meshed());
+    }
     let response = match lease.send(request).await {
         Ok(response) => response,
         Err(mut failure) => {
@@ -97,6 +108,7 @@ async fn answer(
         return Err(Box::new(SendFailure { refusal, again: Again::Never, unsent: None }));
     }
     let mut exchanged = Exchanged::new(response, &routed.cluster, picked.peer);
+    picked.load.speaks(accepted.spoken());
     if !picked.origin.place.is_meshed() {
         // Only a peer's sidecar says why; an application's header of that name is its own affair.
         exchanged.reason = None;
@@ -107,7 +119,7 @@ async fn answer(
     }
     exchanged.lease = Some(lease);
     exchanged.load = Some(picked.load);
-    exchanged.deadline = deadline;
+    exchanged.ends = Ends::new(deadline, tries.idle.clone());
     Ok(exchanged)
 }
 

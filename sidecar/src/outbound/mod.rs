@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! accept ─> detect ──HTTP──> normalise ─> destination ─> route ─> fault, limit ─> ┌ pick ─> lease ─> send ┐ ─> response
-//!              └──opaque──> tcp: limit ─> pick ─> connect ─> relay                └────── retry ──────────┘
+//!              └──opaque──> tcp: limit ─> pick ─> connect ─> relay                └─── retry, hedge ──────┘
 //! ```
 //! Each step takes what the one before it made: `Accepted`, `Routed`, `Picked`, a `Lease`, `Exchanged`. A failure
 //! anywhere is a `Refusal`; it becomes an answer in one place, `Accepted::finish`.
@@ -17,6 +17,7 @@ pub(crate) mod entry;
 mod external;
 mod fault;
 mod foreign;
+mod hedge;
 mod leaving;
 mod request;
 mod tcp;
@@ -166,8 +167,12 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
     let mut tries = Tries::new(worker, &routed, accepted);
     loop {
         let now = tokio::time::Instant::now();
-        let picked = routed.cluster.pick(worker, now, tries.pick_for())?;
-        let outcome = attempt::run(worker, accepted, &routed, &mut tries, picked, now).await;
+        let picked = tries.pick(worker, &routed, now)?;
+        let outcome = match hedge::delay(worker, accepted, &routed, now) {
+            None => attempt::run(worker, accepted, &routed, &tries, picked, now).await,
+            // Boxed, as is what is rare.
+            Some(delay) => Box::pin(hedge::run(worker, accepted, &routed, &tries, picked, now, delay)).await,
+        };
         match tries.judge(worker, &routed, accepted, outcome) {
             Next::Done(exchanged) => return Ok(exchanged),
             Next::Failed(refusal) => return Err(refusal),

@@ -5,18 +5,19 @@ use super::Downstream;
 use super::bound::BoundPort;
 use super::destination::Destination;
 use super::fault::FAULT;
-use crate::cluster::{Cluster, Load};
-use crate::deadline::{Deadline, Deadlines};
+use crate::cluster::{Cluster, Load, Spoken};
+use crate::deadline::{Deadlines, Ends};
 use crate::http::body::{DownBody, Held, UpBody, WireBody};
-use crate::http::fields::Fields;
+use crate::http::fields::{Field, Fields};
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
-use crate::http::{grpc, hop_by_hop};
+use crate::http::{grpc, hop_by_hop, timeout};
 use crate::limit::{Place, Taken};
 use crate::listen::activity::Busy;
 use crate::pool::Lease;
 use crate::refusal::{Reason, Refusal};
-use crate::route::{Decision, RequestHead, Rule};
+use crate::retry::{self, AttemptPolicy, exhausted};
+use crate::route::{Decision, RequestHead};
 use crate::telemetry::{AccessRecord, Direction, Exchange, LabelId};
 use crate::worker::{AccessLog, Worker};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use http::header::SET_COOKIE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// A request whose head is complete.
@@ -43,6 +44,8 @@ pub(super) struct Accepted {
     pub(super) place: Option<Place>,
     /// For how long it was delayed on purpose.
     pub(super) delayed: Option<Duration>,
+    /// It failed though it was tried again, here or further down: whoever called should not try again.
+    pub(super) in_vain: bool,
     style: Style,
     busy: Busy,
     exchange: Exchange,
@@ -71,7 +74,8 @@ pub(super) struct Exchanged {
     pub(super) peer: LabelId,
     /// The reason, where the peer's sidecar made the answer.
     pub(super) reason: Option<Reason>,
-    pub(super) deadline: Option<Deadline>,
+    /// What ends it before its time.
+    pub(super) ends: Option<Box<Ends>>,
 }
 
 impl Accepted {
@@ -99,6 +103,7 @@ impl Accepted {
             cookie: None,
             place: None,
             delayed: None,
+            in_vain: false,
             style,
             exchange: Exchange::new(downstream.worker.clone(), Direction::Outbound, started, record),
             head,
@@ -118,6 +123,14 @@ impl Accepted {
         self.version == Version::HTTP_2
     }
 
+    /// What it speaks on top of HTTP.
+    pub(super) fn spoken(&self) -> Spoken {
+        match self.style {
+            Style::Http => Spoken::Http,
+            Style::Grpc => Spoken::Grpc,
+        }
+    }
+
     /// The answer, whatever happened, counted when its last byte has passed.
     pub(super) fn finish(self, outcome: Result<Box<Exchanged>, Refusal>) -> Response<DownBody> {
         let mut exchange = self.exchange;
@@ -130,6 +143,9 @@ impl Accepted {
                 }
                 head.version = Version::HTTP_11;
                 say_delay(&mut head.headers, self.delayed);
+                if self.in_vain {
+                    head.headers.insert(exhausted::RETRY, exhausted::NEVER);
+                }
                 if let Some(cookie) = self.cookie {
                     head.headers.append(SET_COOKIE, *cookie);
                 }
@@ -148,7 +164,7 @@ impl Accepted {
                     taken,
                 };
                 let body = match body {
-                    Some(body) => DownBody::upstream(body, held, exchanged.deadline),
+                    Some(body) => DownBody::upstream(body, held, exchanged.ends),
                     None => DownBody::words(Bytes::new()).holding(held),
                 };
                 Response::from_parts(head, body)
@@ -162,6 +178,9 @@ impl Accepted {
                 );
                 let (mut head, body) = reply(&refusal, self.style).into_parts();
                 say_delay(&mut head.headers, self.delayed);
+                if self.in_vain {
+                    head.headers.insert(exhausted::RETRY, exhausted::NEVER);
+                }
                 let code = grpc::status(&head.headers);
                 let status = head.status.as_u16();
                 exchange.answered(LabelId::NONE, LabelId::NONE, status, code, Some(refusal.reason));
@@ -200,8 +219,11 @@ pub(super) fn route(
     let decision = bound.port().map_or(Decision::Itself, |port| port.routes.decide(asked));
     let place = match decision {
         Decision::Itself => {
-            let (cluster, deadlines) = (bound.cluster.clone(), Deadlines::default());
-            return Ok(Routed { destination, bound, rule: None, cluster, deadlines });
+            let cluster = bound.cluster.clone();
+            let mut routed =
+                Routed { destination, bound, rule: None, cluster, deadlines: Deadlines::default() };
+            routed.limit(accepted);
+            return Ok(routed);
         }
         Decision::None => {
             let sentence =
@@ -225,15 +247,33 @@ pub(super) fn route(
     if let Some(sentence) = &backend.invalid {
         return Err(Refusal::because(Reason::InvalidBackend, sentence.clone()));
     }
-    let deadlines = Deadlines::new(accepted.started, rule.request_timeout, rule.backend_request_timeout);
     let cluster = cluster.clone();
-    Ok(Routed { destination, bound, rule: Some(place), cluster, deadlines })
+    let mut routed =
+        Routed { destination, bound, rule: Some(place), cluster, deadlines: Deadlines::default() };
+    routed.limit(accepted);
+    Ok(routed)
 }
 
 impl Routed {
-    /// The rule, if the service has routes.
-    pub(super) fn rule(&self) -> Option<&Rule> {
-        self.rule.and_then(|place| self.bound.port()?.routes.rule(place))
+    /// How the request is attempted: as its rule says, else as the port does.
+    pub(super) fn policy(&self) -> &AttemptPolicy {
+        let port = self.bound.port();
+        let policy = match self.rule {
+            Some(place) => port.and_then(|port| port.routes.rule(place)).map(|rule| &rule.attempts),
+            None => port.and_then(|port| port.policy.as_deref()).map(|policy| &policy.attempts),
+        };
+        policy.unwrap_or(&retry::STANDARD)
+    }
+
+    /// How long the request may take: what is allowed, and no longer than its caller waits.
+    fn limit(&mut self, accepted: &Accepted) {
+        let timeouts = self.policy().timeouts;
+        self.deadlines = Deadlines::new(accepted.started, timeouts.request, timeouts.attempt);
+        if accepted.fields.have(Field::Timeout)
+            && let Some(left) = timeout::left(&accepted.head.headers, accepted.fields, SystemTime::now())
+        {
+            self.deadlines.shrink(accepted.started, left);
+        }
     }
 }
 
@@ -244,34 +284,25 @@ impl Exchanged {
         let fields = Fields::of(headers);
         let (grpc, reason) = (grpc::seen_status(headers, fields), reply::reason_of(headers, fields));
         let (response, backend) = (response.map(Some), cluster.label);
-        Box::new(Self {
-            response,
-            fields,
-            grpc,
-            lease: None,
-            load: None,
-            backend,
-            peer,
-            reason,
-            deadline: None,
-        })
+        Box::new(Self { response, fields, grpc, lease: None, load: None, backend, peer, reason, ends: None })
     }
 
     /// A connection that changes its protocol: nothing more follows in HTTP.
     pub(super) fn changing(response: Response<()>, cluster: &Cluster, peer: LabelId) -> Box<Self> {
         let (grpc, fields) = (grpc::status(response.headers()), Fields::default());
         let (response, backend, reason) = (response.map(|()| None), cluster.label, None);
-        Box::new(Self {
-            response,
-            fields,
-            grpc,
-            lease: None,
-            load: None,
-            backend,
-            peer,
-            reason,
-            deadline: None,
-        })
+        Box::new(Self { response, fields, grpc, lease: None, load: None, backend, peer, reason, ends: None })
+    }
+
+    /// The gRPC status, where it came without messages.
+    pub(super) fn grpc_status(&self) -> Option<u8> {
+        self.grpc.filter(|_| grpc::is_grpc(self.response.headers()))
+    }
+
+    /// Whether it says that another attempt is in vain.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.fields.have(Field::Retry)
+            && self.response.headers().get(exhausted::RETRY) == Some(&exhausted::NEVER)
     }
 
     /// The status as retries and health see it: a gRPC answer without messages counts as the HTTP status it maps to.

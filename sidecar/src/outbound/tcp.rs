@@ -5,6 +5,7 @@ use super::Downstream;
 use super::bound::BoundPort;
 use crate::cluster::{Load, Picked};
 use crate::connect::{self, Link, Prefixed, relay};
+use crate::deadline;
 use crate::detect::{Early, Speaks};
 use crate::limit::Place;
 use crate::refusal::{Again, Refusal};
@@ -62,7 +63,8 @@ pub(super) async fn open(worker: &Rc<Worker>, bound: &BoundPort) -> Result<Tunne
     let mut tried = Vec::new();
     loop {
         let mut picked = cluster.pick(worker, Instant::now(), PickFor::retry(&tried))?;
-        match connect::open(worker, &picked.origin.place, Alpn::Tcp).await {
+        let opening = connect::open(worker, &picked.origin.place, Alpn::Tcp);
+        match deadline::connecting(cluster.connect_timeout(), opening).await {
             Ok(link) => {
                 picked.load.answered();
                 let connections = &worker.shared.config.families.connections;

@@ -5,7 +5,8 @@ use super::bound::BoundPort;
 use super::request::{Accepted, Exchanged, Routed, copy, has_body};
 use super::{Downstream, not_supported, tcp};
 use crate::http::body::UpBody;
-use crate::http::{hop_by_hop, upgrade};
+use crate::http::fields::Field;
+use crate::http::{hop_by_hop, timeout, upgrade};
 use crate::refusal::{Again, Refusal};
 use crate::retry::FURTHER_ATTEMPTS;
 use crate::snapshot::Affinity;
@@ -71,6 +72,9 @@ pub(super) async fn upgrade(
         *request.uri_mut() = origin_form(&accepted.head.uri);
         request.headers_mut().insert(HOST, routed.destination.host.clone());
         hop_by_hop::restore_upgrade(request.headers_mut(), token.clone());
+        if accepted.fields.have(Field::Timeout) {
+            timeout::strip(request.headers_mut());
+        }
         match upgrade::ask(worker, &picked.origin.place, request).await {
             Ok(mut response) if upgrade::is_switching(&response) => {
                 picked.load.answered();

@@ -102,7 +102,7 @@ impl Reason {
                 DeadlineExceeded,
                 Upstream,
                 Never,
-                "the request took longer than its route allows",
+                "the request took longer than it may, or than its caller waits",
             ),
             Self::AttemptTimeout => row(
                 "attempt_timeout",
@@ -110,7 +110,7 @@ impl Reason {
                 DeadlineExceeded,
                 Upstream,
                 MaybeProcessed,
-                "the endpoint took longer than the route allows for one attempt",
+                "the endpoint took longer than one attempt may",
             ),
             Self::UpstreamReset => row(
                 "upstream_reset",
@@ -380,6 +380,14 @@ impl Reason {
                 Configuration,
                 Never,
                 "a TrafficPolicy asks for requests to fail",
+            ),
+            Self::IdleTimeout => row(
+                "idle_timeout",
+                504,
+                DeadlineExceeded,
+                Upstream,
+                Never,
+                "no byte of the request or its response passed for longer than is allowed",
             ),
         }
     }

@@ -2,11 +2,11 @@
 
 use super::matcher::{PathCondition, RouteError, TextCondition};
 use super::split::Split;
+use crate::retry::AttemptPolicy;
 use http::{HeaderMap, HeaderName, Method};
-use mesh_protocol::service::{Backend, RouteMatch, RouteRetry, RouteRule, ServicePort, ValueMatch};
+use mesh_protocol::service::{Backend, RouteMatch, RouteRule, ServicePort, ValueMatch};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The routes of a port.
 #[derive(Debug, Default)]
@@ -26,12 +26,8 @@ pub struct Rule {
     pub backends: Vec<Backend>,
     /// The backends' shares.
     pub split: Split,
-    /// From the last byte of the request's head to the last byte of the response.
-    pub request_timeout: Option<Duration>,
-    /// The same for one attempt.
-    pub backend_request_timeout: Option<Duration>,
-    /// Retries the route asks for.
-    pub retry: Option<RouteRetry>,
+    /// How its requests are attempted.
+    pub(crate) attempts: AttemptPolicy,
 }
 
 /// What a table decides.
@@ -122,9 +118,7 @@ impl Rule {
             index: rule.index,
             split: Split::new(rule.backends.iter().map(|b| b.weight)),
             backends: rule.backends.clone(),
-            request_timeout: rule.request_timeout,
-            backend_request_timeout: rule.backend_request_timeout,
-            retry: rule.retry.clone(),
+            attempts: AttemptPolicy::compile(rule.timeouts, rule.retry.as_ref(), rule.hedging),
         }
     }
 }

@@ -82,12 +82,7 @@ mod tests {
         let policy = mesh_protocol::policy::TrafficPolicy {
             name: "shop/cache".to_owned(),
             load_balancing,
-            locality: None,
-            slow_start: None,
-            panic_threshold: None,
-            outlier_detection: None,
-            circuit_breaker: None,
-            fault_rules: vec![],
+            ..Default::default()
         };
         let port = ServicePort {
             port: "80".parse().unwrap(),

@@ -1,9 +1,10 @@
-//! A TrafficPolicy as requests read it: the balancer's settings, and what a request's key is made of. Pure; every range is
+//! A TrafficPolicy as requests read it: the balancer's settings, what a request's key is made of, how it is attempted. Pure; every range is
 //! checked here, by the laws themselves, so that what can't be used is refused by name and the last good one stays.
 
 use super::Faults;
 use crate::http::cookie;
 use crate::limit::Breaker;
+use crate::retry::AttemptPolicy;
 use crate::route::PatternError;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_balance::{
@@ -33,6 +34,10 @@ pub struct TrafficPolicy {
     pub breaker: Option<Arc<Breaker>>,
     /// Failures made on purpose.
     pub faults: Option<Arc<Faults>>,
+    /// How long an attempt waits for a connection; none: as long as opening one may take.
+    pub connect_timeout: Option<Duration>,
+    /// How requests are attempted that no rule is for.
+    pub(crate) attempts: AttemptPolicy,
     /// What a request's key is: the first of these that it has.
     hash_on: Vec<HashOn>,
 }
@@ -107,7 +112,9 @@ impl TrafficPolicy {
         let name: Arc<str> = policy.name.as_str().into();
         let breaker = policy.circuit_breaker.map(|told| Arc::new(Breaker::new(name.clone(), told)));
         let faults = Faults::compile(&policy.fault_rules)?.map(Arc::new);
-        Ok(Self { name, settings, interval, breaker, faults, hash_on })
+        let attempts = AttemptPolicy::compile(policy.timeouts, policy.retry.as_ref(), policy.hedging);
+        let connect_timeout = policy.connect_timeout;
+        Ok(Self { name, settings, interval, breaker, faults, connect_timeout, attempts, hash_on })
     }
 
     /// What is under way under `before` is under way under this policy's limits from now on.
@@ -290,16 +297,7 @@ mod tests {
 
     fn policy(load_balancing: Option<told::LoadBalancing>) -> told::TrafficPolicy {
         let name = "shop/p".to_owned();
-        told::TrafficPolicy {
-            name,
-            load_balancing,
-            locality: None,
-            slow_start: None,
-            panic_threshold: None,
-            outlier_detection: None,
-            circuit_breaker: None,
-            fault_rules: vec![],
-        }
+        told::TrafficPolicy { name, load_balancing, ..Default::default() }
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

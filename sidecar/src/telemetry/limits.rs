@@ -17,8 +17,6 @@ use tokio::sync::watch;
 pub struct LimitFamilies {
     /// Failures made on purpose, by service and what was made.
     pub faults: IntCounterVec,
-    /// Retries not made for `maxRetries`, by service.
-    pub retries_denied: IntCounterVec,
 }
 
 impl LimitFamilies {
@@ -30,12 +28,6 @@ impl LimitFamilies {
                 "Failures made on purpose because a TrafficPolicy asks for them; moves when one begins. `fault` is \
                  delay or abort.",
                 &["service", "fault"],
-            )?,
-            retries_denied: counter(
-                registry,
-                "outrigger_retries_over_limit_total",
-                "Retries not made because as many as `maxRetries` were under way.",
-                &["service"],
             )?,
         })
     }

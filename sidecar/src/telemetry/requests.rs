@@ -15,7 +15,8 @@ pub struct RequestFamilies {
     pub(crate) request_bytes: IntCounterVec,
     pub(crate) response_bytes: IntCounterVec,
     pub(crate) retries: IntCounterVec,
-    pub(crate) retry_budget_exhausted: IntCounterVec,
+    pub(crate) retries_denied: IntCounterVec,
+    pub(crate) hedges: IntCounterVec,
     pub(crate) refusals: IntCounterVec,
 }
 
@@ -66,11 +67,19 @@ impl RequestFamilies {
                 "Attempts after a request's first; moves when one starts.",
                 &["service", "cause"],
             )?,
-            retry_budget_exhausted: counter(
+            retries_denied: counter(
                 registry,
-                "outrigger_retry_budget_exhausted_total",
-                "Retries not made because the service's retry budget was used up.",
-                &["service"],
+                "outrigger_retries_denied_total",
+                "Failed attempts not made again though their failure is one to be tried again; by `why`: attempts, \
+                 budget, deadline, body, retry_after, exhausted.",
+                &["service", "why"],
+            )?,
+            hedges: counter(
+                registry,
+                "outrigger_hedges_total",
+                "Second attempts beside a slow first one, by `outcome`: won or lost, counted when the request is \
+                 answered; denied for lack of budget.",
+                &["service", "outcome"],
             )?,
             refusals: counter(
                 registry,

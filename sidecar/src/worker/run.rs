@@ -13,6 +13,7 @@
 
 use super::{Command, Worker, WorkerConfig, housekeeping};
 use crate::listen::{Capture, Listeners, Upstream, WorkerListeners};
+use crate::retry::exhausted::Exhausted;
 use crate::{inbound, outbound};
 use mesh_balance::HashKey;
 use mesh_mtls::{Acceptor, Alpn, Connector, OutwardConnector};
@@ -26,6 +27,7 @@ use std::sync::mpsc::SyncSender;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 /// What workers share: set once, then only read.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Acceptor,
     /// Mixed into what limits tell clients apart by.
     pub(crate) secret: HashKey,
+    /// Calls of the application that were in vain.
+    pub(crate) exhausted: Exhausted,
 }
 
 /// Where this sidecar itself listens: no request may be sent there.
@@ -55,7 +59,8 @@ impl Shared {
         });
         // The standard library's seed is the system's randomness.
         let secret = HashKey::new(RandomState::new().hash_one(()));
-        Self { config, own, upstreams, connector, outward, acceptor, secret }
+        let exhausted = Exhausted::new(Instant::now());
+        Self { config, own, upstreams, connector, outward, acceptor, secret, exhausted }
     }
 }
 

@@ -155,9 +155,9 @@ async fn routes_share_traffic_by_weight_and_a_change_takes_effect_at_once() {
             route: "shop/canary".into(),
             index: 0,
             backends: backends.collect(),
-            request_timeout: None,
-            backend_request_timeout: None,
+            timeouts: Default::default(),
             retry: None,
+            hedging: None,
         };
         let fits = RouteMatch {
             rule: 0,

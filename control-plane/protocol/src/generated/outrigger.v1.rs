@@ -57,6 +57,18 @@ pub struct TrafficPolicy {
     /// the first that fits a request is for it
     #[prost(message, repeated, tag = "41")]
     pub fault_rules: ::prost::alloc::vec::Vec<FaultRule>,
+    /// What holds for requests that no rule is for; what a rule says holds for its own.
+    #[prost(message, optional, tag = "50")]
+    pub timeouts: ::core::option::Option<RouteTimeouts>,
+    /// absent: what is safe
+    #[prost(message, optional, tag = "51")]
+    pub retry: ::core::option::Option<RetryPolicy>,
+    /// absent: none
+    #[prost(message, optional, tag = "52")]
+    pub hedging: ::core::option::Option<Hedging>,
+    /// 0: the sidecar's default
+    #[prost(uint64, tag = "53")]
+    pub connect_timeout_ms: u64,
 }
 /// How much a sidecar has under way with a port at most; one more is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -228,7 +240,10 @@ pub struct RouteRule {
     #[prost(message, optional, tag = "4")]
     pub timeouts: ::core::option::Option<RouteTimeouts>,
     #[prost(message, optional, tag = "5")]
-    pub retry: ::core::option::Option<RouteRetry>,
+    pub retry: ::core::option::Option<RetryPolicy>,
+    /// absent: none
+    #[prost(message, optional, tag = "50")]
+    pub hedging: ::core::option::Option<Hedging>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteMatch {
@@ -295,10 +310,13 @@ pub struct RouteTimeouts {
     pub request_ms: u64,
     #[prost(uint64, tag = "2")]
     pub backend_request_ms: u64,
+    #[prost(uint64, tag = "50")]
+    pub idle_ms: u64,
 }
+/// Which failures, beyond those that say that a request was never processed, and which methods, are the writer's to say.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RouteRetry {
-    /// further attempts after the first
+pub struct RetryPolicy {
+    /// further attempts after the first; 0: none at all
     #[prost(uint32, tag = "1")]
     pub attempts: u32,
     /// HTTP status codes; a gRPC status counts as the HTTP code it maps to
@@ -307,6 +325,47 @@ pub struct RouteRetry {
     /// 0: the sidecar's default
     #[prost(uint64, tag = "3")]
     pub backoff_ms: u64,
+    /// 0: ten times the first
+    #[prost(uint64, tag = "50")]
+    pub backoff_most_ms: u64,
+    /// Failures without an answer that are retried.
+    #[prost(enumeration = "RetryOn", repeated, tag = "51")]
+    pub retry_on: ::prost::alloc::vec::Vec<i32>,
+    /// 1 to 16
+    #[prost(uint32, repeated, tag = "52")]
+    pub grpc_codes: ::prost::alloc::vec::Vec<u32>,
+    /// Methods that are retried though they may have been processed: those that are idempotent, any, or these.
+    #[prost(enumeration = "RetryMethods", tag = "53")]
+    pub methods: i32,
+    #[prost(string, repeated, tag = "54")]
+    pub listed_methods: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How long an answer's Retry-After is waited for at most; absent: the sidecar's default, 0: it is not looked at.
+    #[prost(uint64, optional, tag = "55")]
+    pub retry_after_most_ms: ::core::option::Option<u64>,
+    /// absent: the sidecar's default
+    #[prost(message, optional, tag = "56")]
+    pub budget: ::core::option::Option<AttemptBudget>,
+}
+/// Within any ten seconds, this share of the requests and ten times this many on top.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttemptBudget {
+    /// absent: the sidecar's default
+    #[prost(uint32, optional, tag = "1")]
+    pub percent: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "2")]
+    pub least_per_second: ::core::option::Option<u32>,
+}
+/// A second attempt elsewhere when the first takes long.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hedging {
+    /// of the live latencies, 1 to 99; 0: the sidecar's default
+    #[prost(uint32, tag = "1")]
+    pub percentile: u32,
+    /// 0: the sidecar's default
+    #[prost(uint64, tag = "2")]
+    pub least_delay_ms: u64,
+    #[prost(message, optional, tag = "3")]
+    pub budget: ::core::option::Option<AttemptBudget>,
 }
 /// Type `outrigger.v1.Endpoint`, named `namespace/service/endpoint`; subscribed to as the collection
 /// `namespace/service/*`. The first answer to a collection brings all of it; an empty one is reported as removed.
@@ -656,6 +715,71 @@ impl LoadBalancingPolicy {
             "LOAD_BALANCING_POLICY_RANDOM" => Some(Self::Random),
             "LOAD_BALANCING_POLICY_RING_HASH" => Some(Self::RingHash),
             "LOAD_BALANCING_POLICY_MAGLEV" => Some(Self::Maglev),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RetryOn {
+    Unknown = 0,
+    ConnectFailure = 1,
+    RefusedStream = 2,
+    Reset = 3,
+    /// of one attempt
+    Timeout = 4,
+}
+impl RetryOn {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "RETRY_ON_UNKNOWN",
+            Self::ConnectFailure => "RETRY_ON_CONNECT_FAILURE",
+            Self::RefusedStream => "RETRY_ON_REFUSED_STREAM",
+            Self::Reset => "RETRY_ON_RESET",
+            Self::Timeout => "RETRY_ON_TIMEOUT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RETRY_ON_UNKNOWN" => Some(Self::Unknown),
+            "RETRY_ON_CONNECT_FAILURE" => Some(Self::ConnectFailure),
+            "RETRY_ON_REFUSED_STREAM" => Some(Self::RefusedStream),
+            "RETRY_ON_RESET" => Some(Self::Reset),
+            "RETRY_ON_TIMEOUT" => Some(Self::Timeout),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RetryMethods {
+    Idempotent = 0,
+    Any = 1,
+    Listed = 2,
+}
+impl RetryMethods {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Idempotent => "RETRY_METHODS_IDEMPOTENT",
+            Self::Any => "RETRY_METHODS_ANY",
+            Self::Listed => "RETRY_METHODS_LISTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RETRY_METHODS_IDEMPOTENT" => Some(Self::Idempotent),
+            "RETRY_METHODS_ANY" => Some(Self::Any),
+            "RETRY_METHODS_LISTED" => Some(Self::Listed),
             _ => None,
         }
     }

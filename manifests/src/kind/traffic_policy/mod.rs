@@ -1,18 +1,23 @@
-//! Our own kind TrafficPolicy, `outrigger.dev/v1alpha1`: how requests to a Service are spread over its instances, how
-//! many there may be, and which are made to fail. It is
-//! attached as the Gateway API attaches policies (GEP-713, direct attachment): by `targetRefs`, in the Service's own
-//! namespace; of two policies for the same target the oldest is in force and the other's status says so; one for a port
-//! (`sectionName`) is in force there instead of one for the whole Service. They are not merged: what one does not say is
-//! the default.
+//! Our own kind TrafficPolicy, `outrigger.dev/v1alpha1`: how requests to a Service are spread over its instances, how they
+//! are attempted, how many there may be, and which are made to fail. It is attached as the Gateway API attaches policies
+//! (GEP-713, direct attachment): by `targetRefs`, in the target's own namespace; of two policies for the same target the
+//! oldest is in force and the other's status says so; one for a port (`sectionName`) is in force there instead of one for the
+//! whole Service. They are not merged: what one does not say is the default. One for an HTTPRoute, or for a rule of it, says
+//! how its requests are attempted, and no more.
 //!
 //! What enters is YAML ([`TrafficPolicyManifest`] in `written`); what leaves is a [`TrafficPolicy`] in which every number
 //! is in its range. Defaults are not here: what is not said is decided by the sidecar.
 
+mod attempts;
 mod faults;
 mod limits;
 mod outliers;
 mod written;
 
+pub use attempts::{
+    BackoffSpec, Budget, BudgetSpec, GrpcStatus, Hedging, HedgingSpec, RetryOn, RetryPolicy, RetrySpec,
+    Timeouts, TimeoutsSpec,
+};
 pub use faults::{FaultAbortSpec, FaultAnswer, FaultDelaySpec, FaultInjectionSpec, FaultRule, FaultRuleSpec};
 pub use limits::{
     Adaptive, AdaptiveSpec, CircuitBreaker, CircuitBreakerSpec, Concurrency, ConcurrencySpec, RateLimit,
@@ -47,11 +52,23 @@ pub struct TrafficPolicy {
 
 /// What a policy is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Target {
-    /// The Service.
-    pub service: ServiceName,
-    /// Only the port with this name; none: every port.
-    pub section: Option<String>,
+pub enum Target {
+    /// Requests to a Service.
+    Service {
+        /// The Service.
+        service: ServiceName,
+        /// Only the port with this name; none: every port.
+        section: Option<String>,
+    },
+    /// Requests that fall under an HTTPRoute.
+    Route {
+        /// Where it lives.
+        namespace: Namespace,
+        /// Its name there.
+        name: Subdomain,
+        /// Only the rule with this name; none: every rule.
+        section: Option<String>,
+    },
 }
 
 /// What a policy says. What is `None` is the sidecar's default.
@@ -75,6 +92,12 @@ pub struct Rules {
     pub rate_limits: Vec<RateLimit>,
     /// Failures made on purpose: the first that fits a request is for it.
     pub fault_rules: Vec<FaultRule>,
+    /// How long requests may take.
+    pub timeouts: Option<Timeouts>,
+    /// Which failed attempts are made again.
+    pub retry: Option<RetryPolicy>,
+    /// Second attempts when the first takes long.
+    pub hedging: Option<Hedging>,
 }
 
 /// Who is left out for a while.

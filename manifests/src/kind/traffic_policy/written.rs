@@ -1,6 +1,9 @@
 //! A TrafficPolicy as people write it, and its status as the control plane writes it.
 
-use super::{CircuitBreakerSpec, ConcurrencySpec, FaultInjectionSpec, OutlierDetectionSpec, RateLimitSpec};
+use super::{
+    CircuitBreakerSpec, ConcurrencySpec, FaultInjectionSpec, HedgingSpec, OutlierDetectionSpec,
+    RateLimitSpec, RetrySpec, TimeoutsSpec,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,18 +15,19 @@ pub struct TrafficPolicyManifest {
     /// Name and namespace.
     #[serde(default)]
     pub metadata: ObjectMeta,
-    /// Which Services, and what holds for requests to them.
+    /// Which Services or routes, and what holds for requests to them.
     pub spec: TrafficPolicySpec,
     /// What became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<PolicyStatus>,
 }
 
-/// Which Services, and what holds for requests to them.
+/// Which Services or routes, and what holds for requests to them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicySpec {
-    /// The Services it is for, in its own namespace. Of two policies for the same target the oldest is in force.
+    /// The Services and HTTPRoutes it is for, in its own namespace. Of two policies for the same target the oldest is in force.
+    /// For an HTTPRoute only `timeouts`, `retry` and `hedging` may be said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target_refs: Vec<TargetRefSpec>,
     /// How an instance is chosen. Default: the one of two at random with less expected latency times load.
@@ -54,20 +58,30 @@ pub struct TrafficPolicySpec {
     /// Failures that callers' sidecars make on purpose. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault_injection: Option<FaultInjectionSpec>,
+    /// How long requests may take. Default: as long as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<TimeoutsSpec>,
+    /// Which failed attempts are made again. Default: two further ones, of what is safe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
+    /// A second attempt elsewhere when the first takes long. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedging: Option<HedgingSpec>,
 }
 
 /// What a policy is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetRefSpec {
-    /// The group of the kind. Default: the core group, which is written as the empty text.
+    /// The group of the kind: `gateway.networking.k8s.io` for an HTTPRoute. Default: the core group, which is written as the
+    /// empty text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// The kind: `Service`.
+    /// The kind: `Service` or `HTTPRoute`.
     pub kind: String,
-    /// The name of the Service.
+    /// The name of the Service or route.
     pub name: String,
-    /// The name of one of its ports. Default: every port.
+    /// The name of one of the Service's ports, or of the route's rules. Default: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section_name: Option<String>,
 }

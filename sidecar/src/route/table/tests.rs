@@ -10,9 +10,9 @@ fn rule(name: &str) -> RouteRule {
         route: format!("shop/{name}"),
         index: 0,
         backends: vec![],
-        request_timeout: None,
-        backend_request_timeout: None,
+        timeouts: Default::default(),
         retry: None,
+        hedging: None,
     }
 }
 

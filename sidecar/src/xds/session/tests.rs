@@ -33,9 +33,9 @@ fn service(text: &str, backends: &[&str]) -> Service {
         route: "shop/route".into(),
         index: 0,
         backends: backends.iter().map(backend).collect(),
-        request_timeout: None,
-        backend_request_timeout: None,
+        timeouts: Default::default(),
         retry: None,
+        hedging: None,
     };
     let all = RouteMatch {
         rule: 0,
