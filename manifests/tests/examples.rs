@@ -99,10 +99,12 @@ fn limits_are_complete_and_say_what_their_comments_say() {
     let [search, write] = &rules.rate_limits[..] else { panic!("{:?}", rules.rate_limits) };
     assert_eq!((search.key.as_ref(), search.burst.unwrap().get()), (Some(&RateLimitKey::ClientIdentity), 20));
     assert_eq!((write.key.as_ref(), write.unit, write.matches.len()), (None, RateUnit::Minute, 2));
-    let set = clean(&["hello/namespace.yaml", "limits/service.yaml", "fault-injection"]);
-    let Some(Object::TrafficPolicy(policy)) = set.manifests.last().map(|manifest| &manifest.object) else {
-        panic!("the policy is the last object");
-    };
+    let set = clean(&["hello/namespace.yaml", "fault-injection"]);
+    let found = set.manifests.iter().find_map(|manifest| match &manifest.object {
+        Object::TrafficPolicy(policy) => Some(policy.clone()),
+        _ => None,
+    });
+    let policy = found.unwrap();
     let [slow, broken] = &policy.rules.fault_rules[..] else { panic!("{policy:?}") };
     assert_eq!((slow.delay.unwrap().0.as_secs(), slow.abort), (2, None));
     assert_eq!((broken.delay, broken.abort), (None, Some((FaultAnswer::Http(503), 50))));
