@@ -228,6 +228,42 @@ fn an_instance_that_answers_500_is_left_out_when_that_is_asked_for_and_comes_bac
 }
 
 #[test]
+fn an_instance_whose_trailers_say_that_it_failed_is_left_out_as_if_its_head_had_said_so() {
+    let (mut world, outbound) = three([&["http"]; 3]);
+    policy(
+        &world,
+        "  loadBalancing: {policy: RingHash, hashOn: [{type: Header, name: x-user}]}\n  outlierDetection: \
+         {consecutiveGatewayFailures: 3, baseEjectionTime: 1h}\n",
+    );
+    until_law(&mut world, "RingHash");
+    let home = eventually("the key has one home", || {
+        let seen: BTreeSet<_> = (0..10).map(|_| homes(&outbound, 1).remove(0)).collect();
+        if seen.len() == 1 { Ok(seen.into_iter().next().unwrap()) } else { Err(seen) }
+    });
+    let mut connection = Connection::open(&outbound).unwrap();
+    let mut ask = |status: u8, kind: &str| {
+        let head = format!(
+            "GET /grpc-status/{status} HTTP/1.1\r\nHost: web\r\nX-User: user-0\r\nTE: trailers\r\nContent-Type: \
+             {kind}\r\n\r\n"
+        );
+        connection.write(head.as_bytes()).unwrap();
+        connection.answer().unwrap().header("x-instance").to_owned()
+    };
+    for status in [0, 5, 12] {
+        assert_eq!(
+            [(); 4].map(|()| ask(status, "application/grpc")),
+            [(); 4].map(|()| home.clone()),
+            "{status}"
+        );
+    }
+    assert_eq!([(); 4].map(|()| ask(14, "text/plain")), [(); 4].map(|()| home.clone()), "no gRPC, no status");
+    assert_eq!([(); 3].map(|()| ask(14, "application/grpc")), [(); 3].map(|()| home.clone()));
+    assert_ne!(ask(0, "application/grpc"), home, "it is left out");
+    let labels = [("service", "demo/web"), ("cause", "gateway_failures")];
+    assert_eq!(world.metrics("shopper").sum("outrigger_endpoint_ejections_total", &labels), 1.0);
+}
+
+#[test]
 fn an_instance_that_fails_more_than_the_others_is_left_out_when_an_interval_ends() {
     let failing: &[&str] = &["http", "--fail-rate", "1"];
     let (mut world, outbound) = three([&["http"], &["http"], failing]);

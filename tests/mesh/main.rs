@@ -10,8 +10,10 @@
 mod application;
 mod balancing;
 mod control_plane_outage;
+mod deadlines;
 mod drain;
 mod fault_injection;
+mod hedging;
 mod hostile_input;
 mod http1;
 mod http2;
@@ -23,6 +25,7 @@ mod protocols;
 mod refusals;
 mod retries;
 mod rollout;
+mod retry_storm;
 mod routing;
 mod slow_clients;
 mod takeover;
