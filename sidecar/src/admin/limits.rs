@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// What a policy limits for callers; null where it limits nothing.
 pub(super) fn circuit_breaker(policy: &TrafficPolicy) -> Value {
-    policy.breaker.as_ref().map_or(Value::Null, |breaker| levels(breaker.levels()))
+    policy.breaker.as_ref().map_or(Value::Null, |breaker| Value::Object(levels(breaker.levels())))
 }
 
 /// How many rules of failures there are.
@@ -24,7 +24,7 @@ pub(super) fn inbound(limits: &InboundLimitsByPort) -> Value {
 fn of_port(limits: &InboundLimits) -> Value {
     let concurrency = limits.concurrency.as_ref().map(|limit| {
         let mut said = levels(limit.levels());
-        said["trafficPolicy"] = json!(limit.policy());
+        said.insert("trafficPolicy".to_owned(), json!(limit.policy()));
         said
     });
     let rates = limits.rates.iter().map(|limit| {
@@ -47,10 +47,10 @@ fn of_port(limits: &InboundLimits) -> Value {
     json!({ "concurrency": concurrency, "rateLimits": rates.collect::<Vec<_>>() })
 }
 
-fn levels(levels: impl IntoIterator<Item = Level>) -> Value {
+fn levels(levels: impl IntoIterator<Item = Level>) -> Map<String, Value> {
     let limited = levels.into_iter().filter_map(|level| {
         let limit = level.limit?;
         Some((level.name.to_owned(), json!({ "limit": limit, "used": level.used })))
     });
-    Value::Object(limited.collect::<Map<_, _>>())
+    limited.collect()
 }

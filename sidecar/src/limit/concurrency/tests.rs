@@ -1,3 +1,5 @@
+//! What a limit does at, below and above itself, alone and with many threads.
+
 use super::*;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
