@@ -1,7 +1,7 @@
 //! Decoded fields become the head of a request or a response, or trailers, if they obey the rules of messages
 //! (RFC 9113 §8.2, §8.3); and the other way round. Pure.
 
-use crate::hpack::{Encoder, Field, Indexing, Malformed, is_secret};
+use crate::hpack::{Encoder, Field, Indexing, Malformed, Sink, is_secret};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -55,15 +55,16 @@ impl Section {
         self.count
     }
 
-    /// Adds a field that counts for `size` bytes.
-    pub(crate) fn take(&mut self, field: Field, size: usize) {
+    /// Whether a field of `size` bytes still fits; what comes after one that does not is cut off, too.
+    fn fits(&mut self, size: usize) -> bool {
         match self.room.checked_sub(size) {
             Some(room) if !self.is_truncated => self.room = room,
-            _ => {
-                self.is_truncated = true;
-                return;
-            }
+            _ => self.is_truncated = true,
         }
+        !self.is_truncated
+    }
+
+    fn take(&mut self, field: Field) {
         let is_late = self.count > 0;
         let repeated = match field {
             Field::Regular(name, value) => return self.regular(name, value),
@@ -186,6 +187,26 @@ impl Section {
 
     fn has_pseudo_of_requests(&self) -> bool {
         self.method.is_some() || self.scheme.is_some() || self.authority.is_some() || self.path.is_some()
+    }
+}
+
+impl Sink for Section {
+    fn known(&mut self, field: &Field, size: usize) {
+        if !self.fits(size) {
+            return;
+        }
+        // Most are regular ones, of which nothing else need be copied.
+        if let Field::Regular(name, value) = field {
+            self.regular(name.clone(), value.clone());
+        } else {
+            self.take(field.clone());
+        }
+    }
+
+    fn fresh(&mut self, field: Field, size: usize) {
+        if self.fits(size) {
+            self.take(field);
+        }
     }
 }
 

@@ -29,5 +29,5 @@ pub use error::{Broken, Error, ErrorCode, Violation};
 pub use head::Truncated;
 pub use hpack::{HpackError, Malformed};
 pub use pulse::Pulse;
-pub use server::{Responder, Server, serve};
+pub use server::{Accepted, Responder, Server, serve};
 pub use streams::{RecvStream, SendStream};

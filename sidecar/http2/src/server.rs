@@ -10,6 +10,9 @@ use http::{Request, Response};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+/// A request, and where it is answered.
+pub type Accepted = (Request<RecvStream>, Responder);
+
 /// Begins a connection.
 pub fn serve<IO: AsyncRead + AsyncWrite + Unpin>(io: IO, config: Config) -> Server<IO> {
     Server(Driver::new(io, Role::Server, config))
@@ -38,15 +41,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
         }
     }
 
-    /// The next request and where it is answered; nothing once the connection is over. To be called until it is pending,
+    /// The next request; nothing once the connection is over. To be called until it is pending,
     /// as that is when answers are written.
     ///
     /// # Errors
     /// How the connection ended, if not as it should.
-    pub fn poll_accept(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(Request<RecvStream>, Responder), Error>>> {
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Accepted, Error>>> {
         loop {
             let next = self.0.engine().borrow_mut().accept();
             if let Some((key, request)) = next {

@@ -7,6 +7,7 @@ use crate::refusal::{Again, Reason, Refusal};
 use crate::telemetry::Direction;
 use http::Request;
 use hyper::client::conn::TrySendError;
+use mesh_http2::Error as Http2;
 use mesh_mtls::HandshakeFailure;
 use std::error::Error;
 use std::io;
@@ -43,7 +44,7 @@ impl SendFailure {
     }
 
     /// Reads what our HTTP/2 reports.
-    pub(super) fn of_http2(error: mesh_http2::Error, place: &Place) -> Box<Self> {
+    pub(super) fn of_http2(error: Http2, place: &Place) -> Box<Self> {
         Self::from_verdict(judge(&error), error, place, None)
     }
 
@@ -72,18 +73,20 @@ fn judge(error: &(dyn Error + 'static)) -> (Reason, Again) {
     }
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<mesh_http2::Error>() {
-            use mesh_http2::Error as Http2;
+        if let Some(error) = error.downcast_ref::<Http2>() {
             match error {
                 Http2::NotOpened => return (Reason::UpstreamClosed, Again::Unprocessed),
-                // RFC 9113 §8.7: neither was processed.
-                error if error.is_unprocessed() => return (Reason::UpstreamReset, Again::Unprocessed),
                 Http2::Reset(_)
                 | Http2::GoAway(_)
                 | Http2::Cancelled(_)
                 | Http2::Stream(_)
-                | Http2::Connection(_) => return (Reason::UpstreamReset, Again::MaybeProcessed),
-                // Nothing of it can be read as HTTP/2, whoever is asked.
+                | Http2::Connection(_) => {
+                    // RFC 9113 §8.7 says what was not processed.
+                    let unprocessed = error.is_unprocessed();
+                    let again = if unprocessed { Again::Unprocessed } else { Again::MaybeProcessed };
+                    return (Reason::UpstreamReset, again);
+                }
+                // Whoever is asked, it can't be said in HTTP/2.
                 Http2::Unsendable(_) => return (Reason::BadRequest, Again::Never),
                 Http2::Io(_) | Http2::Closed => {}
             }

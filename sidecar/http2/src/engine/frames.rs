@@ -213,7 +213,7 @@ impl Engine {
                 _ => Err(Reach::Connection(Violation::FrameSize)),
             };
         }
-        if payload.len() % 6 != 0 {
+        if !payload.len().is_multiple_of(6) {
             return Err(Reach::Connection(Violation::FrameSize));
         }
         if self.begun == Begun::BeforeSettings {

@@ -66,7 +66,7 @@ impl Engine {
     fn section(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Reach> {
         let mut section = Section::new(self.fields + FIELDS_ADDED, self.config.head_bytes as usize);
         self.decoder
-            .decode(block, |field, size| section.take(field, size))
+            .decode(block, &mut section)
             .map_err(|error| Reach::Connection(Violation::Hpack(error)))?;
         match self.streams.find(id) {
             None if self.role == Role::Server => self.request(id, ends, section),

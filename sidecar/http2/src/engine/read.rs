@@ -109,7 +109,8 @@ impl Engine {
         }
         let has_said_all = stream.has_said_all();
         let has_heard_all = stream.receiving == Receiving::Ended;
-        if !(has_said_all && has_heard_all) && !stream.is_over() {
+        let is_over = stream.is_over() || (has_said_all && has_heard_all);
+        if !is_over {
             let has_answered = self.role == Role::Server && has_said_all;
             if has_answered && !stream.queue.is_empty() {
                 // The rest of the answer goes first; then the stream is looked at again.

@@ -18,6 +18,26 @@ pub(crate) struct Decoder {
     scratch: Vec<u8>,
 }
 
+/// Where decoded fields go, each with the size it counts for in a list of fields.
+pub(crate) trait Sink {
+    /// A field that stays in a table: what is needed of it is copied, by reference mostly.
+    fn known(&mut self, field: &Field, size: usize);
+
+    /// A field that is in no table.
+    fn fresh(&mut self, field: Field, size: usize);
+}
+
+#[cfg(test)]
+impl<F: FnMut(Field, usize)> Sink for F {
+    fn known(&mut self, field: &Field, size: usize) {
+        self(field.clone(), size);
+    }
+
+    fn fresh(&mut self, field: Field, size: usize) {
+        self(field, size);
+    }
+}
+
 /// A field in the table.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -35,15 +55,11 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Decodes a whole block; `take` is given each field and the size it counts for in a list of fields.
+    /// Decodes a whole block.
     ///
     /// # Errors
     /// [`HpackError`]: nothing that comes after can be decoded.
-    pub(crate) fn decode(
-        &mut self,
-        mut block: &[u8],
-        mut take: impl FnMut(Field, usize),
-    ) -> Result<(), HpackError> {
+    pub(crate) fn decode(&mut self, mut block: &[u8], sink: &mut impl Sink) -> Result<(), HpackError> {
         let mut may_resize = true;
         while let Some((first, rest)) = block.split_first() {
             block = rest;
@@ -52,12 +68,12 @@ impl Decoder {
                 first if first & 0x80 != 0 => {
                     let index = integer::decode(first, 7, &mut block)?;
                     let entry = self.at(index)?;
-                    take(entry.field.clone(), entry.size);
+                    sink.known(&entry.field, entry.size);
                 }
                 // A literal that enters the table (§6.2.1).
                 first if first & 0x40 != 0 => {
                     let entry = self.literal(first, 6, &mut block)?;
-                    take(entry.field.clone(), entry.size);
+                    sink.known(&entry.field, entry.size);
                     self.insert(entry);
                 }
                 // The table's size changes (§6.3), only before all fields (§4.2).
@@ -78,7 +94,7 @@ impl Decoder {
                     {
                         value.set_sensitive(true);
                     }
-                    take(field, size);
+                    sink.fresh(field, size);
                 }
             }
             may_resize = false;

@@ -27,6 +27,7 @@ pub(super) fn decode(first: u8, prefix: u32, input: &mut &[u8]) -> Result<usize,
 }
 
 /// Writes a number behind the bits of `pattern`.
+#[inline]
 pub(super) fn encode(pattern: u8, prefix: u32, value: usize, into: &mut Vec<u8>) {
     let most = (1_usize << prefix) - 1;
     if value < most {

@@ -12,7 +12,7 @@ mod static_table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decoder::Decoder;
+pub(crate) use decoder::{Decoder, Sink};
 pub(crate) use encoder::{Encoder, Indexing};
 pub(crate) use field::Field;
 pub use field::Malformed;

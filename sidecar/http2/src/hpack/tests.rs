@@ -25,7 +25,8 @@ fn text(field: &Field) -> String {
 
 fn decoded(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, HpackError> {
     let mut fields = Vec::new();
-    decoder.decode(block, |field, _| fields.push(text(&field))).map(|()| fields)
+    decoder.decode(block, &mut |field: Field, _: usize| fields.push(text(&field)))?;
+    Ok(fields)
 }
 
 const REQUESTS: [&[&str]; 3] = [
@@ -202,10 +203,10 @@ fn a_secret_is_never_indexed_and_arrives_marked() {
         encoder.field("authorization", b"Bearer x", Indexing::Never, &mut block);
         assert_eq!(block[0] & 0xf0, 0x10);
         let mut is_sensitive = false;
-        let take = |field, _| {
+        let mut take = |field: Field, _: usize| {
             is_sensitive = matches!(field, Field::Regular(_, value) if value.is_sensitive());
         };
-        decoder.decode(&block, take).unwrap();
+        decoder.decode(&block, &mut take).unwrap();
         assert!(is_sensitive);
         assert_eq!(decoder.size(), 0);
     }
@@ -257,7 +258,7 @@ proptest! {
     ) {
         let mut decoder = Decoder::default();
         for block in blocks {
-            let ended = decoder.decode(&block, |_, _| {}).is_err();
+            let ended = decoder.decode(&block, &mut |_: Field, _: usize| {}).is_err();
             prop_assert!(decoder.size() <= TABLE_SIZE);
             if ended {
                 break;

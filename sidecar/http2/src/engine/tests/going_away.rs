@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::ErrorCode;
+use crate::hpack::Field;
 use bytes::Bytes;
 
 fn go_away(last: u32, code: u32) -> Vec<u8> {
@@ -45,7 +46,7 @@ fn what_comes_after_the_last_word_is_ignored_but_decoded() {
     give(&mut server, &headers(3, false, &[GET, &[0x40, 1, b'x', 1, b'y']].concat()));
     give(&mut server, &data(3, true, b"x"));
     assert_eq!((broken(&server), server.arrived.len()), (None, 1));
-    assert_eq!(server.decoder.decode(&[0xbe], |_, _| {}), Ok(()));
+    assert_eq!(server.decoder.decode(&[0xbe], &mut |_: Field, _: usize| {}), Ok(()));
 }
 
 #[test]
