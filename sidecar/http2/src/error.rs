@@ -155,8 +155,8 @@ pub enum Violation {
     /// Streams on which the protocol is broken, again and again.
     #[error("streams break the protocol again and again")]
     Violations,
-    /// Frames that have to be answered, while the answers are not read (§10.5).
-    #[error("frames that must be answered come faster than the answers are read")]
+    /// What we have to say is not read, while more is asked of us, or begun by us (§10.5).
+    #[error("what this side has to say is not read, and becomes ever more")]
     Unread,
     /// Interim responses without end (§8.1).
     #[error("interim responses go on and on")]

@@ -105,6 +105,9 @@ impl Engine {
             };
             return Err(Reach::Connection(violation));
         }
+        if self.output.is_overfull() {
+            return Err(Reach::Connection(Violation::Unread));
+        }
         // Streams that are over count as long as somebody works on them, but do not keep new ones out at once.
         let most = self.config.streams_max as usize;
         if self.streams.open() >= most || self.streams.kept() >= 2 * most {

@@ -1,11 +1,15 @@
 //! What is to be written, in order. Frames are appended as they are made, so that all that is ready leaves in one write.
 
 /// Bytes beyond which no more data is added: two full TLS records. Frames without data are always added; what bounds
-/// them is the number of streams, and that answers to frames are counted.
+/// them is that answers to frames are counted, and that nothing new is begun beyond [`WAITING_MAX`].
 pub(super) const DATA_MAX: usize = 32 * 1024;
 
 /// Bytes of answers (to PING, SETTINGS, broken streams) that may wait because the other side does not read.
 pub(super) const ANSWERS_MAX: usize = 64 * 1024;
+
+/// Bytes that may wait when a stream is opened, by either side; beyond, the other side does not read, and the connection
+/// ends. As many as its window lets it make us hold between sidecars; the heads of 1,000 answers are a tenth of that.
+pub(super) const WAITING_MAX: usize = 8 << 20;
 
 /// A buffer above this is given back when it is empty.
 const KEPT_MAX: usize = 64 * 1024;
@@ -39,6 +43,11 @@ impl Output {
     pub(super) fn answered(&mut self, bytes: usize) -> bool {
         self.answers += bytes;
         self.answers > ANSWERS_MAX
+    }
+
+    /// Whether so much waits that nothing new may be begun.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.waiting().len() > WAITING_MAX
     }
 
     /// So many bytes were written.

@@ -4,7 +4,7 @@
 
 use super::stream::{self, Key, Receiving, Sending, Stream, Then};
 use super::{Engine, Role};
-use crate::error::{Error, ErrorCode};
+use crate::error::{Error, ErrorCode, Violation};
 use crate::frame::{self, FRAME_MAX, HEADER_BYTES};
 use crate::head;
 use bytes::Bytes;
@@ -71,6 +71,9 @@ impl Engine {
         output.extend_from_slice(&[0; HEADER_BYTES]);
         head::encode_request(request, encoder, output);
         self.finish_head(key, start);
+        if self.output.is_overfull() {
+            self.break_off(Violation::Unread);
+        }
     }
 
     /// Sends a response's head.

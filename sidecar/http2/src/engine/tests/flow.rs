@@ -1,6 +1,7 @@
 //! Flow control: what may be sent is sent, no more, in turns; what was taken is announced.
 
 use super::*;
+use crate::error::ErrorCode;
 use bytes::Bytes;
 
 fn credit(stream: u32, by: u32) -> Vec<u8> {
@@ -167,5 +168,3 @@ fn requests_wait_for_a_place_in_order_and_their_bodies_with_them() {
     }
     assert!(now(|cx| client.poll_response(third, cx)).is_pending());
 }
-
-use crate::error::ErrorCode;

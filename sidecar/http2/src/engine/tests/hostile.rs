@@ -129,6 +129,34 @@ fn answers_that_nobody_reads_end_the_connection() {
 }
 
 #[test]
+fn a_peer_that_reads_nothing_can_neither_ask_nor_be_asked_for_ever() {
+    let long: http::HeaderValue = "x".repeat(10_000).parse().unwrap();
+    let mut server = server();
+    let mut answer = ok();
+    answer.headers_mut().insert("long", long.clone());
+    let mut answered = 0;
+    while server.failure().is_none() {
+        give(&mut server, &headers(2 * answered + 1, true, GET));
+        let Some((key, _)) = server.accept() else { break };
+        server.respond(key, &answer, true).unwrap();
+        server.let_go(key);
+        answered += 1;
+    }
+    assert_eq!(broken(&server), Some(Violation::Unread));
+    assert_eq!(answered, 838, "8 MiB of them");
+    let mut client = client();
+    let mut request = get();
+    request.headers_mut().insert("long", long);
+    let mut asked = 0;
+    while let Ok(key) = client.open(request.clone(), true) {
+        client.let_go(key);
+        asked += 1;
+    }
+    assert_eq!(broken(&client), Some(Violation::Unread));
+    assert!((800..=838).contains(&asked), "{asked}: each with its reset");
+}
+
+#[test]
 fn streams_that_break_the_protocol_again_and_again_end_the_connection() {
     let mut server = server();
     let frame = |n: u32| [headers(2 * n + 1, false, GET), raw(8, 0, 2 * n + 1, &[0; 4])].concat();
