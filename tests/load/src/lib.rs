@@ -6,6 +6,7 @@
 //! | [`generator`] | the clients: constant arrival rate or closed loop, every answer checked, one JSON report |
 //! | [`greeter`] | the gRPC service `outrigger.demo.Greeter`, generated from `proto/greeter.proto` |
 //! | [`mesh`] | a whole mesh of child processes: control plane, sidecars, origins |
+//! | [`relay`] | bytes through mutual TLS: the least that any proxy pair does |
 //! | [`running`] | child processes: started until their ready line, stopped, their output kept |
 //! | [`scrape`] | metrics in the text format, read back |
 //! | [`demo`] | a whole mesh with real traffic: a canary shifts, an instance dies, nobody notices |
@@ -20,6 +21,7 @@ pub mod generator;
 pub mod machines;
 pub mod mesh;
 pub mod origin;
+pub mod relay;
 pub mod running;
 pub mod scrape;
 

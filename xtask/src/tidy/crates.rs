@@ -15,7 +15,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("mesh-http2", &[]),
     ("control-plane", &["manifests", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"]),
     ("sidecar", &["mesh-balance", "mesh-http2", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"]),
-    ("mesh-load", &[]),
+    ("mesh-load", &["mesh-mtls", "mesh-names"]),
     ("tests", &["control-plane", "manifests", "mesh-load", "mesh-mtls", "mesh-names", "sidecar"]),
     ("xtask", &[]),
 ];

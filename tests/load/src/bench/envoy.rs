@@ -2,16 +2,15 @@
 //! SPIFFE IDs on both sides between the two, plaintext out.
 
 use super::machine::Places;
-use super::peer::{Door, Pair, Peer};
+use super::peer::{Door, Pair, Peer, Proof, free_addr};
 use super::pki::{self, Identity, Pki};
 use super::workload::Entry;
-use crate::mesh::free_port;
 use crate::running::Running;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokio::time::Instant;
@@ -95,15 +94,11 @@ pub(super) fn start(
         proxies,
         besides: None,
         inbound: hops.get(&Entry::H1).copied(),
-        telemetry: Some(admins[1]),
+        proof: Proof::Counted(admins[1]),
         binary: Some(binary.to_path_buf()),
         start_ms: None,
     };
     pair.until_answering(start)
-}
-
-fn free_addr() -> Result<SocketAddr> {
-    Ok((Ipv4Addr::LOCALHOST, free_port()?).into())
 }
 
 /// One listener and where it leads.
@@ -132,16 +127,9 @@ fn address(addr: SocketAddr) -> Value {
     json!({ "socket_address": { "address": addr.ip().to_string(), "port_value": addr.port() } })
 }
 
-fn is_http(entry: Entry) -> bool {
-    match entry {
-        Entry::H1 | Entry::H2 | Entry::Grpc => true,
-        Entry::Tcp | Entry::Greeting | Entry::Bulk => false,
-    }
-}
-
 fn listener(side: &Side<'_>) -> Value {
     let name = side.entry.name();
-    let filter = if is_http(side.entry) {
+    let filter = if side.entry.is_http() {
         json!({
             "name": "http",
             "typed_config": {
@@ -195,7 +183,7 @@ fn cluster(side: &Side<'_>) -> Value {
     let Some(fields) = cluster.as_object_mut() else { return cluster };
     // Between the two HTTP is always HTTP/2; the origin is spoken to as it expects.
     let speaks_h2 = match (&side.tls, side.entry) {
-        (Tls::ToInbound(_), entry) => is_http(entry),
+        (Tls::ToInbound(_), entry) => entry.is_http(),
         (Tls::FromOutbound(_), entry) => entry == Entry::H2 || entry == Entry::Grpc,
     };
     if speaks_h2 {
@@ -238,7 +226,7 @@ fn tls(own: &Identity, pki: &Pki, other: &str, entry: Entry) -> Value {
             "match_typed_subject_alt_names": [{ "san_type": "URI", "matcher": { "exact": other } }],
         },
     });
-    if let (true, Some(parameters)) = (is_http(entry), parameters.as_object_mut()) {
+    if let (true, Some(parameters)) = (entry.is_http(), parameters.as_object_mut()) {
         parameters.insert("alpn_protocols".to_owned(), json!(["h2"]));
     }
     json!({ "common_tls_context": parameters })

@@ -9,18 +9,25 @@
 //! | --- | --- |
 //! | [`workload`] | what is sent |
 //! | [`peer`] | the pairs, and what each must prove |
-//! | [`envoy`], [`outrigger`] | how each is configured and started |
+//! | [`programs`] | where the peers' programs are |
+//! | [`envoy`], [`haproxy`], [`nginx`], [`floor`], [`outrigger`] | how each is configured and started |
+//! | [`knock`] | whether an inbound proxy lets in who shows no certificate |
 //! | [`machine`] | CPU time, memory and affinity of processes |
 //! | [`measure`] | one measurement |
 //! | [`rounds`] | their order, and the whole run |
 //! | [`tables`] | medians, ratios, print |
 
 mod envoy;
+mod floor;
+mod haproxy;
+mod knock;
 pub mod machine;
 pub mod measure;
+mod nginx;
 mod outrigger;
 pub mod peer;
 mod pki;
+mod programs;
 pub mod rounds;
 mod tables;
 pub mod workload;

@@ -1,7 +1,7 @@
 //! Outrigger itself: a control plane, and two sidecars of one worker each.
 
 use super::machine::Places;
-use super::peer::{Door, Pair, Peer};
+use super::peer::{Door, Pair, Peer, Proof};
 use super::workload::Entry;
 use crate::mesh::Mesh;
 use crate::running::Running;
@@ -67,7 +67,7 @@ pub(super) fn start(
         peer: Peer::Outrigger,
         doors,
         inbound: Some(inbound.ready("inbound")?.parse().context("the inbound address")?),
-        telemetry: Some(inbound.ready("metrics")?.parse().context("the metrics address")?),
+        proof: Proof::Counted(inbound.ready("metrics")?.parse().context("the metrics address")?),
         proxies: vec![outbound, inbound],
         besides: Some(mesh),
         binary: Some(bin_dir.join("sidecar")),

@@ -1,14 +1,17 @@
 //! A pair that runs: where it is entered, which processes it is made of, and how it proves that its hop is mutual TLS.
 
+use super::knock;
+use super::pki::Pki;
 use super::workload::Entry;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, free_port};
 use crate::running::Running;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use mesh_mtls::Alpn;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,21 +29,31 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 pub enum Peer {
     /// Nothing
     Direct,
+    /// Two relays of bytes in mutual TLS: the least a pair can do
+    Floor,
     /// Two Envoy processes
     Envoy,
+    /// Two HAProxy processes
+    Haproxy,
+    /// Two nginx processes
+    Nginx,
     /// Two sidecars of this build
     Outrigger,
 }
 
 impl Peer {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 3] = [Self::Direct, Self::Envoy, Self::Outrigger];
+    pub const ALL: [Self; 6] =
+        [Self::Direct, Self::Floor, Self::Envoy, Self::Haproxy, Self::Nginx, Self::Outrigger];
 
     /// As it is called on the command line and in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::Floor => "floor",
             Self::Envoy => "envoy",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
             Self::Outrigger => "outrigger",
         }
     }
@@ -53,6 +66,16 @@ pub(super) struct Door {
     pub(super) authority: String,
 }
 
+/// How a pair proves that its hop is mutual TLS, besides that its inbound proxy serves no plain text.
+pub(super) enum Proof {
+    /// There is no hop.
+    None,
+    /// The inbound proxy counts handshakes, or who asked; here.
+    Counted(SocketAddr),
+    /// The inbound proxy is asked with and without a certificate of these, in the protocol of its port for HTTP/1.1.
+    Asked(Pki, Alpn),
+}
+
 /// A running pair. Dropping it ends it.
 pub(super) struct Pair {
     pub(super) peer: Peer,
@@ -63,8 +86,8 @@ pub(super) struct Pair {
     pub(super) besides: Option<Mesh>,
     /// Address on which the inbound proxy takes mutual TLS.
     pub(super) inbound: Option<SocketAddr>,
-    /// Where its telemetry is.
-    pub(super) telemetry: Option<SocketAddr>,
+    /// How it proves that it does.
+    pub(super) proof: Proof,
     pub(super) binary: Option<PathBuf>,
     /// From the start of its processes to the first 200, in milliseconds.
     pub(super) start_ms: Option<f64>,
@@ -80,7 +103,7 @@ impl Pair {
             proxies: Vec::new(),
             besides: None,
             inbound: None,
-            telemetry: None,
+            proof: Proof::None,
             binary: None,
             start_ms: None,
         }
@@ -118,37 +141,47 @@ impl Pair {
         }
     }
 
-    /// Checks that the inbound proxy does not serve plaintext, and that it has shaken hands with the outbound proxy.
+    /// Checks that the inbound proxy does not serve plaintext, and that it lets in or has let in nobody without a
+    /// certificate.
     ///
     /// # Errors
     /// It serves plaintext, or no handshake was counted: what is measured would not be mutual TLS.
     pub(super) fn prove_mutual_tls(&self) -> Result<()> {
-        let (Some(inbound), Some(telemetry)) = (self.inbound, self.telemetry) else { return Ok(()) };
+        let Some(inbound) = self.inbound else { return Ok(()) };
+        let name = self.peer.name();
+        // nginx says with a 400 that it wants TLS.
         if let Ok(answer) = get(inbound, "/", "origin")
             && answer.starts_with("HTTP/")
+            && !answer.starts_with("HTTP/1.1 400")
         {
-            bail!("{}: the inbound port answers plaintext: {answer:.80}", self.peer.name());
+            bail!("{name}: the inbound port answers plaintext: {answer:.80}");
         }
+        let telemetry = match &self.proof {
+            Proof::None => return Ok(()),
+            Proof::Asked(pki, alpn) => return knock::check(inbound, pki, *alpn).context(name),
+            Proof::Counted(telemetry) => *telemetry,
+        };
         let addr = telemetry.to_string();
-        let proven = match self.peer {
-            Peer::Direct => true,
-            Peer::Envoy => {
-                let stats = get(telemetry, "/stats?filter=ssl.handshake", &addr)?;
-                stats.lines().filter_map(|line| line.rsplit_once(": ")).any(|(_, count)| count != "0")
-            }
-            Peer::Outrigger => {
-                let samples = crate::scrape::scrape(&addr)?;
-                let inbound = samples.with("outrigger_requests_total", &[("direction", "inbound")]);
-                inbound
-                    .filter(|sample| sample.label("peer").starts_with("spiffe://"))
-                    .any(|sample| sample.value > 0.0)
-            }
+        let proven = if self.peer == Peer::Envoy {
+            let stats = get(telemetry, "/stats?filter=ssl.handshake", &addr)?;
+            stats.lines().filter_map(|line| line.rsplit_once(": ")).any(|(_, count)| count != "0")
+        } else {
+            let samples = crate::scrape::scrape(&addr)?;
+            let inbound = samples.with("outrigger_requests_total", &[("direction", "inbound")]);
+            inbound
+                .filter(|sample| sample.label("peer").starts_with("spiffe://"))
+                .any(|sample| sample.value > 0.0)
         };
         if !proven {
-            bail!("{}: no mutual TLS was counted at {addr}", self.peer.name());
+            bail!("{name}: no mutual TLS was counted at {addr}");
         }
         Ok(())
     }
+}
+
+/// An address of loopback whose port was free a moment ago.
+pub(super) fn free_addr() -> Result<SocketAddr> {
+    Ok((Ipv4Addr::LOCALHOST, free_port()?).into())
 }
 
 /// The answer to a GET, head and body as they came.

@@ -3,9 +3,10 @@
 use super::machine::{self, Memory, Places, memory};
 use super::measure::{Measurement, Pressure, Times, measure, memory_with_idle_connections};
 use super::peer::{Pair, Peer};
+use super::programs::{self, Programs};
 use super::tables;
 use super::workload::{Entry, Workload};
-use super::{envoy, outrigger};
+use super::{envoy, floor, haproxy, nginx, outrigger};
 use crate::running::Running;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -28,7 +29,7 @@ const BUSY_SHARE: f64 = 0.1;
 #[derive(Debug, Parser)]
 #[command(
     name = "bench",
-    about = "Measures a sidecar pair side by side with Envoy and with no proxy",
+    about = "Measures a sidecar pair side by side with other proxies and with none",
     version
 )]
 pub struct Options {
@@ -101,7 +102,7 @@ struct Bench {
     out: PathBuf,
     places: Places,
     origins: BTreeMap<Entry, SocketAddr>,
-    envoy: Option<PathBuf>,
+    programs: Programs,
     peers: Vec<Peer>,
     workloads: Vec<Workload>,
     rate: f64,
@@ -130,21 +131,16 @@ pub fn run(options: Options) -> Result<()> {
     let mut peers = if options.peers.is_empty() { Peer::ALL.to_vec() } else { options.peers.clone() };
     let workloads =
         if options.workloads.is_empty() { Workload::ALL.to_vec() } else { options.workloads.clone() };
-    let mut envoy = None;
-    if peers.contains(&Peer::Envoy) {
-        match envoy::binary(&out) {
-            Ok(binary) => envoy = Some(binary),
-            Err(error) => {
-                println!("envoy is skipped: {error:#}");
-                results.skipped.push(format!("envoy: {error:#}"));
-                peers.retain(|peer| *peer != Peer::Envoy);
-            }
-        }
+    let programs = programs::find(&mut peers, &bin_dir, &out);
+    for left_out in &programs.left_out {
+        println!("left out: {left_out}");
     }
+    results.skipped.clone_from(&programs.left_out);
     // Kept to the end of the run.
     let (_running, origins) = start_origins(&bin_dir, &out, places)?;
     let times = if options.quick { QUICK_TIMES } else { FULL_TIMES };
-    let bench = Bench { bin_dir, out, places, origins, envoy, peers, workloads, rate: options.rate, times };
+    let bench =
+        Bench { bin_dir, out, places, origins, programs, peers, workloads, rate: options.rate, times };
     let rounds = if options.quick { 1 } else { options.rounds };
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
@@ -152,8 +148,10 @@ pub fn run(options: Options) -> Result<()> {
         let report = bench.out.join("report.json");
         fs::write(&report, serde_json::to_vec_pretty(&results)?)?;
     }
-    println!("{}", tables::render(&results));
-    println!("All figures: {}", bench.out.join("report.json").display());
+    let shown = tables::render(&results);
+    fs::write(bench.out.join("report.md"), &shown)?;
+    println!("{shown}");
+    println!("All figures: {}; these tables: report.md beside it", bench.out.join("report.json").display());
     let wrong: Vec<_> = results.measurements.iter().filter(|measured| !measured.wrong.is_empty()).collect();
     if !wrong.is_empty() {
         let lines = wrong.iter().map(|measured| {
@@ -216,7 +214,8 @@ impl Bench {
                 Workload::TcpGreeting => vec![Pressure::Rate(self.rate / 10.0)],
             };
             for pressure in pressures {
-                for pair in &pairs {
+                // Some can't carry everything.
+                for pair in pairs.iter().filter(|pair| pair.doors.contains_key(&workload.entry())) {
                     let measured = measure(&load, self.places, pair, *workload, pressure, self.times, round)?;
                     tell(&measured);
                     results.measurements.push(measured);
@@ -238,12 +237,17 @@ impl Bench {
             fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
         }
         fs::create_dir_all(&dir)?;
-        let pair = match (peer, &self.envoy) {
-            (Peer::Direct, _) => Pair::direct(&self.origins),
-            (Peer::Envoy, Some(binary)) => envoy::start(binary, &dir, self.places, &self.origins)?,
-            (Peer::Envoy, None) => bail!("envoy was asked for and is not here"),
-            (Peer::Outrigger, _) => outrigger::start(&self.bin_dir, &dir, self.places, &self.origins)?,
+        let start = match peer {
+            Peer::Direct => return Ok(Pair::direct(&self.origins)),
+            Peer::Outrigger => outrigger::start,
+            Peer::Floor => floor::start,
+            Peer::Envoy => envoy::start,
+            Peer::Haproxy => haproxy::start,
+            Peer::Nginx => nginx::start,
         };
+        // Ours needs more than one program, and finds them by itself.
+        let program = self.programs.found.get(&peer).unwrap_or(&self.bin_dir);
+        let pair = start(program, &dir, self.places, &self.origins)?;
         pair.prove_mutual_tls()?;
         Ok(pair)
     }

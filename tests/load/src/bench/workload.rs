@@ -53,6 +53,14 @@ impl Entry {
         }
     }
 
+    /// Whether requests enter by it, not bytes.
+    pub(super) fn is_http(self) -> bool {
+        match self {
+            Self::H1 | Self::H2 | Self::Grpc => true,
+            Self::Tcp | Self::Greeting | Self::Bulk => false,
+        }
+    }
+
     /// The protocol its origin speaks, as `--inbound` says it; a Service's appProtocol says the same, or nothing for
     /// `detect`.
     pub(super) fn app_protocol(self) -> &'static str {
