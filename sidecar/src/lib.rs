@@ -15,6 +15,8 @@ mod descriptors;
 mod detect;
 pub mod dial;
 mod dns;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod identity;
 mod inbound;

@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod codegen;
 mod demo;
+mod fuzz;
 mod layout;
 mod test;
 mod tidy;
@@ -32,6 +33,8 @@ enum Command {
     Tidy,
     /// A sidecar pair side by side with Envoy and with no proxy
     Bench(bench::Options),
+    /// Feed everything that reads what others send with inputs, guided by what of it they reach
+    Fuzz(fuzz::Options),
     /// Generate Rust from the .proto files
     Codegen(codegen::Options),
     /// Record which functions a sidecar executes, and write the order in which the linker puts them
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy_all(),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Codegen(options) => codegen::run(&options),
         Command::Layout => layout::run(),
     };

@@ -38,6 +38,8 @@
 mod cache;
 mod conversation;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod meaning;
 mod names;
 mod question;

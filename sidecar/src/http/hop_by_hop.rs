@@ -7,7 +7,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TE, 
 use http::{HeaderValue, Version};
 
 /// Never about the message, only about the connection it came on.
-pub(super) static OF_THE_CONNECTION: [HeaderName; 6] = [
+pub(crate) static OF_THE_CONNECTION: [HeaderName; 6] = [
     CONNECTION,
     TE,
     TRANSFER_ENCODING,
