@@ -40,8 +40,10 @@ pub(crate) enum Verdict {
 }
 
 /// Judges the bytes a client has sent so far on a port where anything may be spoken. HTTP/1 is a whole request line:
-/// other protocols begin with a word and a space too (`SET key value`), none ends its first line in `HTTP/1.1`.
+/// other protocols begin with a word and a space too (`SET key value`), none ends its first line in `HTTP/1.1`. In how many
+/// pieces the line comes changes nothing: who sends a request slowly does not make it something else.
 pub(crate) fn judge(bytes: &[u8]) -> Verdict {
+    let bytes = bytes.get(..LOOK_MAX).unwrap_or(bytes);
     match preface(bytes) {
         Some(true) => return Verdict::Http2,
         Some(false) => return Verdict::More,
@@ -61,16 +63,14 @@ pub(crate) fn judge(bytes: &[u8]) -> Verdict {
         let is_http = matches!(version, b" HTTP/1.1" | b" HTTP/1.0");
         return if is_http { Verdict::Http1 } else { Verdict::Opaque };
     }
-    let target = line.get(method + 1..).unwrap_or_default();
-    let plausible = match target.first() {
-        None | Some(b'/' | b'*' | b'h' | b'H') => true,
-        Some(_) => line.starts_with(b"CONNECT "),
-    };
-    match (plausible, bytes.len() < LOOK_MAX) {
-        (false, _) => Verdict::Opaque,
-        (true, true) => Verdict::More,
-        // A target of a thousand bytes that began like one: nothing else looks so.
-        (true, false) => Verdict::Http1,
+    if bytes.len() < LOOK_MAX {
+        return Verdict::More;
+    }
+    // A target of a thousand bytes that began like one: nothing else looks so.
+    match line.get(method + 1) {
+        None | Some(b'/' | b'*' | b'h' | b'H') => Verdict::Http1,
+        Some(_) if line.starts_with(b"CONNECT ") => Verdict::Http1,
+        Some(_) => Verdict::Opaque,
     }
 }
 
@@ -109,7 +109,8 @@ mod tests {
             ("OPTIONS * HTTP/1.1\r\n", Verdict::Http1),
             ("GET /x", Verdict::More),
             ("GET key\r\n", Verdict::Opaque),
-            ("GET key", Verdict::Opaque),
+            ("GET key", Verdict::More),
+            ("GET ~/x HTTP/1.1\r\n", Verdict::Http1),
             ("SET /a b\r\n", Verdict::Opaque),
             ("hello\n", Verdict::Opaque),
             ("PING\r\n", Verdict::Opaque),
@@ -123,6 +124,23 @@ mod tests {
         }
         let long = format!("GET /{}", "x".repeat(LOOK_MAX));
         assert_eq!(judge(long.as_bytes()), Verdict::Http1);
+    }
+
+    #[test]
+    fn a_line_means_the_same_in_however_many_pieces_it_comes() {
+        let long = |start: &str| format!("{start}{} HTTP/1.1\r\n", "x".repeat(LOOK_MAX));
+        for line in
+            ["GET ~/x HTTP/1.1\r\n", "GET / HTTP/1.1\r\n", "GET key\r\n", &long("GET /"), &long("GET ~")]
+        {
+            let whole = judge(line.as_bytes());
+            for end in 0..line.len() {
+                let part = judge(&line.as_bytes()[..end]);
+                assert!(
+                    part == Verdict::More || part == whole,
+                    "{part:?}, then {whole:?}: {end} of {line:?}"
+                );
+            }
+        }
     }
 
     #[test]
