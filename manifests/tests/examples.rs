@@ -84,9 +84,8 @@ fn balancing_is_complete_and_says_what_its_comments_say() {
 #[test]
 fn limits_are_complete_and_say_what_their_comments_say() {
     let set = clean(&["hello/namespace.yaml", "limits"]);
-    let found = set.manifests.iter().find_map(|manifest| match &manifest.object {
-        Object::TrafficPolicy(policy) => Some(policy.rules.clone()),
-        _ => None,
+    let found = set.manifests.iter().find_map(|manifest| {
+        if let Object::TrafficPolicy(policy) = &manifest.object { Some(policy.rules.clone()) } else { None }
     });
     let rules = found.unwrap();
     let breaker = rules.circuit_breaker.unwrap();
@@ -100,9 +99,8 @@ fn limits_are_complete_and_say_what_their_comments_say() {
     assert_eq!((search.key.as_ref(), search.burst.unwrap().get()), (Some(&RateLimitKey::ClientIdentity), 20));
     assert_eq!((write.key.as_ref(), write.unit, write.matches.len()), (None, RateUnit::Minute, 2));
     let set = clean(&["hello/namespace.yaml", "fault-injection"]);
-    let found = set.manifests.iter().find_map(|manifest| match &manifest.object {
-        Object::TrafficPolicy(policy) => Some(policy.clone()),
-        _ => None,
+    let found = set.manifests.iter().find_map(|manifest| {
+        if let Object::TrafficPolicy(policy) = &manifest.object { Some(policy.clone()) } else { None }
     });
     let policy = found.unwrap();
     let [slow, broken] = &policy.rules.fault_rules[..] else { panic!("{policy:?}") };

@@ -1,5 +1,7 @@
 //! Both ends against the `h2` crate, an implementation by others, over a byte stream in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use mesh_http2::{Config, Error, ErrorCode, RecvStream, SendStream};

@@ -81,7 +81,7 @@ fn poll_fill<R: AsyncRead + Unpin>(
             // Whatever else is the case is told again by the next read.
             Poll::Pending | Poll::Ready(Err(_)) if before > 0 => return Poll::Ready(Ok(())),
             Poll::Ready(Ok(())) if space.filled().len() > before && space.remaining() > 0 => {}
-            polled => return polled,
+            polled @ (Poll::Pending | Poll::Ready(_)) => return polled,
         }
     }
 }
