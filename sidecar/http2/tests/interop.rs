@@ -1,6 +1,6 @@
 //! Both ends against the `h2` crate, an implementation by others, over a byte stream in memory.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};

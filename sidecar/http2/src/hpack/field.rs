@@ -189,10 +189,8 @@ mod tests {
     use super::*;
 
     fn made(name: &str, value: &[u8]) -> Result<Field, Malformed> {
-        match Field::new(Name::parse(name.as_bytes()), value) {
-            Field::Malformed(_, why) => Err(why),
-            field => Ok(field),
-        }
+        let field = Field::new(Name::parse(name.as_bytes()), value);
+        if let Field::Malformed(_, why) = field { Err(why) } else { Ok(field) }
     }
 
     #[test]

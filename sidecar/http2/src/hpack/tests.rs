@@ -147,10 +147,10 @@ fn a_field_no_message_may_have_still_counts_in_the_table() {
     let mut decoder = Decoder::default();
     // `connection: x`, then by index; then another value under its name; the table keeps the size of all.
     let first = bytes("40 0a 636f 6e6e 6563 7469 6f6e 01 78");
-    let refused = format!("{:?}", Malformed::OfTheConnection);
-    assert_eq!(decoded(&mut decoder, &first).unwrap(), std::slice::from_ref(&refused));
-    assert_eq!(decoded(&mut decoder, &bytes("be")).unwrap(), std::slice::from_ref(&refused));
-    assert_eq!(decoded(&mut decoder, &bytes("7e 02 7879")).unwrap(), [refused]);
+    let refused = [format!("{:?}", Malformed::OfTheConnection)];
+    assert_eq!(decoded(&mut decoder, &first).unwrap(), refused);
+    assert_eq!(decoded(&mut decoder, &bytes("be")).unwrap(), refused);
+    assert_eq!(decoded(&mut decoder, &bytes("7e 02 7879")).unwrap(), refused);
     assert_eq!(decoder.size(), (10 + 1 + OVERHEAD) + (10 + 2 + OVERHEAD));
     // A bad value under a good name does not spoil the name.
     let fields = decoded(&mut decoder, &bytes("40 01 61 02 2078 7e 01 79")).unwrap();
