@@ -44,7 +44,7 @@ pub(crate) fn read(given: &TrafficPolicyManifest, report: &mut Report) -> Option
     }
     let metadata = metadata?;
     let name = metadata.name.parse().ok()?;
-    Some(TrafficPolicy { namespace: namespace?, name, targets, rules, metadata })
+    Some(TrafficPolicy { namespace: namespace?, name, targets, rules: Box::new(rules), metadata })
 }
 
 fn targets(

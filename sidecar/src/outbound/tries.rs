@@ -129,8 +129,11 @@ impl Tries {
             match self.again(worker, routed, accepted, failed, outcome.as_deref().ok()) {
                 Some(Ok(pause)) => return Next::Again(pause),
                 Some(Err(denied)) => {
-                    accepted.in_vain = true;
-                    worker.shared.exhausted.note(Instant::now());
+                    // Whoever is above may still have the body.
+                    if denied != Denied::Body {
+                        accepted.in_vain = true;
+                        worker.shared.exhausted.note(Instant::now());
+                    }
                     let families = &worker.shared.config.families.requests;
                     let service = &*routed.cluster.name;
                     families.retries_denied.with_label_values(&[service, denied.as_str()]).inc();

@@ -46,8 +46,8 @@ pub struct TrafficPolicy {
     pub name: Subdomain,
     /// What it is for, each once, never none.
     pub targets: Vec<Target>,
-    /// What it says.
-    pub rules: Rules,
+    /// What it says; boxed, since it is much larger than other kinds are.
+    pub rules: Box<Rules>,
 }
 
 /// What a policy is for.
