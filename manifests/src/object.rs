@@ -45,7 +45,7 @@ pub enum Object {
     /// An ExternalService.
     ExternalService(ExternalService),
     /// A TrafficPolicy.
-    TrafficPolicy(Box<TrafficPolicy>),
+    TrafficPolicy(TrafficPolicy),
 }
 
 /// What reading an object found.
@@ -202,7 +202,7 @@ fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
             .map(Object::ExternalService),
         Kind::TrafficPolicy => decode(value, report)
             .and_then(|it| check::traffic_policy::read(&it, report))
-            .map(|policy| Object::TrafficPolicy(Box::new(policy))),
+            .map(Object::TrafficPolicy),
     }
 }
 

@@ -261,7 +261,7 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
                 TrafficPolicyName { namespace: namespace()?, name: key.name.parse().map_err(bad_name)? };
             let policy =
                 object.and_then(|it| if let Object::TrafficPolicy(it) = it { Some(it) } else { None });
-            Change::TrafficPolicy(name, policy.map(Arc::from))
+            Change::TrafficPolicy(name, policy.map(Arc::new))
         }
         (Kind::ExternalService, object) => {
             let name = ExternalServiceName::new(namespace()?, key.name.parse().map_err(bad_name)?);

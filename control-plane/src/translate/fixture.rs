@@ -56,7 +56,7 @@ pub(super) fn change(object: Object) -> Change {
         }
         Object::TrafficPolicy(it) => {
             let name = TrafficPolicyName { namespace: it.namespace.clone(), name: it.name.clone() };
-            Change::TrafficPolicy(name, Some(Arc::from(it)))
+            Change::TrafficPolicy(name, Some(Arc::new(it)))
         }
         Object::ExternalService(it) => Change::ExternalService(it.name.clone(), Some(Arc::new(it))),
         Object::Secret(it) => {
