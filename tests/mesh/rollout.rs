@@ -106,7 +106,6 @@ fn roll(restarts: usize) -> u64 {
     let mut answered = 0;
     for mut client in clients {
         let report = client.report(&world);
-        println!("{} {report}", client.name);
         assert_eq!(report["failed_total"], 0, "{}: {report}", client.name);
         assert_eq!(report["resent"], 0, "{}: {report}", client.name);
         let seen = report["instances"].as_object().unwrap().len();
@@ -124,6 +123,7 @@ fn a_rolling_restart_shows_no_client_an_error() {
 
 #[test]
 #[ignore = "takes ten minutes"]
+#[allow(clippy::print_stdout, reason = "the figure is what it is run for")]
 fn a_thousand_restarts_show_no_client_an_error() {
     let answered = roll(MANY);
     println!("{MANY} restarts, {answered} requests, none failed");
