@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use manifests::external_service::ExternalProtocol;
-use manifests::traffic_policy::{FaultAnswer, HashOn, RateLimitKey, RateUnit, Target};
+use manifests::traffic_policy::{FaultAnswer, HashOn, LocalityMode, RateLimitKey, RateUnit, Target};
 use manifests::{Completeness, ManifestSet, Object, check, load};
 use std::path::Path;
 
@@ -127,6 +127,24 @@ fn attempts_are_complete_and_say_what_their_comments_say() {
     let reports = policy("reports");
     assert!(matches!(&reports.targets[0], Target::Route { section: Some(rule), .. } if rule == "reports"));
     assert_eq!(reports.rules.timeouts.unwrap().request.unwrap().as_secs(), 300);
+}
+
+#[test]
+fn locality_is_complete_and_says_what_its_comments_say() {
+    let set = clean(&["hello/namespace.yaml", "locality"]);
+    let locality = |name: &str| {
+        let found = set.manifests.iter().find_map(|manifest| {
+            let Object::TrafficPolicy(policy) = &manifest.object else { return None };
+            (policy.name.as_str() == name).then(|| policy.rules.locality.clone())
+        });
+        found.flatten().unwrap()
+    };
+    let orders = locality("orders");
+    let order: Vec<_> = orders.failover.iter().map(|it| (it.from.as_str(), it.to.join(" "))).collect();
+    assert_eq!(orders.mode, LocalityMode::Failover);
+    assert_eq!(order, [("eu-west", "eu-central us-east".to_owned()), ("us-east", "us-west".to_owned())]);
+    assert_eq!(orders.transfer_cost.unwrap().get(), 300);
+    assert_eq!(locality("people").mode, LocalityMode::SameRegionOnly);
 }
 
 #[test]

@@ -34,7 +34,7 @@ use crate::telemetry::{
     ApplicationMetrics, DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics,
     register_limits,
 };
-use crate::worker::{self, Mailboxes, StartError, WorkerConfig};
+use crate::worker::{self, Mailboxes, Source, StartError, WorkerConfig};
 use crate::xds::follower::{Follower, Parts};
 use crate::xds::session::Own;
 use life::{Life, STOP_WAIT, late};
@@ -382,7 +382,7 @@ impl App {
 
         let config = WorkerConfig {
             namespace: self.settings.namespace().clone(),
-            zone: self.settings.zone.clone(),
+            source: Source::new(&self.workload, &self.settings.identity, self.settings.locality.clone()),
             mesh_domain: MeshDomain::default(),
             trust_domain: self.settings.trust_domain().clone(),
             ports: ports(&self.settings),

@@ -88,7 +88,7 @@ impl Registration {
             address: settings.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             inbound_port,
             ports: ports.collect(),
-            zone: settings.zone.clone(),
+            locality: settings.locality.clone(),
             weight: settings.weight,
             state: AnnouncedState::Ready,
         };
@@ -105,7 +105,7 @@ impl Registration {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             inbound_port,
             ports: Vec::new(),
-            zone: None,
+            locality: Default::default(),
             weight: Default::default(),
             state: AnnouncedState::Ready,
         };

@@ -11,9 +11,11 @@
 mod closing;
 mod housekeeping;
 mod run;
+mod source;
 mod state;
 
 pub(crate) use closing::Closing;
+pub use source::Source;
 pub(crate) use state::{Patience, Worker};
 
 use crate::demand::Demand;
@@ -59,8 +61,8 @@ pub enum AccessLog {
 pub struct WorkerConfig {
     /// The workload's namespace: what short host names are relative to.
     pub namespace: Namespace,
-    /// The zone it runs in, if it is known.
-    pub zone: Option<String>,
+    /// What all that this sidecar sends has in common.
+    pub source: Source,
     /// The suffix of mesh names.
     pub mesh_domain: MeshDomain,
     /// Under whose authority peers are.

@@ -32,6 +32,7 @@ fn help_shows_every_flag_of_the_contract() {
                 "--label",
                 "--address",
                 "--zone",
+                "--locality",
                 "--inbound",
                 "--upstream",
                 "--outbound-addr",

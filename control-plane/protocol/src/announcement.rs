@@ -2,10 +2,11 @@
 //! stream is the lease: while it lives the workload does. Namespace and service account are not part of it, they are
 //! read from the certificate.
 
-use crate::Weight;
 use crate::error::{DecodeError, address, field, port};
+use crate::locality::PART_BYTES_MAX;
 use crate::wire::v1 as wire;
 use crate::workload::WorkloadPort;
+use crate::{Locality, Weight};
 use mesh_names::{Port, Subdomain};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,8 +31,8 @@ pub struct Announcement {
     pub inbound_port: Port,
     /// The application's ports; [`WorkloadPort::services`] is empty.
     pub ports: Vec<WorkloadPort>,
-    /// The zone it runs in.
-    pub zone: Option<String>,
+    /// Where it runs, as far as that is said.
+    pub locality: Locality,
     /// Its share among its Services' endpoints.
     pub weight: Weight,
     /// Whether it wants traffic.
@@ -57,6 +58,7 @@ impl Announcement {
             AnnouncedState::NotReady => wire::AnnouncedState::NotReady,
             AnnouncedState::Leaving => wire::AnnouncedState::Leaving,
         };
+        let [region, zone, subzone] = self.locality.to_wire();
         wire::Announcement {
             sequence: self.sequence,
             name: self.name.to_string(),
@@ -64,7 +66,9 @@ impl Announcement {
             address: self.address.to_string(),
             inbound_port: self.inbound_port.number().into(),
             ports: self.ports.iter().map(WorkloadPort::to_wire).collect(),
-            zone: self.zone.clone().unwrap_or_default(),
+            zone,
+            region,
+            subzone,
             weight: self.weight.number().into(),
             state: state.into(),
         }
@@ -86,6 +90,13 @@ impl Announcement {
         if message.ports.len() > PORTS_MAX {
             return Err(DecodeError::value("ports", "a workload may have at most 64 ports"));
         }
+        for (part, text) in
+            [("region", &message.region), ("zone", &message.zone), ("subzone", &message.subzone)]
+        {
+            if text.len() > PART_BYTES_MAX {
+                return Err(DecodeError::value(part, "it may have at most 63 bytes"));
+            }
+        }
         Ok(Self {
             sequence: message.sequence,
             name: field("name", &message.name)?,
@@ -93,7 +104,7 @@ impl Announcement {
             address: address("address", &message.address)?,
             inbound_port: port("inbound_port", message.inbound_port)?,
             ports: message.ports.into_iter().map(WorkloadPort::of_wire).collect::<Result<_, _>>()?,
-            zone: Some(message.zone).filter(|zone| !zone.is_empty()),
+            locality: Locality::of_wire([message.region, message.zone, message.subzone]),
             weight: Weight::of_wire(message.weight)?,
             state,
         })

@@ -1,8 +1,8 @@
 //! One instance of a Service: where it is reached, and who it must prove to be.
 
-use crate::Weight;
 use crate::error::{DecodeError, address, field, port};
 use crate::wire::v1 as wire;
+use crate::{Locality, Weight};
 use mesh_names::{Port, ServiceName, SpiffeId, Subdomain};
 use prost::Message;
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ pub struct Endpoint {
     pub ports: Vec<EndpointPort>,
     /// How traffic reaches it.
     pub transport: Transport,
-    /// Its zone, when known.
-    pub zone: Option<String>,
+    /// Where it runs, as far as that is said.
+    pub locality: Locality,
     /// Its share among its Service's endpoints.
     pub weight: Weight,
     /// Whether it takes traffic.
@@ -100,6 +100,7 @@ impl Endpoint {
             service_port: p.service_port.number().into(),
             target_port: p.target_port.number().into(),
         });
+        let [region, zone, subzone] = self.locality.to_wire();
         wire::Endpoint {
             service: self.service.to_string(),
             name: self.name.to_string(),
@@ -107,7 +108,9 @@ impl Endpoint {
             ports: ports.collect(),
             inbound_port: inbound_port.into(),
             identity,
-            zone: self.zone.clone().unwrap_or_default(),
+            zone,
+            region,
+            subzone,
             weight: self.weight.number().into(),
             health: health.into(),
         }
@@ -139,7 +142,7 @@ impl Endpoint {
             address: address("address", &message.address)?,
             ports: ports.collect::<Result<_, DecodeError>>()?,
             transport,
-            zone: Some(message.zone).filter(|zone| !zone.is_empty()),
+            locality: Locality::of_wire([message.region, message.zone, message.subzone]),
             weight: Weight::of_wire(message.weight)?,
             health,
         })

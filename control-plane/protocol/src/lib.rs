@@ -9,6 +9,7 @@
 //! | [`limits`] | within it and within Workload: how much is sent and let in, and failures made on purpose |
 //! | [`attempts`] | within both: timeouts, retries, hedging |
 //! | [`endpoint`] | `outrigger.v1.Endpoint`: where one instance of a service is, and who it must prove to be |
+//! | [`locality`] | within it: where it runs |
 //! | [`address`] | `outrigger.v1.Address`: what an IP address means to a captured connection |
 //! | [`external`] | `outrigger.v1.ExternalHost`: places outside of the mesh, by host |
 //! | [`workload`] | `outrigger.v1.Workload`: what a workload's own sidecar serves |
@@ -28,6 +29,7 @@ pub mod endpoint;
 mod error;
 pub mod external;
 pub mod limits;
+pub mod locality;
 pub mod mesh;
 pub mod mtls;
 pub mod policy;
@@ -39,6 +41,7 @@ mod weight;
 pub mod workload;
 
 pub use error::DecodeError;
+pub use locality::Locality;
 pub use weight::{InvalidWeight, Weight};
 
 #[allow(

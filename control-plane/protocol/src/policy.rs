@@ -17,8 +17,8 @@ pub struct TrafficPolicy {
     pub name: String,
     /// How an endpoint is chosen.
     pub load_balancing: Option<LoadBalancing>,
-    /// Endpoints in the caller's zone first; none: where they are does not matter.
-    pub locality: Option<Locality>,
+    /// Endpoints by where they are; none: that does not matter.
+    pub locality: Option<LocalityRules>,
     /// The ramp of new endpoints.
     pub slow_start: Option<SlowStart>,
     /// The share of healthy endpoints below which others are used too, in percent.
@@ -92,6 +92,10 @@ pub enum HashSource {
         /// How clients get one that have none; none: they don't.
         session: Option<Session>,
     },
+    /// The SPIFFE ID of the workload that calls.
+    Identity,
+    /// The address of the client; on loopback the workload's name stands for it.
+    Address,
 }
 
 /// A cookie that the sidecar gives to clients that have none.
@@ -103,11 +107,37 @@ pub struct Session {
     pub path: String,
 }
 
-/// Endpoints in the caller's zone first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Locality {
-    /// How much more than its part a zone can carry, in percent.
+/// Endpoints by where they are, seen from the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalityRules {
+    /// Which come first, and which at all.
+    pub mode: LocalityMode,
+    /// How much more than its part a level can carry, in percent.
     pub overprovisioning: Option<NonZeroU32>,
+    /// How many times as much a nearer endpoint may cost as one of the next level, in percent; none: however much.
+    pub transfer_cost: Option<NonZeroU32>,
+}
+
+/// Which endpoints come first, and which at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalityMode {
+    /// Those in the caller's zone, then all others alike.
+    PreferSameZone,
+    /// The nearest; other regions in this order, where one is given for the caller's.
+    Failover(Vec<RegionFailover>),
+    /// Those in the caller's zone, and no others.
+    SameZoneOnly,
+    /// Those in the caller's region, and no others.
+    SameRegionOnly,
+}
+
+/// Where requests go when a region can't carry them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionFailover {
+    /// The region of the caller.
+    pub from: String,
+    /// The regions that come after it, before all that are not named.
+    pub to: Vec<String>,
 }
 
 /// The ramp of new endpoints.
@@ -162,9 +192,7 @@ impl TrafficPolicy {
         wire::TrafficPolicy {
             name: self.name.clone(),
             load_balancing: self.load_balancing.as_ref().map(LoadBalancing::to_wire),
-            locality: self
-                .locality
-                .map(|it| wire::Locality { overprovisioning: number(it.overprovisioning) }),
+            locality: self.locality.as_ref().map(LocalityRules::to_wire),
             slow_start: self.slow_start.as_ref().map(|it| wire::SlowStart {
                 window_ms: millis(Some(it.window)),
                 aggression: number(it.aggression),
@@ -186,9 +214,7 @@ impl TrafficPolicy {
         Ok(Self {
             name: message.name,
             load_balancing: message.load_balancing.map(LoadBalancing::of_wire).transpose()?,
-            locality: message
-                .locality
-                .map(|it| Locality { overprovisioning: NonZeroU32::new(it.overprovisioning) }),
+            locality: message.locality.map(LocalityRules::of_wire).transpose()?,
             slow_start,
             panic_threshold: NonZeroU32::new(message.panic_threshold),
             outlier_detection: message.outlier_detection.map(OutlierDetection::of_wire),
@@ -198,6 +224,45 @@ impl TrafficPolicy {
             retry: message.retry.map(RetryPolicy::of_wire).transpose()?,
             hedging: message.hedging.map(Hedging::of_wire),
             connect_timeout: duration(message.connect_timeout_ms),
+        })
+    }
+}
+
+impl LocalityRules {
+    fn to_wire(&self) -> wire::Locality {
+        use wire::LocalityMode as Mode;
+        let (mode, failover) = match &self.mode {
+            LocalityMode::PreferSameZone => (Mode::PreferSameZone, &[][..]),
+            LocalityMode::Failover(order) => (Mode::Failover, order.as_slice()),
+            LocalityMode::SameZoneOnly => (Mode::SameZoneOnly, &[][..]),
+            LocalityMode::SameRegionOnly => (Mode::SameRegionOnly, &[][..]),
+        };
+        let failover =
+            failover.iter().map(|it| wire::RegionFailover { from: it.from.clone(), to: it.to.clone() });
+        wire::Locality {
+            overprovisioning: number(self.overprovisioning),
+            mode: mode.into(),
+            failover: failover.collect(),
+            transfer_cost: number(self.transfer_cost),
+        }
+    }
+
+    fn of_wire(message: wire::Locality) -> Result<Self, DecodeError> {
+        use wire::LocalityMode as Mode;
+        // Taking it for another would send traffic where it may not go.
+        let Ok(mode) = Mode::try_from(message.mode) else {
+            return Err(DecodeError::value("policy.locality.mode", "this version knows no such mode"));
+        };
+        let failover = message.failover.into_iter().map(|it| RegionFailover { from: it.from, to: it.to });
+        Ok(Self {
+            mode: match mode {
+                Mode::PreferSameZone => LocalityMode::PreferSameZone,
+                Mode::Failover => LocalityMode::Failover(failover.collect()),
+                Mode::SameZoneOnly => LocalityMode::SameZoneOnly,
+                Mode::SameRegionOnly => LocalityMode::SameRegionOnly,
+            },
+            overprovisioning: NonZeroU32::new(message.overprovisioning),
+            transfer_cost: NonZeroU32::new(message.transfer_cost),
         })
     }
 }
@@ -322,12 +387,17 @@ impl HashSource {
                 ttl_seconds: session.as_ref().map(|it| it.ttl.as_secs()),
                 path: session.as_ref().map(|it| it.path.clone()).unwrap_or_default(),
             }),
+            Self::Identity => Source::OfSource(wire::OfSource::Identity.into()),
+            Self::Address => Source::OfSource(wire::OfSource::Address.into()),
         };
         wire::HashSource { source: Some(source) }
     }
 
     fn of_wire(message: wire::HashSource) -> Result<Self, DecodeError> {
         use wire::hash_source::Source;
+        // Passing over it would send a session to another place than sidecars that know it do.
+        let unknown =
+            || DecodeError::value("policy.load_balancing.hash_on", "this version knows no such source");
         match message.source {
             Some(Source::Header(name)) => Ok(Self::Header(name)),
             Some(Source::QueryParameter(name)) => Ok(Self::QueryParameter(name)),
@@ -335,10 +405,12 @@ impl HashSource {
                 let session = ttl_seconds.map(|ttl| Session { ttl: Duration::from_secs(ttl), path });
                 Ok(Self::Cookie { name, session })
             }
-            // Passing over it would send a session to another place than sidecars that know it do.
-            None => {
-                Err(DecodeError::value("policy.load_balancing.hash_on", "this version knows no such source"))
-            }
+            Some(Source::OfSource(source)) => match wire::OfSource::try_from(source) {
+                Ok(wire::OfSource::Identity) => Ok(Self::Identity),
+                Ok(wire::OfSource::Address) => Ok(Self::Address),
+                Ok(wire::OfSource::Unspecified) | Err(_) => Err(unknown()),
+            },
+            None => Err(unknown()),
         }
     }
 }

@@ -70,7 +70,7 @@ fn announcement(sequence: u64) -> Announcement {
         address: [10, 0, 0, 1].into(),
         inbound_port: 15008.try_into().unwrap(),
         ports: vec![],
-        zone: Some("a".into()),
+        locality: mesh_protocol::Locality { zone: Some("a".into()), ..Default::default() },
         weight: Default::default(),
         state: AnnouncedState::Ready,
     }

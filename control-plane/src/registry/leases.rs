@@ -83,7 +83,7 @@ pub enum Desired {
     /// This, exactly.
     Registered {
         /// What its sidecar said.
-        announcement: Announcement,
+        announcement: Box<Announcement>,
         /// Whose it is.
         account: ServiceAccount,
         /// Whether it takes traffic.
@@ -336,7 +336,7 @@ impl Leases {
             (Phase::Held(_) | Phase::Lost { .. }, AnnouncedState::NotReady) => Standing::NotReady,
             (Phase::Held(_) | Phase::Lost { .. }, AnnouncedState::Leaving) => Standing::Leaving,
         };
-        Desired::Registered { announcement, account: lease.account.clone(), standing }
+        Desired::Registered { announcement: Box::new(announcement), account: lease.account.clone(), standing }
     }
 }
 

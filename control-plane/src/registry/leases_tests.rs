@@ -20,7 +20,7 @@ fn said(name: &str, sequence: u64, state: AnnouncedState) -> Announcement {
         address: [127, 0, 0, 1].into(),
         inbound_port: 15008.try_into().unwrap(),
         ports: vec![],
-        zone: None,
+        locality: Default::default(),
         weight: Default::default(),
         state,
     }

@@ -4,8 +4,8 @@ use super::leases::{LOST_GRACE, Standing};
 use crate::controller::stamp;
 use jiff::Timestamp;
 use mesh_names::{ServiceAccount, WorkloadName};
-use mesh_protocol::Weight;
 use mesh_protocol::announcement::Announcement;
+use mesh_protocol::{Locality, Weight};
 use serde_json::{Map, Value, json};
 
 /// The annotation of Workloads that sidecars registered, as opposed to those that people wrote.
@@ -85,8 +85,11 @@ fn spec(announcement: &Announcement, account: &ServiceAccount) -> Value {
         if !ports.is_empty() {
             fields.insert("ports".to_owned(), ports.into());
         }
-        if let Some(zone) = &announcement.zone {
-            fields.insert("zone".to_owned(), zone.as_str().into());
+        let Locality { region, zone, subzone } = &announcement.locality;
+        for (field, part) in [("region", region), ("zone", zone), ("subzone", subzone)] {
+            if let Some(part) = part {
+                fields.insert(field.to_owned(), part.as_str().into());
+            }
         }
         if announcement.weight != Weight::default() {
             fields.insert("weight".to_owned(), announcement.weight.number().into());

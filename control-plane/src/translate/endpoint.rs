@@ -8,8 +8,8 @@ use manifests::kind::service::{Service, ServicePort, TargetPort};
 use manifests::kind::slice::{EndpointSlice, SliceEndpoint};
 use manifests::kind::workload::Workload;
 use mesh_names::{Port, ServiceName, SpiffeId, Subdomain, WorkloadName};
-use mesh_protocol::Weight;
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport};
+use mesh_protocol::{Locality, Weight};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -46,7 +46,7 @@ pub(super) fn of_workload(index: &Index, service: &Service, entry: &WorkloadEntr
         address: workload.address,
         ports: ports.collect(),
         transport: transport(index, workload),
-        zone: workload.zone.clone(),
+        locality: locality(workload),
         weight: weight(workload),
         health: if workload.is_ready {
             EndpointHealth::Ready
@@ -100,7 +100,10 @@ fn of_slice(
         address,
         ports: ports.collect(),
         transport: workload.map_or(Transport::Plaintext, |entry| transport(index, &entry.workload)),
-        zone: listed.zone.clone().or_else(|| workload.and_then(|entry| entry.workload.zone.clone())),
+        locality: {
+            let known = workload.map(|entry| locality(&entry.workload)).unwrap_or_default();
+            Locality { zone: listed.zone.clone().or_else(|| known.zone.clone()), ..known }
+        },
         weight: workload.map(|entry| weight(&entry.workload)).unwrap_or_default(),
         health: if listed.is_ready && workload.is_none_or(|entry| entry.workload.is_ready) {
             EndpointHealth::Ready
@@ -120,6 +123,11 @@ fn add_ports(known: &mut Endpoint, more: &Endpoint) {
         }
     }
     known.ports.sort_by_key(|port| port.service_port);
+}
+
+fn locality(workload: &Workload) -> Locality {
+    let Workload { region, zone, subzone, .. } = workload;
+    Locality { region: region.clone(), zone: zone.clone(), subzone: subzone.clone() }
 }
 
 /// Its share: the two types have one range.

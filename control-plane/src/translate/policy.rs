@@ -264,7 +264,7 @@ fn compile(name: &TrafficPolicyName, rules: &written::Rules) -> resource::Traffi
     resource::TrafficPolicy {
         name: name.to_string(),
         load_balancing: rules.load_balancing.as_ref().map(load_balancing),
-        locality: rules.locality.map(|it| resource::Locality { overprovisioning: it.overprovisioning }),
+        locality: rules.locality.as_ref().map(locality),
         slow_start: rules.slow_start.map(|it| resource::SlowStart {
             window: it.window,
             aggression: it.aggression,
@@ -279,6 +279,25 @@ fn compile(name: &TrafficPolicyName, rules: &written::Rules) -> resource::Traffi
         retry,
         hedging,
         connect_timeout: rules.timeouts.and_then(|it| it.connect),
+    }
+}
+
+fn locality(it: &written::Locality) -> resource::LocalityRules {
+    use resource::LocalityMode as To;
+    use written::LocalityMode as From;
+    let failover = || {
+        let order = it.failover.iter();
+        order.map(|it| resource::RegionFailover { from: it.from.clone(), to: it.to.clone() }).collect()
+    };
+    resource::LocalityRules {
+        mode: match it.mode {
+            From::PreferSameZone => To::PreferSameZone,
+            From::Failover => To::Failover(failover()),
+            From::SameZoneOnly => To::SameZoneOnly,
+            From::SameRegionOnly => To::SameRegionOnly,
+        },
+        overprovisioning: it.overprovisioning,
+        transfer_cost: it.transfer_cost,
     }
 }
 
@@ -300,6 +319,8 @@ fn load_balancing(it: &written::LoadBalancing) -> resource::LoadBalancing {
             name: name.clone(),
             session: session.as_ref().map(|it| resource::Session { ttl: it.ttl, path: it.path.clone() }),
         },
+        written::HashOn::SourceIdentity => resource::HashSource::Identity,
+        written::HashOn::SourceAddress => resource::HashSource::Address,
     });
     resource::LoadBalancing { algorithm, hash_on: hash_on.collect(), load_bound: it.bounded_load }
 }

@@ -102,7 +102,7 @@ fn object(
                 "name": endpoint.name.as_str(),
             },
         });
-        if let (Some(fields), Some(zone)) = (entry.as_object_mut(), &endpoint.zone) {
+        if let (Some(fields), Some(zone)) = (entry.as_object_mut(), &endpoint.locality.zone) {
             fields.insert("zone".to_owned(), zone.as_str().into());
         }
         entry

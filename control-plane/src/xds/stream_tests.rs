@@ -152,7 +152,7 @@ fn announcement(sequence: u64, name: &str, state: AnnouncedState) -> Announcemen
             app_protocol: mesh_names::AppProtocol::Http,
             services: vec![],
         }],
-        zone: None,
+        locality: Default::default(),
         weight: Default::default(),
         state,
     }

@@ -37,15 +37,8 @@ pub(super) fn read(
     let mut read = Vec::new();
     for (place, given) in given.hash_on.iter().enumerate() {
         let path = path.index(place);
-        if let Some(HashOn::Cookie { name, session: Some(_) }) = read.last() {
-            let message =
-                format!("it is never looked at: every request has the cookie `{name}`, or is given it");
-            report.error(
-                Code::BadValue,
-                path.clone(),
-                message,
-                "put the cookie last, or take its `ttl` away",
-            );
+        if let Some((message, mend)) = read.last().and_then(always_there) {
+            report.error(Code::BadValue, path.clone(), message, mend);
         }
         let Some(source) = source(given, &path, report) else { continue };
         if read.contains(&source) {
@@ -57,30 +50,77 @@ pub(super) fn read(
     read
 }
 
+/// Why nothing after this source is ever looked at, and how to mend that.
+fn always_there(source: &HashOn) -> Option<(String, &'static str)> {
+    let because = |why: String| format!("it is never looked at: {why}");
+    match source {
+        HashOn::Header(_) | HashOn::QueryParameter(_) | HashOn::Cookie { session: None, .. } => None,
+        HashOn::Cookie { name, session: Some(_) } => Some((
+            because(format!("every request has the cookie `{name}`, or is given it")),
+            "put the cookie last, or take its `ttl` away",
+        )),
+        HashOn::SourceIdentity => {
+            Some((because("every request has a source".to_owned()), "put `SourceIdentity` last"))
+        }
+        HashOn::SourceAddress => {
+            Some((because("every request has a source".to_owned()), "put `SourceAddress` last"))
+        }
+    }
+}
+
 fn source(given: &HashOnSpec, path: &FieldPath, report: &mut Report) -> Option<HashOn> {
     let session = session(given, path, report);
     let path = path.field("name");
+    match given.kind {
+        HashOnType::Header => named(given, "header", is_token, path, report)
+            .map(|name| HashOn::Header(name.to_ascii_lowercase())),
+        HashOnType::Cookie => {
+            named(given, "cookie", is_token, path, report).map(|name| HashOn::Cookie { name, session })
+        }
+        HashOnType::QueryParameter => {
+            let is_fit = |name: &str| !name.contains(['&', '=', '#']);
+            named(given, "query parameter", is_fit, path, report).map(HashOn::QueryParameter)
+        }
+        HashOnType::SourceIdentity => {
+            nameless(given, path, report);
+            Some(HashOn::SourceIdentity)
+        }
+        HashOnType::SourceAddress => {
+            nameless(given, path, report);
+            Some(HashOn::SourceAddress)
+        }
+    }
+}
+
+fn is_token(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn named(
+    given: &HashOnSpec,
+    what: &str,
+    is_fit: impl Fn(&str) -> bool,
+    path: FieldPath,
+    report: &mut Report,
+) -> Option<String> {
     let Some(name) = given.name.as_deref().filter(|name| !name.is_empty()) else {
         report.error(Code::MissingField, path, "it is required", "add it: a text");
         return None;
     };
-    let is_token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    let (is_fit, what) = match given.kind {
-        HashOnType::Header => (is_token, "header"),
-        HashOnType::Cookie => (is_token, "cookie"),
-        HashOnType::QueryParameter => (!name.contains(['&', '=', '#']), "query parameter"),
-    };
-    if !is_fit || name.len() > NAME_BYTES_MAX {
+    if !is_fit(name) || name.len() > NAME_BYTES_MAX {
         let message = format!("`{name}` is not the name of a {what}");
         let mend = format!("write a name of at most {NAME_BYTES_MAX} characters, without separators");
         report.error(Code::BadName, path, message, mend);
         return None;
     }
-    Some(match given.kind {
-        HashOnType::Header => HashOn::Header(name.to_ascii_lowercase()),
-        HashOnType::Cookie => HashOn::Cookie { name: name.to_owned(), session },
-        HashOnType::QueryParameter => HashOn::QueryParameter(name.to_owned()),
-    })
+    Some(name.to_owned())
+}
+
+fn nameless(given: &HashOnSpec, path: FieldPath, report: &mut Report) {
+    if given.name.is_some() {
+        let message = "a request has one source, which needs no name";
+        report.error(Code::BadValue, path, message, "take it away");
+    }
 }
 
 fn session(given: &HashOnSpec, path: &FieldPath, report: &mut Report) -> Option<Session> {

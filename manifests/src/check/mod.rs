@@ -6,6 +6,7 @@ pub(crate) mod external_service;
 mod faults;
 mod hash_on;
 mod limits;
+mod locality;
 pub(crate) mod mesh;
 pub(crate) mod metadata;
 mod outliers;

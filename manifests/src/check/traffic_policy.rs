@@ -2,13 +2,12 @@
 //! refused by a sidecar; and what the chosen policy does not use is an error, so that nothing is accepted and ignored.
 
 use super::value::{self, number, span, within_range};
-use super::{attempts, faults, hash_on, limits, metadata, outliers};
+use super::{attempts, faults, hash_on, limits, locality, metadata, outliers};
 use crate::diagnostic::{Code, Report};
 use crate::kind::Kind;
 use crate::kind::traffic_policy::{
-    Algorithm, BalancingPolicy, LoadBalancing, LoadBalancingSpec, Locality, LocalityMode, LocalitySpec,
-    RingHashSpec, Rules, SlowStart, SlowStartSpec, Target, TargetRefSpec, TrafficPolicy,
-    TrafficPolicyManifest, TrafficPolicySpec,
+    Algorithm, BalancingPolicy, LoadBalancing, LoadBalancingSpec, RingHashSpec, Rules, SlowStart,
+    SlowStartSpec, Target, TargetRefSpec, TrafficPolicy, TrafficPolicyManifest, TrafficPolicySpec,
 };
 use crate::path::FieldPath;
 use mesh_names::{Namespace, ServiceName};
@@ -26,7 +25,6 @@ const RING_SIZE_DEFAULTS: (u32, u32) = (1_024, 65_536);
 const TABLE_SIZE: RangeInclusive<i64> = 2..=5_000_011;
 const BOUNDED_LOAD: RangeInclusive<i64> = 101..=1_000;
 const PANIC_THRESHOLD: RangeInclusive<i64> = 0..=100;
-const OVERPROVISIONING: RangeInclusive<i64> = 100..=1_000;
 const AGGRESSION: RangeInclusive<i64> = 10..=1_000;
 const MINIMUM_SHARE: RangeInclusive<i64> = 1..=100;
 /// A shorter ramp is over before it is seen; in a longer one, deployments overlap.
@@ -145,12 +143,16 @@ fn rules(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Report) -> Rul
             "take `slowStart` away, or choose another policy",
         );
     }
+    let measures = spec.load_balancing.as_ref().is_none_or(|it| it.policy.measures());
     let panic = spec.panic_threshold.and_then(|it| {
         u32::try_from(within_range(&PANIC_THRESHOLD, it, path.field("panicThreshold"), report)?).ok()
     });
     Rules {
         load_balancing,
-        locality: spec.locality.as_ref().map(|it| locality(it, &path.field("locality"), report)),
+        locality: spec
+            .locality
+            .as_ref()
+            .map(|it| locality::read(it, measures, &path.field("locality"), report)),
         slow_start: spec.slow_start.as_ref().and_then(|it| slow_start(it, &ramp, report)),
         panic_threshold: panic,
         outlier_detection: spec
@@ -244,15 +246,6 @@ fn ring(given: &RingHashSpec, path: &FieldPath, report: &mut Report) -> Algorith
         report.error(Code::BadValue, path.field(field), message, "change one of both");
     }
     Algorithm::RingHash { minimum, maximum }
-}
-
-fn locality(given: &LocalitySpec, path: &FieldPath, report: &mut Report) -> Locality {
-    match given.mode {
-        LocalityMode::PreferSameZone => {}
-    }
-    let path = path.field("overprovisioning");
-    let overprovisioning = given.overprovisioning.and_then(|it| number(&OVERPROVISIONING, it, path, report));
-    Locality { overprovisioning }
 }
 
 fn slow_start(given: &SlowStartSpec, path: &FieldPath, report: &mut Report) -> Option<SlowStart> {

@@ -29,11 +29,17 @@ pub(crate) fn read(given: &WorkloadManifest, report: &mut Report) -> Option<Work
     let inbound_port = spec.inbound_port.map(|port| value::port(port, path.field("inboundPort"), report));
     let account = spec.service_account.as_deref().unwrap_or(DEFAULT_SERVICE_ACCOUNT);
     let service_account = value::name(account, path.field("serviceAccount"), report);
-    let zone = spec.zone.clone().filter(|zone| !zone.is_empty());
-    if zone.as_ref().is_some_and(|zone| zone.len() > ZONE_BYTES_MAX) {
-        let message = format!("the name of a zone may have at most {ZONE_BYTES_MAX} bytes");
-        report.error(Code::OutOfRange, path.field("zone"), message, "choose a shorter one");
-    }
+    let mut place = |given: &Option<String>, field: &str| {
+        let text = given.clone().filter(|text| !text.is_empty())?;
+        if text.len() > ZONE_BYTES_MAX {
+            let message = format!("the name of a {field} may have at most {ZONE_BYTES_MAX} bytes");
+            report.error(Code::OutOfRange, path.field(field), message, "choose a shorter one");
+        }
+        Some(text)
+    };
+    let region = place(&spec.region, "region");
+    let zone = place(&spec.zone, "zone");
+    let subzone = place(&spec.subzone, "subzone");
     let weight = spec.weight.and_then(|it| value::within_range(&WEIGHT, it, path.field("weight"), report));
     let weight = weight.and_then(|it| u16::try_from(it).ok()).and_then(NonZeroU16::new);
     let weight = weight.unwrap_or(NonZeroU16::MIN);
@@ -54,7 +60,9 @@ pub(crate) fn read(given: &WorkloadManifest, report: &mut Report) -> Option<Work
             None => None,
         },
         service_account: service_account?,
+        region,
         zone,
+        subzone,
         weight,
         ports,
         is_ready: ready.unwrap_or(inbound_port.is_none()),

@@ -27,8 +27,12 @@ pub struct Workload {
     pub inbound_port: Option<Port>,
     /// What it is; `default` if not given.
     pub service_account: ServiceAccount,
+    /// The region it runs in.
+    pub region: Option<String>,
     /// The zone it runs in.
     pub zone: Option<String>,
+    /// The part of the zone it runs in.
+    pub subzone: Option<String>,
     /// Its share among the instances of a Service, 1 to 65535; 1 if not given.
     pub weight: NonZeroU16,
     /// The application's ports, each number once.
@@ -82,9 +86,15 @@ pub struct WorkloadSpec {
     /// The service account the instance runs as, the last part of its SPIFFE ID. Default: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
+    /// The region the instance runs in, as a cloud's. What is said of a zone holds within its region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// The zone the instance runs in: callers in the same zone prefer it, where a TrafficPolicy asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The part of the zone it runs in, as a rack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subzone: Option<String>,
     /// The instance's share of requests, relative to the others', 1 to 65535. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<i32>,

@@ -3,7 +3,7 @@
 //! mean together is checked in [`mod@super::settings`].
 
 use crate::bootstrap::grammar::{
-    ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, ReadyTimeout, Upstream, User, Zone,
+    ControlPlane, DnsAddress, DnsServer, Grace, Inbound, LabelPair, Place, ReadyTimeout, Upstream, User, Zone,
 };
 use crate::intercept::{self, Mark};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -133,7 +133,11 @@ pub struct RunFlags {
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Workload")]
     pub label: Vec<LabelPair>,
 
-    /// The zone it runs in
+    /// Where it runs, from the widest to the narrowest, as eu-west, eu-west/eu-west-1a or eu-west/eu-west-1a/rack-7
+    #[arg(long, value_name = "REGION[/ZONE[/SUBZONE]]", help_heading = "Workload")]
+    pub locality: Option<Place>,
+
+    /// The zone it runs in, where there is one region or none that has a name; else --locality says it
     #[arg(long, value_name = "ZONE", help_heading = "Workload")]
     pub zone: Option<Zone>,
 

@@ -3,10 +3,12 @@
 
 mod dns;
 mod duration;
+mod place;
 mod user;
 
 pub use dns::{DnsAddress, DnsServer};
 pub(super) use duration::{Grace, ReadyTimeout};
+pub(super) use place::Place;
 pub use user::User;
 
 use http::uri::{Scheme, Uri};

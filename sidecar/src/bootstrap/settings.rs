@@ -2,13 +2,13 @@
 //! the process is looked at here but where the home directory is.
 
 use crate::bootstrap::flags::{InboundMode, RunFlags};
-use crate::bootstrap::grammar::{ControlPlane, DnsAddress, DnsServer, Inbound, Upstream, User};
+use crate::bootstrap::grammar::{ControlPlane, DnsAddress, DnsServer, Inbound, Place, Upstream, User, Zone};
 use crate::command::Command;
 use crate::intercept::Mark;
 use crate::worker::Capture;
 use mesh_names::{Namespace, ServiceAccount, SpiffeId, Subdomain, TrustDomain};
 use mesh_process::logging::Format;
-use mesh_protocol::Weight;
+use mesh_protocol::{Locality, Weight};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -38,8 +38,8 @@ pub struct Settings {
     pub name: Option<Subdomain>,
     /// What Services select by.
     pub labels: BTreeMap<String, String>,
-    /// The zone it runs in.
-    pub zone: Option<String>,
+    /// Where it runs.
+    pub locality: Locality,
     /// Its share of its services' requests, relative to the other instances'.
     pub weight: Weight,
     /// The address to announce, when given.
@@ -195,7 +195,7 @@ impl Settings {
                 identity: SpiffeId::new(flags.trust_domain, flags.namespace, flags.service_account),
                 name: flags.name,
                 labels: flags.label.into_iter().map(|label| (label.key, label.value)).collect(),
-                zone: flags.zone.map(|zone| zone.as_str().to_owned()),
+                locality: locality(flags.locality, flags.zone),
                 weight: flags.weight,
                 address: flags.address,
                 inbound: flags.inbound,
@@ -322,6 +322,11 @@ fn check_repetitions(flags: &RunFlags, problems: &mut Vec<String>) {
             problems.push(format!("--inbound {}: the port is given twice", inbound.port));
         }
     }
+    if let (Some(place), Some(zone)) = (&flags.locality, &flags.zone) {
+        let zone = zone.as_str();
+        problems
+            .push(format!("--locality {place} and --zone {zone} both say where it runs; leave out --zone"));
+    }
     let mut keys = BTreeSet::new();
     for label in &flags.label {
         if !keys.insert(&label.key) {
@@ -338,6 +343,12 @@ fn check_repetitions(flags: &RunFlags, problems: &mut Vec<String>) {
             problems.push(format!("{flag} is given {number} times; at most {most}"));
         }
     }
+}
+
+/// What either flag says; both together were refused.
+fn locality(place: Option<Place>, zone: Option<Zone>) -> Locality {
+    let zone = zone.map(|zone| zone.as_str().to_owned());
+    place.map_or_else(|| Locality { zone, ..Locality::default() }, Into::into)
 }
 
 fn default_state_dir(account: &str, around: &Surroundings) -> Option<PathBuf> {

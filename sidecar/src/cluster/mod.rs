@@ -17,13 +17,16 @@ use crate::detect::Learned;
 use crate::limit::{Breaker, OverLimit, Place as Limited};
 use crate::pool::Origin;
 use crate::refusal::{Reason, Refusal};
-use crate::snapshot::{Affinity, Faults, LastUsed, Pinned, ServiceState, TrafficPolicy};
+use crate::snapshot::{
+    Affinity, Faults, LastUsed, Pinned, ServiceState, Standing, TrafficPolicy, kept_in, standing,
+};
 use crate::telemetry::{Direction, LabelId, Share};
 use crate::worker::{Patience, Worker};
 use http::request::Parts;
-use mesh_balance::{Balancer, HashKey, Health, Locality, Member as Listed, Nanos, PickFor, Slot, Weight};
+use mesh_balance::{Balancer, HashKey, Health, Member as Listed, Nanos, PickFor, Slot, Weight};
 use mesh_names::{Port, ServiceName};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth, Transport};
+use mesh_protocol::policy::LocalityMode;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -64,6 +67,8 @@ pub(crate) struct Cluster {
     /// Beside the balancer's slots.
     members: RefCell<Vec<Option<Member>>>,
     attempts: attempts::Attempts,
+    /// Endpoints that the caller's place leaves out.
+    left_out: Cell<usize>,
     /// When endpoints were compared last.
     judged: Cell<Nanos>,
     /// How many are said to be ejected, once anybody was.
@@ -163,6 +168,7 @@ impl Cluster {
             balancer: RefCell::new(Balancer::new()),
             members: RefCell::default(),
             attempts: attempts::Attempts::default(),
+            left_out: Cell::new(0),
             judged: Cell::default(),
             ejected: OnceCell::new(),
             learned: worker.shared.config.families.connections.learned(Direction::Outbound),
@@ -222,16 +228,23 @@ impl Cluster {
             Some(ServiceState::Known(view)) => view,
         };
         self.generation.set(pinned.generation);
-        self.follow(worker, view.service.port(port).and_then(|port| port.policy.clone()));
+        let policy = view.service.port(port).and_then(|port| port.policy.clone());
+        let is_elsewhere = locality_of(&policy) != locality_of(&self.policy.borrow());
+        self.follow(worker, policy);
         let mut endpoints = self.endpoints.borrow_mut();
-        if endpoints.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &view.endpoints)) {
-            let zone = worker.shared.config.zone.as_deref();
-            let listed = view.endpoints.iter().filter_map(|endpoint| {
-                let place = place(endpoint, port)?;
-                let listed = listed(endpoint, &place, zone);
-                Some((place, listed))
-            });
-            self.rebuild(worker, listed.collect());
+        if is_elsewhere || endpoints.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &view.endpoints)) {
+            let (policy, here) = (self.policy.borrow(), &worker.shared.config.source.locality);
+            let mode = locality_of(&policy);
+            let (mut all, mut left_out) = (Vec::with_capacity(view.endpoints.len()), 0);
+            for endpoint in view.endpoints.iter() {
+                let Some(place) = place(endpoint, port) else { continue };
+                match standing(mode, here, &endpoint.locality) {
+                    Some(standing) => all.push((place.clone(), listed(endpoint, &place, standing))),
+                    None => left_out += 1,
+                }
+            }
+            self.left_out.set(left_out);
+            self.rebuild(worker, all);
             *endpoints = Some(view.endpoints.clone());
         }
         *self.last_used.borrow_mut() = Some(view.last_used.clone());
@@ -250,11 +263,19 @@ impl Cluster {
 
     /// What decides on the endpoint of a request to this cluster: nothing unless its policy hashes. The cluster must be
     /// [`Cluster::ready`].
-    pub(crate) fn affinity(&self, head: &Parts) -> Affinity {
+    pub(crate) fn affinity(&self, worker: &Worker, head: &Parts, client: IpAddr) -> Affinity {
         // Clients should not foresee each other's cookies, and the worker's own generator can be foreseen.
         let random = || RandomState::new().hash_one(());
         let policy = self.policy.borrow();
-        policy.as_ref().map(|it| it.affinity(&head.headers, head.uri.query(), random)).unwrap_or_default()
+        let source = |of| worker.shared.config.source.key(of, client);
+        let affinity = policy.as_ref().map(|it| it.affinity(&head.headers, head.uri.query(), source, random));
+        affinity.unwrap_or_default()
+    }
+
+    /// What decides on the endpoint of opaque bytes from `client`: nothing unless its policy hashes by source.
+    pub(crate) fn source_key(&self, worker: &Worker, client: IpAddr) -> Option<HashKey> {
+        let of = self.policy.borrow().as_ref()?.of_source()?;
+        Some(worker.shared.config.source.key(of, client))
     }
 
     fn rebuild(&self, worker: &Worker, listed: Vec<(Place, Listed)>) {
@@ -301,6 +322,12 @@ impl Cluster {
             let name = &self.name;
             let (is_empty, service) = (self.balancer.borrow().is_empty(), &self.source);
             let (reason, sentence) = match (is_empty, service) {
+                (true, Source::Service(..)) if self.left_out.get() > 0 => {
+                    (Reason::NoEndpoints, self.kept(worker, "there is none"))
+                }
+                (false, Source::Service(..)) if self.left_out.get() > 0 => {
+                    (Reason::NoHealthyEndpoint, self.kept(worker, "none takes traffic"))
+                }
                 (true, Source::Service(_, port)) => {
                     (Reason::NoEndpoints, format!("the service {name} has no endpoints on port {port}"))
                 }
@@ -319,6 +346,17 @@ impl Cluster {
         };
         let load = Load::start(worker.clone(), self.clone(), pick.slot, nanos);
         Ok(Picked { origin: member.origin, peer: member.peer, slot: pick.slot, load })
+    }
+
+    /// Why there is nobody, though the service has endpoints elsewhere.
+    fn kept(&self, worker: &Worker, there: &str) -> String {
+        let (name, policy, others) = (&self.name, self.policy.borrow(), self.left_out.get());
+        let place = kept_in(locality_of(&policy), &worker.shared.config.source.locality).unwrap_or_default();
+        let by = policy.as_ref().map(|policy| &*policy.name).unwrap_or_default();
+        format!(
+            "of the endpoints of the service {name} in {place}, {there}; its TrafficPolicy {by} keeps requests from the \
+             {others} elsewhere"
+        )
     }
 
     /// What its policy limits, if anything.
@@ -381,13 +419,17 @@ pub(crate) fn place(endpoint: &Endpoint, port: Port) -> Option<Place> {
     Some(Place { address, security, direction: Direction::Outbound, caller: None })
 }
 
-/// An endpoint as the balancer sees it from `zone`.
-fn listed(endpoint: &Endpoint, place: &Place, zone: Option<&str>) -> Listed {
-    let there = Locality { zone: endpoint.zone.as_deref(), ..Locality::default() };
+fn locality_of(policy: &Option<Arc<TrafficPolicy>>) -> Option<&LocalityMode> {
+    policy.as_ref()?.locality.as_ref()
+}
+
+/// An endpoint as the balancer sees it.
+fn listed(endpoint: &Endpoint, place: &Place, standing: Standing) -> Listed {
     Listed {
         // The two types have one range.
         weight: Weight::new(endpoint.weight.number().into()).unwrap_or_default(),
-        distance: Locality { zone, ..Locality::default() }.distance(&there),
+        priority: standing.priority,
+        distance: standing.distance,
         ..Listed::new(health(endpoint.health), HashKey::of_address(place.address))
     }
 }

@@ -54,12 +54,12 @@ pub(super) async fn connection(
         false => way(&worker, original.addr()).await,
     };
     match way {
-        Ok(Way::Entry(entry)) => super::connection(worker, entry, stream, permit).await,
+        Ok(Way::Entry(entry)) => super::connection(worker, entry, stream, source.ip(), permit).await,
         Ok(Way::Direct { place, service, peer }) => {
             // Boxed, as its path is long and most connections go to services.
             Box::pin(direct(&worker, stream, &place, &service, peer, permit)).await;
         }
-        Err(refusal) => super::connection(worker, Entry::nowhere(refusal), stream, permit).await,
+        Err(refusal) => super::connection(worker, Entry::nowhere(refusal), stream, source.ip(), permit).await,
     }
 }
 

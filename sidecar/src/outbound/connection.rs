@@ -46,12 +46,19 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: Link) -> Detecte
                 http_version(downstream, stream).await
             }
             AppProtocol::Tcp => {
-                let tunnel = tcp::open(worker, &bound).await;
+                let tunnel = tcp::open(worker, &bound, downstream.client).await;
                 Detected::Opaque(Box::new(Session::new(bound, stream.into(), tunnel)))
             }
             AppProtocol::Detect => {
                 let learned = &bound.cluster.learned;
-                match either(&downstream.activity, stream, learned, tcp::open(worker, &bound)).await {
+                match either(
+                    &downstream.activity,
+                    stream,
+                    learned,
+                    tcp::open(worker, &bound, downstream.client),
+                )
+                .await
+                {
                     Spoken::Http(wire, stream) => Detected::Http(wire, stream),
                     Spoken::Opaque(client, tunnel) => {
                         Detected::Opaque(Box::new(Session::new(bound.clone(), client, tunnel)))

@@ -32,7 +32,7 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: Link, dialled: S
     };
     let opening = async {
         external::may_leave(&worker.current.pin(), None, dialled)?;
-        tcp::open(worker, &bound).await
+        tcp::open(worker, &bound, downstream.client).await
     };
     let mut opening = std::pin::pin!(opening);
     let learned = &bound.cluster.learned;
@@ -54,7 +54,7 @@ pub(super) async fn detect(downstream: &Rc<Downstream>, stream: Link, dialled: S
             }
             Ok(Some(bound)) => {
                 learned.saw(server.unneeded());
-                let tunnel = tcp::open(worker, &bound).await;
+                let tunnel = tcp::open(worker, &bound, downstream.client).await;
                 return Detected::Opaque(Box::new(Session::new(bound, client, tunnel)));
             }
             Err(refusal) => return refused(downstream, &refusal),

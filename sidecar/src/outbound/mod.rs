@@ -40,6 +40,7 @@ use entry::Entry;
 use http::{HeaderValue, Method, Request, Response};
 use request::{Accepted, Exchanged};
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -57,6 +58,8 @@ const CONNECTION_FUTURE_MAX: usize = 1536;
 pub(crate) struct Downstream {
     pub(crate) worker: Rc<Worker>,
     pub(crate) entry: Rc<Entry>,
+    /// Who opened it.
+    pub(crate) client: IpAddr,
     /// Its place among the open connections, kept until its last request and tunnel are done.
     pub(crate) permit: Rc<Permit>,
     pub(crate) activity: Rc<crate::listen::activity::Activity>,
@@ -104,21 +107,23 @@ pub(crate) async fn listen(
                 "captured-connection",
                 captured::connection(worker_, original, stream, source, permit),
             ),
-            None => worker
-                .tasks
-                .spawn_local("outbound-connection", connection(worker_, entry.clone(), stream, permit)),
+            None => worker.tasks.spawn_local(
+                "outbound-connection",
+                connection(worker_, entry.clone(), stream, source.ip(), permit),
+            ),
         };
     })
     .await;
 }
 
 /// One connection: what is spoken decides the way.
-async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, permit: Permit) {
+async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, client: IpAddr, permit: Permit) {
     let stream = Link::Plain(stream);
     let activity = worker.watch.connection();
     let downstream = Rc::new(Downstream {
         worker,
         entry,
+        client,
         permit: Rc::new(permit),
         activity,
         last: LastAuthority::default(),
@@ -164,7 +169,7 @@ async fn exchange(downstream: &Rc<Downstream>, accepted: &mut Accepted) -> Resul
     if let Some(token) = normalised.upgrade {
         return Box::pin(tunnel::upgrade(downstream, accepted, &routed, token)).await;
     }
-    let mut tries = Tries::new(worker, &routed, accepted);
+    let mut tries = Tries::new(worker, &routed, accepted, downstream.client);
     loop {
         let now = tokio::time::Instant::now();
         let picked = tries.pick(worker, &routed, now)?;
@@ -208,7 +213,9 @@ mod tests {
         let captured = |worker, (original, stream), source, permit| {
             captured::connection(worker, original, stream, source, permit)
         };
-        for bytes in [size_of_four(connection), size_of_four(captured)] {
+        let explicit =
+            |worker, entry, (stream, client), permit| connection(worker, entry, stream, client, permit);
+        for bytes in [size_of_four(explicit), size_of_four(captured)] {
             assert!(bytes <= CONNECTION_FUTURE_MAX, "{bytes}");
         }
     }

@@ -14,6 +14,7 @@ use crate::telemetry::{ConnectionProtocol, Direction, LabelId, OpenConnection, S
 use crate::worker::Worker;
 use mesh_balance::PickFor;
 use mesh_mtls::Alpn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use tokio::time::Instant;
 
@@ -52,17 +53,18 @@ impl Tunnel {
     }
 }
 
-/// Opens a tunnel to one of the service's endpoints.
+/// Opens a tunnel for `client` to one of the service's endpoints.
 ///
 /// # Errors
 /// `connection_limit`, or the refusal of the last endpoint tried.
-pub(super) async fn open(worker: &Rc<Worker>, bound: &BoundPort) -> Result<Tunnel, Refusal> {
+pub(super) async fn open(worker: &Rc<Worker>, bound: &BoundPort, client: IpAddr) -> Result<Tunnel, Refusal> {
     let cluster = &bound.cluster;
     cluster.ready(worker).await?;
     let place = cluster.connect()?;
+    let key = cluster.source_key(worker, client);
     let mut tried = Vec::new();
     loop {
-        let mut picked = cluster.pick(worker, Instant::now(), PickFor::retry(&tried))?;
+        let mut picked = cluster.pick(worker, Instant::now(), PickFor { key, tried: &tried })?;
         let opening = connect::open(worker, &picked.origin.place, Alpn::Tcp);
         match deadline::connecting(cluster.connect_timeout(), opening).await {
             Ok(link) => {

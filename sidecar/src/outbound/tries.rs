@@ -16,6 +16,7 @@ use crate::telemetry::ServiceSeries;
 use crate::worker::Worker;
 use mesh_balance::{HashKey, PickFor, Slot};
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -50,7 +51,7 @@ pub(super) enum Next {
 }
 
 impl Tries {
-    pub(super) fn new(worker: &Worker, routed: &Routed, accepted: &mut Accepted) -> Self {
+    pub(super) fn new(worker: &Worker, routed: &Routed, accepted: &mut Accepted, client: IpAddr) -> Self {
         let policy = routed.policy();
         routed.cluster.deposit(worker.nanos(accepted.started), policy.hedge.as_ref());
         let idle = policy.timeouts.idle.map(|limit| Idle::new(limit, accepted.started));
@@ -60,7 +61,7 @@ impl Tries {
             }
             _ => Source::Empty,
         };
-        let Affinity { key, cookie } = routed.cluster.affinity(&accepted.head);
+        let Affinity { key, cookie } = routed.cluster.affinity(worker, &accepted.head, client);
         accepted.cookie = cookie;
         let series = routed.bound.bytes.clone();
         Self { body, series, tried: RefCell::default(), key, idle, made: 0, retrying: None }

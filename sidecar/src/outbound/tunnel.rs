@@ -34,7 +34,7 @@ pub(super) async fn connect(
         return Err(not_supported("this connection can't become a tunnel"));
     };
     let worker = downstream.worker.clone();
-    let tunnel = tcp::open(&worker, bound).await?;
+    let tunnel = tcp::open(&worker, bound, downstream.client).await?;
     let peer = tunnel.peer;
     let series = worker.recorder.tcp_opened(Direction::Outbound, &bound.label, peer);
     let (upstream, kept) = tunnel.into_parts();
@@ -60,7 +60,7 @@ pub(super) async fn upgrade(
     let worker = &downstream.worker;
     let mut body = accepted.body.take().filter(|body| has_body(body, &accepted.head.method));
     let sends_body = body.is_some();
-    let Affinity { key, cookie } = routed.cluster.affinity(&accepted.head);
+    let Affinity { key, cookie } = routed.cluster.affinity(worker, &accepted.head, downstream.client);
     accepted.cookie = cookie;
     let place = routed.cluster.connect()?;
     let mut tried = Vec::new();

@@ -41,7 +41,7 @@ impl World {
         let (names, _) = resolver(SystemDns::new(&[], Dial::default()), metrics, tokio::time::Instant::now());
         let config = WorkerConfig {
             namespace: "shop".parse().unwrap(),
-            zone: None,
+            source: Default::default(),
             mesh_domain: Default::default(),
             trust_domain: Default::default(),
             ports: vec![],

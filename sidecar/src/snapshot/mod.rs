@@ -8,6 +8,7 @@ mod build;
 mod current;
 mod external;
 mod faults;
+mod locality;
 mod policy;
 
 pub use address::{AddressState, AddressView, Registered};
@@ -15,7 +16,8 @@ pub use build::{CompileError, PortError, compile};
 pub(crate) use current::{Current, Pinned};
 pub use external::{ExternalAnswer, ExternalHosts};
 pub use faults::{Fault, Faults};
-pub use policy::{Affinity, PolicyError, TrafficPolicy};
+pub(crate) use locality::{Standing, kept_in, standing};
+pub use policy::{Affinity, OfSource, PolicyError, TrafficPolicy};
 
 use crate::limit::InboundLimitsByPort;
 use crate::route::RouteTable;

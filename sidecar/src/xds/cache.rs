@@ -177,7 +177,7 @@ mod tests {
             address: "127.0.0.1".parse().unwrap(),
             ports: vec![],
             transport: Transport::Plaintext,
-            zone: Some("z".into()),
+            locality: mesh_protocol::Locality { zone: Some("z".into()), ..Default::default() },
             weight: Default::default(),
             health: EndpointHealth::Ready,
         };

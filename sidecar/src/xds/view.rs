@@ -158,7 +158,7 @@ mod tests {
                 inbound_port: Port::new(15008).unwrap(),
                 identity: "spiffe://mesh.internal/ns/shop/sa/orders".parse().unwrap(),
             },
-            zone: None,
+            locality: Default::default(),
             weight: Default::default(),
             health: EndpointHealth::Ready,
         };

@@ -152,7 +152,7 @@ impl<'a> Plan<'a> {
         });
         let config = WorkerConfig {
             namespace: "shop".parse().unwrap(),
-            zone: None,
+            source: Default::default(),
             mesh_domain: Default::default(),
             trust_domain: Default::default(),
             ports: ports.collect(),
@@ -262,7 +262,7 @@ pub(crate) fn endpoint(
         address: LOCAL,
         ports: vec![EndpointPort { service_port: port(service_port), target_port: port(target.port()) }],
         transport,
-        zone: None,
+        locality: Default::default(),
         weight: Default::default(),
         health: EndpointHealth::Ready,
     }

@@ -116,12 +116,28 @@ pub mod fault_rule {
         GrpcStatus(u32),
     }
 }
-/// Endpoints in the caller's zone first.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+/// Endpoints by where they are, seen from the caller.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Locality {
     /// percent
     #[prost(uint32, tag = "1")]
     pub overprovisioning: u32,
+    #[prost(enumeration = "LocalityMode", tag = "60")]
+    pub mode: i32,
+    /// for `FAILOVER`: the first that is from the caller's region
+    #[prost(message, repeated, tag = "61")]
+    pub failover: ::prost::alloc::vec::Vec<RegionFailover>,
+    /// percent; 0: the nearer ones first, however loaded they are
+    #[prost(uint32, tag = "62")]
+    pub transfer_cost: u32,
+}
+/// Where requests go when the caller's region can't carry them; regions that are not named come after these.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RegionFailover {
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LoadBalancing {
@@ -147,7 +163,7 @@ pub struct LoadBalancing {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HashSource {
-    #[prost(oneof = "hash_source::Source", tags = "1, 2, 3")]
+    #[prost(oneof = "hash_source::Source", tags = "1, 2, 3, 60")]
     pub source: ::core::option::Option<hash_source::Source>,
 }
 /// Nested message and enum types in `HashSource`.
@@ -161,6 +177,8 @@ pub mod hash_source {
         QueryParameter(::prost::alloc::string::String),
         #[prost(message, tag = "3")]
         Cookie(super::Cookie),
+        #[prost(enumeration = "super::OfSource", tag = "60")]
+        OfSource(i32),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -395,6 +413,10 @@ pub struct Endpoint {
     /// its share among its Service's endpoints, up to 65535; 0 is 1
     #[prost(uint32, tag = "9")]
     pub weight: u32,
+    #[prost(string, tag = "60")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(string, tag = "61")]
+    pub subzone: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EndpointPort {
@@ -640,6 +662,10 @@ pub struct Announcement {
     /// as an endpoint's
     #[prost(uint32, tag = "9")]
     pub weight: u32,
+    #[prost(string, tag = "60")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(string, tag = "61")]
+    pub subzone: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -683,6 +709,40 @@ impl AppProtocol {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum LocalityMode {
+    /// the caller's zone, then all others alike
+    PreferSameZone = 0,
+    /// the nearest first; regions in the order of `failover`
+    Failover = 1,
+    SameZoneOnly = 2,
+    SameRegionOnly = 3,
+}
+impl LocalityMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::PreferSameZone => "LOCALITY_MODE_PREFER_SAME_ZONE",
+            Self::Failover => "LOCALITY_MODE_FAILOVER",
+            Self::SameZoneOnly => "LOCALITY_MODE_SAME_ZONE_ONLY",
+            Self::SameRegionOnly => "LOCALITY_MODE_SAME_REGION_ONLY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOCALITY_MODE_PREFER_SAME_ZONE" => Some(Self::PreferSameZone),
+            "LOCALITY_MODE_FAILOVER" => Some(Self::Failover),
+            "LOCALITY_MODE_SAME_ZONE_ONLY" => Some(Self::SameZoneOnly),
+            "LOCALITY_MODE_SAME_REGION_ONLY" => Some(Self::SameRegionOnly),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum LoadBalancingPolicy {
     PeakEwma = 0,
     LeastRequest = 1,
@@ -715,6 +775,38 @@ impl LoadBalancingPolicy {
             "LOAD_BALANCING_POLICY_RANDOM" => Some(Self::Random),
             "LOAD_BALANCING_POLICY_RING_HASH" => Some(Self::RingHash),
             "LOAD_BALANCING_POLICY_MAGLEV" => Some(Self::Maglev),
+            _ => None,
+        }
+    }
+}
+/// What every request of one caller has in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OfSource {
+    Unspecified = 0,
+    /// the SPIFFE ID of the workload that calls
+    Identity = 1,
+    /// the address of the client; on loopback the workload's name stands for it
+    Address = 2,
+}
+impl OfSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OF_SOURCE_UNSPECIFIED",
+            Self::Identity => "OF_SOURCE_IDENTITY",
+            Self::Address => "OF_SOURCE_ADDRESS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OF_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OF_SOURCE_IDENTITY" => Some(Self::Identity),
+            "OF_SOURCE_ADDRESS" => Some(Self::Address),
             _ => None,
         }
     }

@@ -16,8 +16,8 @@ use mesh_protocol::external::{
 use mesh_protocol::mesh::{EgressPolicy, Mesh, VIRTUAL_NETWORKS_MAX};
 use mesh_protocol::mtls::{InboundMtls, MtlsMode};
 use mesh_protocol::policy::{
-    Algorithm, Comparison, HashSource, LoadBalancing, Locality, OutlierDetection, Session, SlowStart,
-    TrafficPolicy,
+    Algorithm, Comparison, HashSource, LoadBalancing, LocalityMode, LocalityRules, OutlierDetection,
+    RegionFailover, Session, SlowStart, TrafficPolicy,
 };
 use mesh_protocol::service::{
     Backend, PathMatch, RouteMatch, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
@@ -141,6 +141,8 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
         LABEL.prop_map(HashSource::Header),
         LABEL.prop_map(HashSource::QueryParameter),
         (LABEL, of(session)).prop_map(|(name, session)| HashSource::Cookie { name, session }),
+        Just(HashSource::Identity),
+        Just(HashSource::Address),
     ];
     let load_balancing = (algorithm, vec(source, 0..3), number())
         .prop_map(|(algorithm, hash_on, load_bound)| LoadBalancing { algorithm, hash_on, load_bound });
@@ -150,7 +152,16 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
         aggression,
         minimum,
     });
-    let locality = number().prop_map(|overprovisioning| Locality { overprovisioning });
+    let failover = (LABEL, vec(LABEL, 0..3)).prop_map(|(from, to)| RegionFailover { from, to });
+    let mode = prop_oneof![
+        Just(LocalityMode::PreferSameZone),
+        vec(failover, 0..3).prop_map(LocalityMode::Failover),
+        Just(LocalityMode::SameZoneOnly),
+        Just(LocalityMode::SameRegionOnly),
+    ];
+    let locality = (mode, number(), number()).prop_map(|(mode, overprovisioning, transfer_cost)| {
+        LocalityRules { mode, overprovisioning, transfer_cost }
+    });
     let spread = (of(load_balancing), of(locality), of(slow_start), number(), of(outliers()));
     let attempts = (timeouts(), of(retry()), of(hedging()), whole_millis());
     (LABEL, spread, attempts).prop_map(
@@ -242,6 +253,14 @@ fn weight() -> impl Strategy<Value = Weight> {
     (1u32..=65_535).prop_map(|number| number.try_into().unwrap())
 }
 
+fn locality() -> impl Strategy<Value = mesh_protocol::Locality> {
+    (of(LABEL), of(LABEL), of(LABEL)).prop_map(|(region, zone, subzone)| mesh_protocol::Locality {
+        region,
+        zone,
+        subzone,
+    })
+}
+
 fn mtls_mode() -> impl Strategy<Value = MtlsMode> {
     proptest::sample::select(vec![MtlsMode::Strict, MtlsMode::Permissive])
 }
@@ -263,14 +282,14 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
     });
     use EndpointHealth::*;
     let health = proptest::sample::select(vec![Ready, NotReady, Draining]);
-    (service_name(), subdomain(), any::<std::net::IpAddr>(), ports, transport, of(LABEL), weight(), health)
-        .prop_map(|(service, name, address, ports, transport, zone, weight, health)| Endpoint {
+    (service_name(), subdomain(), any::<std::net::IpAddr>(), ports, transport, locality(), weight(), health)
+        .prop_map(|(service, name, address, ports, transport, locality, weight, health)| Endpoint {
             service,
             name,
             address,
             ports,
             transport,
-            zone,
+            locality,
             weight,
             health,
         })
@@ -330,10 +349,10 @@ proptest! {
     #[test]
     fn an_announcement_survives_the_wire(
         name in subdomain(), labels in btree_map(LABEL, LABEL, 0..LABELS_MAX), address in any::<std::net::IpAddr>(),
-        inbound_port in port(), ports in vec(workload_port(false), 0..4), zone in of(LABEL), sequence in any::<u64>(), weight in weight(),
+        inbound_port in port(), ports in vec(workload_port(false), 0..4), locality in locality(), sequence in any::<u64>(), weight in weight(),
     ) {
         let state = AnnouncedState::Leaving;
-        let announcement = Announcement { sequence, name, labels, address, inbound_port, ports, zone, weight, state };
+        let announcement = Announcement { sequence, name, labels, address, inbound_port, ports, locality, weight, state };
         prop_assert_eq!(Announcement::of_wire(announcement.to_wire()).unwrap(), announcement);
     }
 

@@ -26,8 +26,8 @@ pub use limits::{
 pub use outliers::{FailurePercentageSpec, LatencySpec, OutlierDetectionSpec, SuccessRateSpec};
 pub use written::{
     AncestorRef, BalancingPolicy, HashOnSpec, HashOnType, LeastRequestSpec, LoadBalancingSpec, LocalityMode,
-    LocalitySpec, MaglevSpec, PolicyStatus, PolicyTargetStatus, RingHashSpec, SlowStartSpec, TargetRefSpec,
-    TrafficPolicyManifest, TrafficPolicySpec,
+    LocalitySpec, MaglevSpec, PolicyStatus, PolicyTargetStatus, RegionFailoverSpec, RingHashSpec,
+    SlowStartSpec, TargetRefSpec, TrafficPolicyManifest, TrafficPolicySpec,
 };
 
 use super::Metadata;
@@ -76,7 +76,7 @@ pub enum Target {
 pub struct Rules {
     /// How an instance is chosen.
     pub load_balancing: Option<LoadBalancing>,
-    /// Instances in the caller's zone first.
+    /// Instances by where they are.
     pub locality: Option<Locality>,
     /// The ramp of new instances.
     pub slow_start: Option<SlowStart>,
@@ -189,6 +189,10 @@ pub enum HashOn {
         /// How clients get one that have none; none: they don't.
         session: Option<Session>,
     },
+    /// The caller's SPIFFE ID.
+    SourceIdentity,
+    /// The client's IP address.
+    SourceAddress,
 }
 
 /// A cookie that the sidecar gives to clients that have none.
@@ -200,11 +204,26 @@ pub struct Session {
     pub path: String,
 }
 
-/// Instances in the caller's zone first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Instances by where they are, seen from the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locality {
-    /// How much more than its part a zone can carry, in percent.
+    /// Which come first, and which at all.
+    pub mode: LocalityMode,
+    /// The order of other regions, each `from` once; only for `Failover`.
+    pub failover: Vec<RegionFailover>,
+    /// How much more than its part a level can carry, in percent.
     pub overprovisioning: Option<NonZeroU32>,
+    /// How many times as much a nearer instance may cost, in percent.
+    pub transfer_cost: Option<NonZeroU32>,
+}
+
+/// Where requests go when a region can't carry them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionFailover {
+    /// The region of the caller.
+    pub from: String,
+    /// The regions that come after it, each once and never the same.
+    pub to: Vec<String>,
 }
 
 /// The ramp of new instances.

@@ -163,10 +163,10 @@ pub struct MaglevSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HashOnSpec {
-    /// `Header`, `Cookie` or `QueryParameter`.
+    /// `Header`, `Cookie`, `QueryParameter`, `SourceIdentity` or `SourceAddress`.
     #[serde(rename = "type")]
     pub kind: HashOnType,
-    /// The name of the header, cookie or query parameter.
+    /// The name of the header, cookie or query parameter. None for the source's identity or address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// For a cookie: the sidecar gives one to clients that have none, for this long, up to 8760h; `0s` is until the browser
@@ -187,6 +187,11 @@ pub enum HashOnType {
     Cookie,
     /// In the query of the request's target.
     QueryParameter,
+    /// The SPIFFE ID of the workload that calls: all instances of a caller share an instance of the Service.
+    SourceIdentity,
+    /// The IP address of the client of the calling sidecar. On loopback, where all have one, the name of the workload
+    /// stands for it: each instance of a caller has its instance of the Service.
+    SourceAddress,
 }
 
 /// Instances nearer to the caller first.
@@ -194,19 +199,46 @@ pub enum HashOnType {
 #[serde(rename_all = "camelCase")]
 pub struct LocalitySpec {
     /// `PreferSameZone`: instances in the caller's zone get its requests as long as they are healthy enough; what they can't
-    /// carry goes to the others. Callers and instances of which no zone is known have one in common.
+    /// carry goes to all others alike. `Failover`: the nearest come first, those in the caller's subzone, then in its zone,
+    /// its region, and other regions. `SameZoneOnly` and `SameRegionOnly`: no request leaves the caller's zone or region,
+    /// and where nobody there takes it, it fails. Callers and instances of which no zone is known have one in common.
     pub mode: LocalityMode,
-    /// How much more than its part a zone can carry, in percent, 100 to 1000: at 140, others get nothing while 71.4 % of the
-    /// zone's instances are healthy. Default: 140.
+    /// For `Failover`: the order of other regions, by the region of the caller, at most 32. Those that are not named come
+    /// last. Default: all alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failover: Vec<RegionFailoverSpec>,
+    /// How much more than its part a level can carry, in percent, 100 to 1000: at 140, others get nothing while 71.4 % of
+    /// the nearest instances are healthy. Not for the modes that never use others. Default: 140.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overprovisioning: Option<i32>,
+    /// A farther instance takes a request when a nearer one costs more than this many percent of what the farther does, 100
+    /// to 10000: so that callers who are many do not overrun instances who are few. For `PreferSameZone` and `Failover`, with
+    /// `PeakEwma` or `LeastRequest`. Default: however much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer_cost: Option<i32>,
+}
+
+/// Where requests go when a region can't carry them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionFailoverSpec {
+    /// The region of the caller.
+    pub from: String,
+    /// The regions that come after it, in this order, at most 16.
+    pub to: Vec<String>,
 }
 
 /// Which instances come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum LocalityMode {
-    /// Those in the caller's zone.
+    /// Those in the caller's zone, then all others alike.
     PreferSameZone,
+    /// The nearest.
+    Failover,
+    /// Those in the caller's zone, and no others.
+    SameZoneOnly,
+    /// Those in the caller's region, and no others.
+    SameRegionOnly,
 }
 
 /// New instances get their share little by little.
@@ -265,7 +297,27 @@ pub struct AncestorRef {
     pub section_name: Option<String>,
 }
 
+impl LocalityMode {
+    /// As manifests write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PreferSameZone => "PreferSameZone",
+            Self::Failover => "Failover",
+            Self::SameZoneOnly => "SameZoneOnly",
+            Self::SameRegionOnly => "SameRegionOnly",
+        }
+    }
+}
+
 impl BalancingPolicy {
+    /// Whether it compares instances by what a request to them costs.
+    pub const fn measures(self) -> bool {
+        match self {
+            Self::PeakEwma | Self::LeastRequest => true,
+            Self::RoundRobin | Self::Random | Self::RingHash | Self::Maglev => false,
+        }
+    }
+
     /// As manifests write it.
     pub const fn as_str(self) -> &'static str {
         match self {

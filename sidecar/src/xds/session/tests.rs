@@ -63,7 +63,7 @@ fn endpoint(service: &str, member: &str) -> Endpoint {
         address: "127.0.0.1".parse().unwrap(),
         ports: vec![EndpointPort { service_port: port(80), target_port: port(8080) }],
         transport: Transport::Plaintext,
-        zone: None,
+        locality: Default::default(),
         weight: Default::default(),
         health: EndpointHealth::Ready,
     }
@@ -125,7 +125,7 @@ fn announcement() -> Announcement {
         address: "127.0.0.1".parse().unwrap(),
         inbound_port: port(15008),
         ports: vec![],
-        zone: None,
+        locality: Default::default(),
         weight: Default::default(),
         state: AnnouncedState::Ready,
     }
