@@ -23,7 +23,7 @@ use crate::deadline;
 use crate::demand::{self, Demand, Demands};
 use crate::dial::Dial;
 use crate::dns;
-use crate::identity::authority::{Authority, SignError};
+use crate::identity::authority::Authority;
 use crate::identity::renewal::Renewal;
 use crate::preflight::{Preflight, PreflightErrors};
 use crate::register::{Registrar, RegistrarEnds, Registration, registrar};
@@ -365,7 +365,7 @@ impl App {
         let mut certificate = Box::pin(async move {
             match svid {
                 Some(svid) => renewal.resume(svid),
-                None => renewal.first().await.map_err(|error| AppError::Certificate(words(&error)))?,
+                None => renewal.first().await.map_err(|error| AppError::Certificate(error.for_people()))?,
             }
             Ok::<_, AppError>(renewal)
         });
@@ -484,19 +484,4 @@ fn ports(settings: &Settings) -> Vec<WorkloadPort> {
         services: Vec::new(),
     });
     ports.collect()
-}
-
-fn words(error: &SignError) -> String {
-    let mend = match error {
-        SignError::Reach(_) => {
-            "; give the --trust-bundle (and --trust-domain) of the mesh that --control-plane belongs to"
-        }
-        SignError::Token { .. }
-        | SignError::Key(_)
-        | SignError::Refused { .. }
-        | SignError::Failed(_)
-        | SignError::Svid(_)
-        | SignError::Other { .. } => "",
-    };
-    format!("no certificate: {error}{mend}")
 }

@@ -61,6 +61,24 @@ pub(crate) enum SignError {
     },
 }
 
+impl SignError {
+    /// Why there is no certificate, and how to mend it where that is known.
+    pub(crate) fn for_people(&self) -> String {
+        let mend = match self {
+            Self::Reach(_) => {
+                "; give the --trust-bundle (and --trust-domain) of the mesh that --control-plane belongs to"
+            }
+            Self::Token { .. }
+            | Self::Key(_)
+            | Self::Refused { .. }
+            | Self::Failed(_)
+            | Self::Svid(_)
+            | Self::Other { .. } => "",
+        };
+        format!("no certificate: {self}{mend}")
+    }
+}
+
 /// What a request was authenticated with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
