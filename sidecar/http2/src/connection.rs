@@ -23,6 +23,9 @@ const READ_MIN: usize = 4 * 1024;
 /// Reads until what they led to is written.
 const READS_MAX: usize = 8;
 
+/// Reads of what nobody wants before a connection is closed: a quarter of a MiB.
+const DISCARDS_MAX: usize = 16;
+
 /// Where the socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -120,6 +123,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         Poll::Ready(())
     }
 
+    /// Takes off the socket what has come already. Closed with bytes unread, the connection would be reset, and our last words
+    /// lost with it (RFC 9112 §9.6 says it of HTTP/1.1).
+    fn discard(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..DISCARDS_MAX {
+            self.input.clear();
+            self.input.reserve(READ_BYTES);
+            match pin!(self.io.read_buf(&mut self.input)).poll(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Pending | Poll::Ready(Ok(0) | Err(_)) => return,
+            }
+        }
+    }
+
     /// Writes what there is, and closes if nothing will follow. Pending if the other side does not take more.
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.life == Life::Open {
@@ -163,6 +179,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if self.life == Life::Closing {
             // Whether the other side hears it is its affair.
             let Poll::Ready(_told) = Pin::new(&mut self.io).poll_shutdown(cx) else { return Poll::Pending };
+            self.discard(cx);
             self.life = Life::Closed;
             self.engine.borrow_mut().fail(Error::Closed);
         }
