@@ -222,7 +222,17 @@ pub(crate) async fn connecting<T>(
 pub(crate) async fn within<F: Future>(deadline: Option<Deadline>, future: F) -> Result<F::Output, Reason> {
     match deadline {
         None => Ok(future.await),
-        Some(Deadline { at, reason }) => tokio::time::timeout_at(at, future).await.map_err(|_elapsed| reason),
+        Some(Deadline { at, reason }) => {
+            if Instant::now() >= at {
+                return Err(reason);
+            }
+            // Timers are a millisecond coarse: what came after the deadline came too late, whichever was seen first. An answer's
+            // body would be cut off at once, and its head with it.
+            match tokio::time::timeout_at(at, future).await {
+                Ok(output) if Instant::now() < at => Ok(output),
+                Ok(_) | Err(_) => Err(reason),
+            }
+        }
     }
 }
 
