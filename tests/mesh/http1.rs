@@ -1,10 +1,9 @@
 //! HTTP/1.1 as its specification has it (RFC 9110, RFC 9112), from a client through both sidecars to an application that
 //! speaks it too: what must cross, what must not, and where a message ends.
 
-use mesh_load::mesh::Beside;
 use tests::http1::{Answer, Connection};
 use tests::recorder::{Recorded, Recorder, Then};
-use tests::world::{NAMESPACE, World};
+use tests::world::World;
 
 struct Site {
     world: World,
@@ -14,20 +13,8 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let mut world = World::new();
-        world.service("web", 80, Some("http"), "main");
         let (recorder, address) = Recorder::start();
-        let beside = Beside {
-            namespace: NAMESPACE,
-            service_account: "web",
-            labels: &[("app", "web")],
-            inbound: Some(format!("main={}/http", address.port())),
-            upstreams: &[],
-            flags: &[],
-        };
-        world.mesh.join("web-a", &beside, None).unwrap();
-        let outbound = world.client("shopper", &[]);
-        world.until_answers(&outbound, "web", "/", 200);
+        let (world, outbound) = World::in_front_of(address, "/");
         recorder.take();
         Self { world, outbound, recorder }
     }

@@ -1,12 +1,11 @@
 //! Clients that take their time take nothing from others: not a connection's turn, not a request's, not much memory.
 
-use mesh_load::mesh::Beside;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 use tests::http1::get;
 use tests::recorder::{Recorder, Then};
-use tests::world::{NAMESPACE, World};
+use tests::world::World;
 
 /// Slow clients at a time: more than a pool of threads would have threads.
 const SLOW: usize = 500;
@@ -29,22 +28,10 @@ enum How {
 
 #[test]
 fn slow_clients_hold_up_nobody_and_hold_little() {
-    let mut world = World::new();
-    world.service("web", 80, Some("http"), "main");
     let (recorder, address) = Recorder::start();
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n{}", "x".repeat(65_536));
     recorder.answers(answer.as_bytes(), Then::Next);
-    let beside = Beside {
-        namespace: NAMESPACE,
-        service_account: "web",
-        labels: &[("app", "web")],
-        inbound: Some(format!("main={}/http", address.port())),
-        upstreams: &[],
-        flags: &[],
-    };
-    world.mesh.join("web-a", &beside, None).unwrap();
-    let outbound = world.client("shopper", &[]);
-    world.until_answers(&outbound, "web", "/", 200);
+    let (mut world, outbound) = World::in_front_of(address, "/");
     let resident = |world: &mut World| world.metrics("shopper").sum("process_resident_memory_bytes", &[]);
     for how in [How::Head, How::Body, How::Reading, How::Preface] {
         let before = resident(&mut world);

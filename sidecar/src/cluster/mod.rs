@@ -1,6 +1,6 @@
-//! One port of one service as one worker sees it: its endpoints with their load, the choice among them, and the
-//! budgets for further attempts. What enters is the snapshot's view, taken over when it changed; what leaves is a [`Picked`] endpoint. State
-//! is carried over by the endpoint's place, so that a change touches no request in flight. Who is ejected is
+//! One port of one service as one worker sees it: its endpoints with their load, the choice among them, and the budgets for
+//! further attempts. What enters is the snapshot's view, taken over when it changed; what leaves is a [`Picked`] endpoint.
+//! State is carried over by the endpoint's place, so that a change touches no request in flight. Who is ejected is
 //! `mesh_balance`'s business. A place outside of the mesh is a cluster too: its endpoints are its addresses.
 
 mod attempts;

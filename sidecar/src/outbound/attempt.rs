@@ -141,7 +141,7 @@ fn wire(place: &Place, protocol: AppProtocol, accepted: &Accepted) -> Option<Wir
 }
 
 /// Gives the request's copy the form the endpoint wants. A copy: another attempt may need the original, and there is no
-/// cheaper way to have both, since hyper and h2 take the head.
+/// cheaper way to have both, since whoever sends takes the head.
 fn fit(
     request: &mut Request<UpBody>,
     accepted: &Accepted,

@@ -50,8 +50,7 @@ pub(super) async fn run(
     now: Instant,
     (policy, delay): (HedgePolicy, Duration),
 ) -> Outcome {
-    let first = pin!(attempt::run(worker, accepted, routed, tries, picked, now));
-    let mut first = first;
+    let mut first = pin!(attempt::run(worker, accepted, routed, tries, picked, now));
     let slow = now.checked_add(delay).unwrap_or(now);
     if let Ok(outcome) = timeout_at(slow, &mut first).await {
         return outcome;

@@ -1,5 +1,6 @@
-//! A TrafficPolicy as requests read it: the balancer's settings, what a request's key is made of, how it is attempted. Pure; every range is
-//! checked here, by the laws themselves, so that what can't be used is refused by name and the last good one stays.
+//! A TrafficPolicy as requests read it: the balancer's settings, what a request's key is made of, how it is attempted. Pure;
+//! every range is checked here, by the laws themselves, so that what can't be used is refused by name and the last good one
+//! stays.
 
 use super::{Faults, locality};
 use crate::http::cookie;
@@ -138,8 +139,8 @@ impl TrafficPolicy {
         }
     }
 
-    /// What decides on the endpoint of a request with these headers and this query, whose source has the key that `keyed` says. The same
-    /// in every sidecar. A client without the cookie that it should have is given the one that `random` makes.
+    /// What decides on the endpoint of a request with these headers and this query, whose source has the key that `keyed`
+    /// says. The same in every sidecar. A client without the cookie that it should have is given the one that `random` makes.
     pub fn affinity(
         &self,
         headers: &HeaderMap,

@@ -144,7 +144,7 @@ fn who_sends_more_than_its_window_is_refused() {
             std::thread::spawn(move || deaf(stream).ok());
         }
     });
-    let (_world, ports) = serving(address.port());
+    let (_world, ports) = serving(address);
     for (port, address) in &ports {
         let mut peer = Peer::open(address).unwrap();
         // The whole connection's window is larger than a stream's: what is overrun is the stream's.

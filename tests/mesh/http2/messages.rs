@@ -291,7 +291,7 @@ fn a_pseudo_header_in_trailers_reaches_nobody() {
     for (port, address) in &site.ports {
         let mut peer = Peer::open(address).unwrap();
         trailers(&mut peer, flag::WHOLE, &[(":path", "/other"), ("x-sum", "1")]).unwrap();
-        // An error of the stream, by §8.1; crate h2 takes it out instead.
+        // An error of the stream, by §8.1; taking the field out is as good.
         let over = peer.until_over(1).unwrap();
         assert!(over.reset.is_some() || over.statuses == [200] || peer.seen.closed, "{port}: {over:?}");
         for request in site.recorder.take() {

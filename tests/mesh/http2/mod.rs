@@ -2,8 +2,7 @@
 //! application that calls, and inside of mutual TLS towards other sidecars. What is judged is behaviour alone: whose
 //! fault a thing is, which error is told, and whether connection and application are spared.
 //!
-//! Where the specification has a more specific error for a connection that ends, PROTOCOL_ERROR is taken for it, too: crate
-//! h2 tells no other in most of these cases. A request before the client's SETTINGS is not judged: h2 answers it.
+//! Where the specification has a more specific error for a connection that ends, PROTOCOL_ERROR is taken for it, too.
 
 mod connection;
 mod flow;
@@ -11,12 +10,12 @@ mod headers;
 mod messages;
 mod streams;
 
-use mesh_load::mesh::Beside;
 use std::io;
+use std::net::SocketAddr;
 use tests::door;
 use tests::frames::{Peer, Seen, Stream, flag, frame, kind, literal};
 use tests::recorder::Recorder;
-use tests::world::{NAMESPACE, World};
+use tests::world::World;
 
 /// Errors (RFC 9113 §7).
 mod code {
@@ -75,7 +74,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let (recorder, address) = Recorder::start();
-        let (world, ports) = serving(address.port());
+        let (world, ports) = serving(address);
         recorder.take();
         Self { _world: world, ports, recorder }
     }
@@ -109,21 +108,9 @@ impl Site {
 }
 
 /// A mesh in which the application at `port` is the service `web`, and its two ports.
-fn serving(port: u16) -> (World, [(&'static str, String); 2]) {
-    let mut world = World::new();
-    world.service("web", 80, Some("http"), "main");
-    let beside = Beside {
-        namespace: NAMESPACE,
-        service_account: "web",
-        labels: &[("app", "web")],
-        inbound: Some(format!("main={port}/http")),
-        upstreams: &[],
-        flags: &[],
-    };
-    world.mesh.join("web-a", &beside, None).unwrap();
-    let outbound = world.client("shopper", &[]);
-    world.until_answers(&outbound, "web", "/", 200);
-    let inbound = door::to_inbound(&mut world, "web-a", "web", port, "shopper");
+fn serving(application: SocketAddr) -> (World, [(&'static str, String); 2]) {
+    let (mut world, outbound) = World::in_front_of(application, "/");
+    let inbound = door::to_inbound(&mut world, "web-a", "web", application.port(), "shopper");
     let ports = [("outbound", outbound), ("inbound", inbound.to_string())];
     (world, ports)
 }
