@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use std::cell::RefCell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 /// A connection's engine, for its task and for all who hold streams of it.
@@ -24,7 +24,7 @@ const READ_MIN: usize = 4 * 1024;
 const READS_MAX: usize = 8;
 
 /// Reads of what nobody wants before a connection is closed: a quarter of a MiB.
-const DISCARDS_MAX: usize = 16;
+const LINGERING_READS: usize = 16;
 
 /// Where the socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ enum Life {
     Open,
     /// All is written; the other side is told that nothing follows.
     Closing,
+    /// What still comes is read and thrown away, in so many more reads.
+    Lingering(usize),
     Closed,
 }
 
@@ -123,17 +125,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         Poll::Ready(())
     }
 
-    /// Takes off the socket what has come already. Closed with bytes unread, the connection would be reset, and our last words
-    /// lost with it (RFC 9112 §9.6 says it of HTTP/1.1).
-    fn discard(&mut self, cx: &mut Context<'_>) {
-        for _ in 0..DISCARDS_MAX {
+    /// Takes off the socket what still comes, until the other side closes too, or more comes than is waited for. Closed with
+    /// bytes unread, the connection would be reset, and our last words lost with it (RFC 9112 §9.6 says it of HTTP/1.1).
+    fn linger(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+        while *left > 0 {
             self.input.clear();
             self.input.reserve(READ_BYTES);
-            match pin!(self.io.read_buf(&mut self.input)).poll(cx) {
-                Poll::Ready(Ok(1..)) => {}
-                Poll::Pending | Poll::Ready(Ok(0) | Err(_)) => return,
+            match ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx)) {
+                Ok(1..) => *left -= 1,
+                Ok(0) | Err(_) => break,
             }
         }
+        Poll::Ready(())
     }
 
     /// Writes what there is, and closes if nothing will follow. Pending if the other side does not take more.
@@ -179,7 +182,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if self.life == Life::Closing {
             // Whether the other side hears it is its affair.
             let Poll::Ready(_told) = Pin::new(&mut self.io).poll_shutdown(cx) else { return Poll::Pending };
-            self.discard(cx);
+            let lingers = self.engine.borrow().lingers() && !self.is_deaf;
+            self.life = Life::Lingering(if lingers { LINGERING_READS } else { 0 });
+        }
+        if let Life::Lingering(mut left) = self.life {
+            let lingering = self.linger(cx, &mut left);
+            self.life = Life::Lingering(left);
+            ready!(lingering);
             self.life = Life::Closed;
             self.engine.borrow_mut().fail(Error::Closed);
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use mesh_http2::{Config, Error, ErrorCode, RecvStream, SendStream};
 use std::future::{Future, poll_fn};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::LocalSet;
 
 const CONFIG: Config = Config {
@@ -350,4 +350,35 @@ async fn a_pulse_tells_what_was_heard_and_a_resting_connection_goes_on() {
         ask().await.unwrap();
     };
     tasks.run_until(test).await;
+}
+
+/// How a server's connection ends for a client that sends a frame longer than it may be, and goes on for `more` bytes: what
+/// it was told, or the error of sending.
+async fn told_while_sending(more: usize) -> std::io::Result<Vec<u8>> {
+    let (mut near, far) = tokio::io::duplex(4_000);
+    let tasks = LocalSet::new();
+    let test = async move {
+        our_echo(far);
+        let too_long =
+            [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..], b"\x00\xff\xff\0\0\0\0\0\x01"]
+                .concat();
+        near.write_all(&too_long).await?;
+        for _ in 0..more / 1_000 {
+            near.write_all(&[0; 1_000]).await?;
+        }
+        near.shutdown().await?;
+        let mut told = Vec::new();
+        near.read_to_end(&mut told).await?;
+        Ok(told)
+    };
+    tasks.run_until(test).await
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_sending_hears_why_its_connection_ends_unless_it_sends_for_ever() {
+    let told = told_while_sending(50_000).await.unwrap();
+    // GOAWAY, of the connection, with FRAME_SIZE_ERROR behind the number of the last stream.
+    let is_goaway = |frame: &[u8]| frame[3] == 7 && frame[13..17] == [0, 0, 0, 6];
+    assert!(told.windows(17).any(is_goaway), "{told:?}");
+    assert!(told_while_sending(10_000_000).await.is_err());
 }

@@ -169,6 +169,12 @@ impl Engine {
         self.failure.as_ref()
     }
 
+    /// Whether a client is told that it broke the protocol, and may still be sending. A client waits for no server so: who
+    /// drives it need not look at the clock while nothing is asked.
+    pub(crate) fn lingers(&self) -> bool {
+        self.role == Role::Server && matches!(self.failure, Some(Error::Connection(_)))
+    }
+
     /// The other side broke the protocol for good: it is told, and all streams end.
     pub(crate) fn break_off(&mut self, violation: Violation) {
         if self.failure.is_none() {
