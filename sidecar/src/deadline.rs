@@ -13,6 +13,7 @@
 //! | [`LOOK_UP`] | a name outside is asked for | DNS has answered | 5 s |
 //! | [`FIRST_CONFIGURATION`] | the worker's start, while there is no configuration | the first one | 10 s |
 //! | [`PARTIAL`] | bytes that could be HTTP | more of them | 100 ms |
+//! | [`LINGER`] | the end of a last answer, while its client still sends | the client's end | 5 s |
 //! | [`REFUSED`] | a connection is refused, or its server can't be reached | its client's first bytes | 1 s |
 
 use crate::refusal::{Reason, Refusal};
@@ -54,6 +55,10 @@ pub(crate) const PARTIAL: Duration = Duration::from_millis(100);
 /// is told why, one that waits for the server to speak first must not wait for ever. A second is a round trip to a client
 /// that is far away and slow.
 pub(crate) const REFUSED: Duration = Duration::from_secs(1);
+
+/// From the end of a connection's last answer to closing it, where its client still sends a body that nobody wants: a
+/// connection closed on unread bytes is reset, and the answer may be lost with it. nginx waits as long for more of them.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 /// When a request, and one attempt of it, must be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

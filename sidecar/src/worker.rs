@@ -105,10 +105,11 @@ impl WorkerConfig {
         Closing::new(drain, &self.handed_over)
     }
 
-    /// Says on an HTTP/1 answer that it is the last on its connection, if the next request is another process's.
-    pub(crate) fn say_last<B>(&self, response: &mut Response<B>) {
+    /// Says on an HTTP/1 answer that it is the last on its connection, if the next request is another process's or nobody's.
+    pub(crate) fn say_last<B>(&self, direction: Direction, response: &mut Response<B>) {
         let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if self.handed_over.is_draining() && !upgrades {
+        let is_last = self.handed_over.is_draining() || self.closing(direction).has_begun();
+        if is_last && !upgrades {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }

@@ -77,33 +77,6 @@ pub(crate) struct Prefixed<IO> {
     io: IO,
 }
 
-impl Prefixed<Link> {
-    /// The same stream, with bytes before it that were read of it.
-    pub(crate) fn with_read(mut self, read: Bytes) -> Self {
-        // hyper reads nothing of the stream before it has read all of the prefix.
-        if !read.is_empty() {
-            self.prefix = match self.prefix.is_empty() {
-                true => read,
-                false => [read, self.prefix].concat().into(),
-            };
-        }
-        self
-    }
-
-    /// Whether it is a socket without encryption.
-    pub(crate) fn is_plain(&self) -> bool {
-        matches!(self.io, Link::Plain(_))
-    }
-
-    /// The socket, if it is what every byte comes from: nothing was read of it that is not used yet.
-    pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        match &self.io {
-            Link::Plain(socket) if self.prefix.is_empty() => Some(socket),
-            Link::Plain(_) | Link::Tls(_) | Link::Accepted(_) | Link::Outward(_) => None,
-        }
-    }
-}
-
 impl<IO> Prefixed<IO> {
     pub(crate) fn new(prefix: Bytes, io: IO) -> Self {
         Self { prefix, io }
@@ -112,6 +85,11 @@ impl<IO> Prefixed<IO> {
     /// What was read.
     pub(crate) fn first(&self) -> &[u8] {
         &self.prefix
+    }
+
+    /// What was read and not read again, and the stream behind it.
+    pub(crate) fn into_parts(self) -> (Bytes, IO) {
+        (self.prefix, self.io)
     }
 }
 

@@ -5,6 +5,7 @@
 use super::http2::Opened;
 use super::replay::{Attempt, DownstreamBroke};
 use crate::cluster::Load;
+use crate::connect::Link;
 use crate::deadline::Ends;
 use crate::http::grpc;
 use crate::limit::Taken;
@@ -14,7 +15,7 @@ use crate::refusal::{Fault, Reason};
 use crate::telemetry::{Exchange, ServiceSeries};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use mesh_http1::Incoming;
 use mesh_http2::RecvStream;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,7 +29,7 @@ pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub(crate) enum WireBody {
     /// In HTTP/1.
-    Http1(Incoming),
+    Http1(Incoming<Link>),
     /// In HTTP/2.
     Http2 {
         /// The stream it comes on.
@@ -45,7 +46,7 @@ pub(crate) enum WireBody {
 pub(crate) enum WireError {
     /// In HTTP/1.
     #[error(transparent)]
-    Http1(hyper::Error),
+    Http1(mesh_http1::BodyError),
     /// In HTTP/2.
     #[error(transparent)]
     Http2(mesh_http2::Error),

@@ -1,30 +1,24 @@
 //! Serving HTTP/1.1: requests come off a connection one after the other, each is answered, and the connection ends when
 //! the client closes it, when it is idle or slow for too long, or by the drain once the request in flight is answered.
+//! What can't be read as a request is answered too, with the rule it breaks.
 
 use super::beside::Beside;
 use super::body::{DownBody, WireBody};
-use super::explain::Explained;
-use super::settings;
+use super::reply::{Style, reply};
 use crate::connect::{Link, Prefixed};
-use crate::listen::activity::{Activity, Watched};
-use crate::refusal::Reason;
+use crate::deadline;
+use crate::listen::activity::Activity;
+use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, Direction, Side};
 use crate::worker::Worker;
+use futures_util::FutureExt;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use mesh_http1::{After, BadHead, HeadError, Incoming, Server};
+use std::future::{poll_fn, ready};
+use std::pin::pin;
 use std::rc::Rc;
 
 /// Serves a connection until it has ended; `answer` makes the answer of each request.
-///
-/// ```text
-/// served by hyper ──nothing for a tick──> still: the socket alone ──bytes come──> served by hyper …
-/// ```
-/// hyper holds two buffers and room for a request, some 20 KiB in all, for as long as it has a connection. One that is still
-/// is taken away from it.
 pub(crate) async fn serve<F, A>(
     worker: &Rc<Worker>,
     direction: Direction,
@@ -37,98 +31,104 @@ pub(crate) async fn serve<F, A>(
 {
     let config = &worker.shared.config;
     let _open = config.families.connections.open(direction, Side::Downstream, ConnectionProtocol::Http1);
-    let mut stream = stream;
-    // Boxed, so that a still connection does not hold the room.
-    while let Some(still) = Box::pin(serve_until_still(worker, direction, activity, stream, &answer)).await {
-        stream = still;
-        let Some(socket) = stream.socket() else { continue };
-        tokio::select! {
+    let (read, link) = stream.into_parts();
+    let mut server = Server::new(link, read);
+    let (overdue, closing) = (pin!(activity.overdue()), pin!(config.closing(direction).idle(activity)));
+    let (mut overdue, mut closing) = (Beside::new(overdue), Beside::new(closing));
+    let mut is_closing = false;
+    loop {
+        let next = tokio::select! {
+            // What has come is taken, whatever else is the case.
             biased;
-            // An error is for whoever reads it.
-            _ready = socket.readable() => {}
-            _in_head = activity.overdue() => return,
-            () = config.closing(direction).idle(activity) => return,
-        }
-    }
-}
-
-/// What a connection is no longer served for.
-enum End {
-    /// It has ended.
-    Served(hyper::Result<()>),
-    /// It is idle or slow for too long.
-    Overdue { in_head: bool },
-    /// Nothing happens on it.
-    Still,
-    /// It may be closed.
-    Closing,
-}
-
-/// Waits until a connection is to be served no longer though it has not ended.
-async fn end(worker: &Worker, direction: Direction, activity: &Activity, can_be_still: bool) -> End {
-    tokio::select! {
-        biased;
-        in_head = activity.overdue() => End::Overdue { in_head },
-        () = activity.still(), if can_be_still => End::Still,
-        () = worker.shared.config.closing(direction).idle(activity) => End::Closing,
-    }
-}
-
-/// Serves a connection until it has ended, or is still: then it is returned.
-async fn serve_until_still<F, A>(
-    worker: &Rc<Worker>,
-    direction: Direction,
-    activity: &Rc<Activity>,
-    stream: Prefixed<Link>,
-    answer: &F,
-) -> Option<Prefixed<Link>>
-where
-    F: Fn(Request<WireBody>) -> A,
-    A: Future<Output = Response<DownBody>>,
-{
-    let can_be_still = stream.is_plain();
-    let service = service_fn(|request: Request<Incoming>| {
-        // Asked in here: the future has room for the answer's own once.
-        async move {
-            let mut response = answer(request.map(WireBody::Http1)).await;
-            worker.shared.config.say_last(&mut response);
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let io = Explained::new(Watched::new(stream, activity), activity.owed());
-    let mut connection = settings::http1_server().serve_connection(TokioIo::new(io), service).with_upgrades();
-    let end = pin!(end(worker, direction, activity, can_be_still));
-    let end = tokio::select! {
-        // What has come is taken, whatever else is the case.
-        biased;
-        served = &mut connection => End::Served(served),
-        end = Beside::new(end) => end,
-    };
-    let served = match end {
-        End::Served(served) => served,
-        End::Overdue { in_head } => {
-            if in_head {
-                worker.recorder.refused(direction, Reason::HeaderTimeout);
+            next = next(&mut server, activity) => next,
+            in_head = &mut overdue => {
+                if in_head {
+                    worker.recorder.refused(direction, Reason::HeaderTimeout);
+                }
+                return;
             }
-            return None;
+            () = &mut closing, if !is_closing => {
+                is_closing = true;
+                match server.has_begun() {
+                    // Its answer will be the last.
+                    true => continue,
+                    false => break,
+                }
+            }
+        };
+        let after = match next {
+            Ok(Some(request)) => {
+                let (server, answer) = (&mut server, &answer);
+                // Boxed, so that an idle connection does not hold the room. Asked in here: the future has room for the
+                // answer's own once.
+                let exchange = async move {
+                    let answer = answer(request.map(WireBody::Http1)).map(|mut response| {
+                        config.say_last(direction, &mut response);
+                        response
+                    });
+                    server.exchange(pin!(answer)).await
+                };
+                Box::pin(exchange).await
+            }
+            Ok(None) => break,
+            Err(HeadError::Bad(bad)) => {
+                let refusal = refusal(bad);
+                worker.recorder.refused(direction, refusal.reason);
+                Box::pin(server.exchange(ready(reply(&refusal, Style::Http)))).await
+            }
+            Err(error @ (HeadError::Closed | HeadError::Io(_))) => {
+                tracing::debug!(%error, "downstream connection ended");
+                return;
+            }
+        };
+        match after {
+            After::Next => {}
+            After::Close => break,
+            After::Switched => return,
+            After::Gone(error) => {
+                tracing::debug!(%error, "downstream connection ended");
+                return;
+            }
+            After::Broken(error) => {
+                tracing::debug!(%error, "downstream connection closed: an answer broke off");
+                return;
+            }
         }
-        End::Still => {
-            let parts = connection.into_parts()?;
-            let stream = parts.io.into_inner().into_inner().into_inner();
-            return Some(stream.with_read(parts.read_buf));
-        }
-        End::Closing => {
-            Pin::new(&mut connection).graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "downstream connection ended");
     }
-    if let Some(reason) = activity.owed().refused() {
-        worker.recorder.refused(direction, reason);
+    // Whether the client has closed too by then does not matter.
+    tokio::time::timeout(deadline::LINGER, Box::pin(server.close())).await.ok();
+}
+
+/// The next request; what comes of it meanwhile is noted.
+async fn next(
+    server: &mut Server<Link>,
+    activity: &Activity,
+) -> Result<Option<Request<Incoming<Link>>>, HeadError> {
+    poll_fn(|cx| {
+        let next = server.poll_next(cx);
+        if next.is_pending() && server.has_begun() {
+            activity.received();
+        }
+        next
+    })
+    .await
+}
+
+/// Why what came is no request.
+fn refusal(bad: BadHead) -> Refusal {
+    match bad {
+        BadHead::TargetTooLong => Reason::UriTooLong.into(),
+        BadHead::TooLarge | BadHead::TooManyFields => Reason::HeadersTooLarge.into(),
+        BadHead::NotHttp => Refusal::because(Reason::BadRequest, "what came is no HTTP request"),
+        BadHead::Version
+        | BadHead::Target
+        | BadHead::Field
+        | BadHead::LineEnd
+        | BadHead::Status
+        | BadHead::Length
+        | BadHead::LengthAndCoding
+        | BadHead::Coding => Refusal::because(Reason::BadRequest, bad.to_string()),
     }
-    None
 }
 
 #[cfg(test)]
@@ -160,12 +160,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_still_connection_holds_only_its_socket_and_answers_as_before() {
+    async fn a_request_in_parts_is_answered_again_and_again() {
         let promise = async {
             let world = World::new(EgressPolicy::Allow);
             let (mut client, server) = connected().await;
             let (worker, activity) = (world.worker.clone(), world.worker.watch.connection());
-            let watched = activity.clone();
             let served = tokio::task::spawn_local(async move {
                 let answer = async |_| {
                     let held = Held { busy: Some(activity.begin()), ..Held::default() };
@@ -174,15 +173,9 @@ mod tests {
                 serve(&worker, Direction::Outbound, &activity, Link::Plain(server).into(), answer).await;
             });
             for _ in 0..3 {
-                // In two parts, and none of it lost: the first may be what wakes a still connection.
                 client.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
                 let answer = ask(&mut client, "st: a\r\n\r\n").await;
                 assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-                assert!(watched.is_read());
-                while watched.is_read() {
-                    world.worker.watch.advance();
-                    yield_now().await;
-                }
             }
             drop(client);
             served.await.unwrap();

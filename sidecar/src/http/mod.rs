@@ -1,5 +1,5 @@
-//! What HTTP asks of an intermediary, apart from where a request goes. `http1` serves what hyper reads and writes, `http2`
-//! drives HTTP/2 on the engine of `mesh_http2`; here requests are checked and cleaned (`normalise`, `hop_by_hop`) by what
+//! What HTTP asks of an intermediary, apart from where a request goes. `http1` serves what the crate mesh-http1 reads and
+//! writes, `http2` drives HTTP/2 on the engine of mesh-http2; here requests are checked and cleaned (`normalise`, `hop_by_hop`) by what
 //! one look at their `fields` finds, bodies are carried and watched (`body`, `replay`), and refusals become answers
 //! (`reply`). Nothing here picks, connects or retries.
 
@@ -7,7 +7,6 @@ pub(crate) mod authority;
 pub(crate) mod beside;
 pub(crate) mod body;
 pub(crate) mod cookie;
-pub(crate) mod explain;
 pub(crate) mod fields;
 pub(crate) mod grpc;
 pub(crate) mod hop_by_hop;

@@ -1,6 +1,6 @@
 //! A request as a peer sent it becomes one that means the same to every reader behind us, or is refused: exactly one
 //! authority, no transfer coding but chunked, no field of the connection (RFC 9112 §3.2, §6.1, RFC 9113 §8.3.1). What
-//! enters is hyper's head, and what one look at its fields has found; it is edited in place. What leaves is the authority
+//! enters is a head, and what one look at its fields has found; it is edited in place. What leaves is the authority
 //! and what the request asks for.
 
 use super::authority::{AuthorityError, LastAuthority};
@@ -13,7 +13,7 @@ use http::header::{HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Version};
 
-/// Longest request target; hyper itself stops at 64 KiB.
+/// Longest request target; what reads HTTP/1.1 stops at 64 KiB.
 pub(crate) const TARGET_MAX: usize = 16 * 1024;
 
 /// What a request asks for, after it was cleaned.

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use std::cell::RefCell;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -192,10 +191,7 @@ impl DownstreamBroke {
             if error.is::<Self>() {
                 reason = Some(Reason::DownstreamClosed);
             }
-            // What hyper says of chunks that it can't read.
-            if let Some(error) = error.downcast_ref::<io::Error>()
-                && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
-            {
+            if let Some(mesh_http1::BodyError::Invalid(_)) = error.downcast_ref() {
                 return reason.map(|_closed| Reason::BadRequest);
             }
             cause = error.source();

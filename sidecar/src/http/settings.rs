@@ -1,7 +1,7 @@
-//! How hyper (HTTP/1) and our HTTP/2 are set up, in one place, with the reason for each number.
+//! How our HTTP/2 is set up, in one place, with the reason for each number.
 
-/// Most bytes of a message's head. nginx allows 32 KiB, Envoy 60; a JWT with many claims fits.
-pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a message's head, as HTTP/2 counts them; what HTTP/1.1 reads of one at most.
+pub(crate) const HEAD_BYTES_MAX: usize = mesh_http1::HEAD_MAX;
 
 /// What HTTP/2 keeps of a head. Twice ours, so that whatever is a little too large is there when it is refused; of what is
 /// larger the rest is missing, and it is refused for that.
@@ -10,9 +10,6 @@ const HEAD_LIST_READ_MAX: u32 = 128 * 1024;
 /// Requests on a new HTTP/2 connection before the other side has said how many it takes; the least that RFC 9113 §6.5.2
 /// recommends anybody to allow.
 const FIRST_STREAMS_MAX: u32 = 100;
-
-/// hyper's read buffer grows up to this; it bounds the head too.
-const BUFFER_MAX: usize = HEAD_BYTES_MAX + 8 * 1024;
 
 /// Requests a client may have open on one HTTP/2 connection. What it sends beyond is its own queue.
 const STREAMS_MAX: u32 = 256;
@@ -42,17 +39,6 @@ pub(crate) enum Hop {
     Mesh,
 }
 
-/// Serving HTTP/1.1. A message may have 100 fields, as with Envoy: hyper's own limit, which it keeps in an array, while any
-/// other number costs 2,500 instructions per message. The head's deadline and the idle limit are `listen::activity`'s.
-pub(crate) fn http1_server() -> hyper::server::conn::http1::Builder {
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.max_buf_size(BUFFER_MAX).header_read_timeout(None);
-    // A response without Date is the application's business, not ours.
-    // Not `pipeline_flush`: with it the answer to an unreadable request is never written.
-    builder.auto_date_header(false);
-    builder
-}
-
 /// Serving HTTP/2.
 pub(crate) fn http2_server(hop: Hop) -> mesh_http2::Config {
     let (streams, stream, connection) = match hop {
@@ -67,13 +53,6 @@ pub(crate) fn http2_server(hop: Hop) -> mesh_http2::Config {
         send_buffer: SEND_BUFFER_MAX,
         head_bytes: HEAD_LIST_READ_MAX,
     }
-}
-
-/// Asking in HTTP/1.1. As above, an answer may have 100 fields.
-pub(crate) fn http1_client() -> hyper::client::conn::http1::Builder {
-    let mut builder = hyper::client::conn::http1::Builder::new();
-    builder.max_buf_size(BUFFER_MAX);
-    builder
 }
 
 /// Asking in HTTP/2.

@@ -3,20 +3,18 @@
 
 use super::body::{UpBody, WireBody};
 use super::http2::Opened;
-use super::settings;
-use crate::connect::{self, Place, relay};
+use crate::connect::{Link, Place, Prefixed, relay};
 use crate::limit::Permit;
-use crate::refusal::{Reason, Refusal};
-use crate::telemetry::{ConnectionProtocol, Side, TcpSeries};
+use crate::pool::{self, Lease};
+use crate::refusal::Refusal;
+use crate::telemetry::TcpSeries;
 use crate::worker::Worker;
-use http::{Extensions, Request, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use mesh_mtls::Alpn;
+use http::{Request, Response, StatusCode};
+use mesh_http1::{OnUpgrade, Upgraded};
 use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Asks `place` for an upgrade.
+/// Asks `place` for an upgrade. The lease is of no pool: it is held until the answer has passed, or becomes the stream.
 ///
 /// # Errors
 /// A refusal that says at which step it failed.
@@ -24,24 +22,12 @@ pub(crate) async fn ask(
     worker: &Rc<Worker>,
     place: &Place,
     request: Request<UpBody>,
-) -> Result<Response<WireBody>, Refusal> {
-    let link = connect::open(worker, place, Alpn::Http1).await?;
-    let handshake = settings::http1_client().handshake(TokioIo::new(link)).await;
-    let (mut sender, connection) =
-        handshake.map_err(|error| Refusal::new(Reason::ConnectFailed).caused_by(error))?;
-    let connections = &worker.shared.config.families.connections;
-    let open = connections.open(place.direction, Side::Upstream, ConnectionProtocol::Http1);
-    worker.tasks.spawn_local("upstream-upgrade", async move {
-        let _open = open;
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    let response = sender.send_request(request).await;
-    response.map(|response| response.map(WireBody::Http1)).map_err(|error| {
-        let reason = if error.is_parse() { Reason::UpstreamProtocol } else { Reason::UpstreamClosed };
-        Refusal::new(reason).caused_by(error)
-    })
+) -> Result<(Response<WireBody>, Lease), Refusal> {
+    let mut lease = pool::alone(worker, place).await?;
+    match lease.send(request).await {
+        Ok(response) => Ok((response, lease)),
+        Err(failure) => Err(failure.refusal),
+    }
 }
 
 /// Whether an answer changes the protocol.
@@ -53,19 +39,18 @@ pub(crate) fn is_switching(response: &Response<WireBody>) -> bool {
 #[derive(Debug)]
 pub(crate) enum Upgrading {
     /// An HTTP/1 connection: after a 101, or the 200 to a CONNECT.
-    Http1(OnUpgrade),
+    Http1(OnUpgrade<Link>),
     /// One stream of an HTTP/2 connection, after the 200 to its CONNECT.
     Http2(Opened),
 }
 
 impl Upgrading {
-    /// What a request's head and body allow the connection to become, if anything.
-    pub(crate) fn of(extensions: &mut Extensions, body: WireBody) -> (Option<Self>, Option<WireBody>) {
+    /// What a request allows the connection to become, if anything.
+    pub(crate) fn of(body: WireBody) -> (Option<Self>, Option<WireBody>) {
         match body {
             WireBody::Tunnel(opened) => (Some(Self::Http2(opened)), None),
-            WireBody::Http1(_) | WireBody::Http2 { .. } => {
-                (extensions.remove::<OnUpgrade>().map(Self::Http1), Some(body))
-            }
+            WireBody::Http1(mut body) => (body.take_upgrade().map(Self::Http1), Some(WireBody::Http1(body))),
+            WireBody::Http2 { .. } => (None, Some(body)),
         }
     }
 }
@@ -80,19 +65,10 @@ pub(crate) struct Session<K> {
 }
 
 /// Relays between a downstream that is about to change its protocol and an upstream that has answered 101.
-pub(crate) fn join<K: 'static>(
-    session: Session<K>,
-    downstream: Upgrading,
-    response: &mut Response<WireBody>,
-) {
-    let upstream = hyper::upgrade::on(response);
+pub(crate) fn join<K: 'static>(session: Session<K>, downstream: Upgrading, upstream: Lease) {
+    let Some(upstream) = upstream.into_stream() else { return };
     let worker = session.worker.clone();
-    worker.tasks.spawn_local("upgraded", async move {
-        match upstream.await {
-            Ok(upstream) => carry(session, downstream, TokioIo::new(upstream)).await,
-            Err(error) => tracing::debug!(%error, "upgrade came to nothing"),
-        }
-    });
+    worker.tasks.spawn_local("upgraded", carry(session, downstream, upstream));
 }
 
 /// Relays between a downstream that is about to change its protocol and an upstream that is ready.
@@ -103,11 +79,11 @@ where
     let Session { worker, series, permit: _permit, kept: _kept } = session;
     match downstream {
         Upgrading::Http1(on_upgrade) => match on_upgrade.await {
-            Ok(downstream) => {
-                let mut downstream = TokioIo::new(downstream);
+            Some(Upgraded { io, read }) => {
+                let mut downstream = Prefixed::new(read, io);
                 relay::relay(&mut downstream, &mut upstream, &worker.buffers, &series).await;
             }
-            Err(error) => tracing::debug!(%error, "upgrade came to nothing"),
+            None => tracing::debug!("upgrade came to nothing"),
         },
         Upgrading::Http2(opened) => match opened.tunnel().await {
             Some(mut downstream) => {

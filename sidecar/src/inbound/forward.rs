@@ -89,14 +89,14 @@ pub(super) async fn upgrade(
     let body = body.map_or(UpBody::Empty, |body| UpBody::Once(body, counted.bytes));
     let place = &downstream.port.origin.place;
     let request = sending(&mut accepted.head, body, false);
-    let mut response = upgrade::ask(worker, place, request).await?;
+    let (response, lease) = upgrade::ask(worker, place, request).await?;
     if !upgrade::is_switching(&response) {
-        return Ok(Exchanged { response: response.map(Some), lease: None });
+        return Ok(Exchanged { response: response.map(Some), lease: Some(lease) });
     }
     let Some(upgrading) = accepted.upgrading.take() else { return Err(Reason::BadRequest.into()) };
     let series = worker.recorder.tcp_opened(Direction::Inbound, &counted.label, downstream.peer);
     let (worker, permit) = (worker.clone(), downstream.permit.clone());
-    upgrade::join(upgrade::Session { worker, series, permit, kept: () }, upgrading, &mut response);
+    upgrade::join(upgrade::Session { worker, series, permit, kept: () }, upgrading, lease);
     Ok(Exchanged { response: response.map(|_| None), lease: None })
 }
 

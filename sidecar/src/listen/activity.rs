@@ -6,19 +6,11 @@
 //! Idle ──first byte──> Head ──request parsed──> Busy ──response done──> Idle
 //!  └─ an hour: closed   └─ 30 s: closed
 //! ```
-//! A connection that is to be closed though nothing is wrong with it is closed when it is quiet: [`Activity::quiet`]. One on
-//! which nothing has happened for a tick gives back what it does not need: [`Activity::still`].
+//! A connection that is to be closed though nothing is wrong with it is closed when it is quiet: [`Activity::quiet`].
 
-use crate::http::explain::Owed;
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 /// How often the worker looks.
@@ -31,10 +23,6 @@ const HEAD_TICKS: u32 = 6;
 /// From the end of a response to the first byte of the next request. An hour, as Envoy: a pool that finds its connection
 /// closed loses a request, an idle connection costs us a few KiB.
 pub(crate) const IDLE_TICKS: u32 = 720;
-
-/// From the end of a response to taking a connection for still, at least; at most a tick more. Clients that call often keep
-/// what their connection has, those that called once and stay give it back.
-const STILL_TICKS: u32 = 1;
 
 /// From a look at a connection to the next; one on which nothing happened in between is quiet. A request may be on its way
 /// whenever a connection is closed, and its client cannot know whether it was served. nginx (`keepalive_min_timeout`) and
@@ -58,12 +46,9 @@ pub(crate) struct Activity {
     /// Beginnings and ends of requests so far.
     changes: Cell<u32>,
     tick: Rc<Cell<u32>>,
-    /// Whether bytes came since the connection became idle. Atomic only because hyper wants to move the stream between
-    /// threads when it is upgraded; nobody does.
-    received: Arc<AtomicBool>,
-    owed: Owed,
+    /// Whether bytes came since the connection became idle.
+    received: Cell<bool>,
     overdue: Notify,
-    still: Notify,
 }
 
 /// All connections of a worker that are watched.
@@ -85,10 +70,8 @@ impl Watch {
             since: Cell::new(self.tick.get()),
             changes: Cell::new(0),
             tick: self.tick.clone(),
-            received: Arc::default(),
-            owed: Owed::default(),
+            received: Cell::new(false),
             overdue: Notify::new(),
-            still: Notify::new(),
         });
         self.connections.borrow_mut().push(Rc::downgrade(&activity));
         activity
@@ -100,7 +83,7 @@ impl Watch {
         self.tick.set(now);
         self.connections.borrow_mut().retain(|weak| {
             let Some(activity) = weak.upgrade() else { return false };
-            if activity.state.get() == State::Idle && activity.received.load(Ordering::Relaxed) {
+            if activity.state.get() == State::Idle && activity.received.get() {
                 activity.enter(State::Head);
             }
             let limit = match activity.state.get() {
@@ -111,8 +94,6 @@ impl Watch {
             let ticks = now.wrapping_sub(activity.since.get());
             if ticks > limit {
                 activity.overdue.notify_one();
-            } else if ticks > STILL_TICKS && activity.is_still() {
-                activity.still.notify_one();
             }
             true
         });
@@ -126,30 +107,6 @@ impl Activity {
         self.state.get() == State::Head
     }
 
-    /// Waits until nothing runs, nothing is to be written, and nothing has come for a tick.
-    ///
-    /// # Cancel safety
-    /// Safe; a tick later it is told again.
-    pub(crate) async fn still(&self) {
-        loop {
-            self.still.notified().await;
-            // What was told may have been true once.
-            if self.is_still() {
-                return;
-            }
-        }
-    }
-
-    /// Whether there is a stream whose reads are noted here.
-    #[cfg(test)]
-    pub(crate) fn is_read(&self) -> bool {
-        Arc::strong_count(&self.received) > 1
-    }
-
-    fn is_still(&self) -> bool {
-        self.state.get() == State::Idle && !self.received.load(Ordering::Relaxed) && self.owed.is_nothing()
-    }
-
     /// Waits until nothing has run and nothing has come for 2.5 s at least, and 5 s at most.
     ///
     /// # Cancel safety
@@ -158,7 +115,7 @@ impl Activity {
         loop {
             let before = self.changes.get();
             tokio::time::sleep(QUIET).await;
-            let is_idle = self.state.get() == State::Idle && !self.received.load(Ordering::Relaxed);
+            let is_idle = self.state.get() == State::Idle && !self.received.get();
             if is_idle && self.changes.get() == before {
                 return;
             }
@@ -173,18 +130,12 @@ impl Activity {
             State::Busy(running) => running,
         };
         self.state.set(State::Busy(running + 1));
-        self.owed.answer();
         Busy(self.clone())
-    }
-
-    /// What is noted of the answers still to be written.
-    pub(crate) fn owed(&self) -> Owed {
-        self.owed.clone()
     }
 
     /// Bytes have come.
     pub(crate) fn received(&self) {
-        self.received.store(true, Ordering::Relaxed);
+        self.received.set(true);
     }
 
     fn changed(&self) {
@@ -203,67 +154,10 @@ impl Drop for Busy {
         match self.0.state.get() {
             State::Busy(running) if running > 1 => self.0.state.set(State::Busy(running - 1)),
             State::Busy(_) | State::Idle | State::Head => {
-                self.0.received.store(false, Ordering::Relaxed);
+                self.0.received.set(false);
                 self.0.enter(State::Idle);
-                self.0.owed.tail();
             }
         }
-    }
-}
-
-/// A stream whose reads are noted.
-#[derive(Debug)]
-pub(crate) struct Watched<IO> {
-    io: IO,
-    received: Arc<AtomicBool>,
-}
-
-impl<IO> Watched<IO> {
-    pub(crate) fn new(io: IO, activity: &Activity) -> Self {
-        Self { io, received: activity.received.clone() }
-    }
-
-    /// The stream itself.
-    pub(crate) fn into_inner(self) -> IO {
-        self.io
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let read = Pin::new(&mut this.io).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            this.received.store(true, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -314,30 +208,6 @@ mod tests {
         tokio::join!(activity.quiet(), calls);
         let ended = QUIET.mul_f64(14.5);
         assert!((ended + QUIET..=ended + QUIET * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
-    }
-
-    #[test]
-    fn a_connection_is_still_once_nothing_has_happened_on_it_for_a_tick() {
-        let watch = Watch::default();
-        let activity = watch.connection();
-        let is_told = |ticks: u32| {
-            (0..ticks).for_each(|_| watch.advance());
-            activity.still().now_or_never().is_some()
-        };
-        assert!(!is_told(STILL_TICKS));
-        assert!(is_told(1));
-        // It was told, and then a request came.
-        watch.advance();
-        let busy = activity.begin();
-        assert!(!is_told(0) && !is_told(STILL_TICKS + 2));
-        drop(busy);
-        // The answer is not all written.
-        assert!(!is_told(STILL_TICKS + 2));
-        activity.owed().flushed();
-        assert!(is_told(1));
-        // A head has begun.
-        activity.received();
-        assert!(!is_told(STILL_TICKS + 2));
     }
 
     #[test]

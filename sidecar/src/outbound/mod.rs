@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_requests_future_stays_small() {
-        // Allocated once per request; hyper adds its own few hundred bytes.
+        // Allocated once per request.
         let bytes = size(request);
         assert!(bytes <= REQUEST_FUTURE_MAX, "{bytes}");
     }

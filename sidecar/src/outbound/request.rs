@@ -80,8 +80,8 @@ pub(super) struct Exchanged {
 
 impl Accepted {
     pub(super) fn new(downstream: &Downstream, request: Request<WireBody>) -> Self {
-        let (mut head, body) = request.into_parts();
-        let (upgrading, body) = Upgrading::of(&mut head.extensions, body);
+        let (head, body) = request.into_parts();
+        let (upgrading, body) = Upgrading::of(body);
         let fields = Fields::of(&head.headers);
         let style = Style::of(&head.headers, fields);
         let record = (downstream.worker.shared.config.access_log == AccessLog::On).then(|| {

@@ -76,18 +76,19 @@ pub(super) async fn upgrade(
             timeout::strip(request.headers_mut());
         }
         match upgrade::ask(worker, &picked.origin.place, request).await {
-            Ok(mut response) if upgrade::is_switching(&response) => {
+            Ok((response, lease)) if upgrade::is_switching(&response) => {
                 picked.load.answered();
                 let series =
                     worker.recorder.tcp_opened(Direction::Outbound, &routed.bound.label, picked.peer);
                 let (worker, permit) = (worker.clone(), downstream.permit.clone());
                 let session = upgrade::Session { worker, series, permit, kept: (picked.load, place) };
-                upgrade::join(session, upgrading, &mut response);
+                upgrade::join(session, upgrading, lease);
                 return Ok(Exchanged::changing(response.map(drop), &routed.cluster, picked.peer));
             }
-            Ok(response) => {
+            Ok((response, lease)) => {
                 picked.load.answered();
                 let mut exchanged = Exchanged::new(response, &routed.cluster, picked.peer);
+                exchanged.lease = Some(lease);
                 exchanged.load = Some(picked.load);
                 return Ok(exchanged);
             }

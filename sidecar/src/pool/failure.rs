@@ -6,7 +6,7 @@ use crate::http::replay::DownstreamBroke;
 use crate::refusal::{Again, Reason, Refusal};
 use crate::telemetry::Direction;
 use http::Request;
-use hyper::client::conn::TrySendError;
+use mesh_http1::{Failure, SendError};
 use mesh_http2::Error as Http2;
 use mesh_mtls::HandshakeFailure;
 use std::error::Error;
@@ -29,23 +29,20 @@ impl SendFailure {
         Self { refusal, again, unsent: None }
     }
 
-    /// Reads what hyper reports.
-    pub(super) fn of_http1(mut error: TrySendError<Request<UpBody>>, place: &Place) -> Box<Self> {
-        let unsent = error.take_message();
-        let error = error.into_error();
-        let verdict = if unsent.is_some() {
-            (Reason::UpstreamClosed, Again::Unprocessed)
-        } else if error.is_parse() {
-            (Reason::UpstreamProtocol, Again::Never)
-        } else {
-            judge(&error)
+    /// Reads what an HTTP/1.1 connection reports.
+    pub(super) fn of_http1(failure: Failure<UpBody>, direction: Direction) -> Box<Self> {
+        let Failure { error, unsent } = failure;
+        let verdict = match &error {
+            SendError::Unsent(_) => (Reason::UpstreamClosed, Again::Unprocessed),
+            SendError::Answer(_) => (Reason::UpstreamProtocol, Again::Never),
+            SendError::Closed | SendError::Io(_) | SendError::Body(_) => judge(&error),
         };
-        Self::from_verdict(verdict, error, place, unsent)
+        Self::from_verdict(verdict, error, direction, unsent)
     }
 
     /// Reads what our HTTP/2 reports.
     pub(super) fn of_http2(error: Http2, place: &Place) -> Box<Self> {
-        Self::from_verdict(judge(&error), error, place, None)
+        Self::from_verdict(judge(&error), error, place.direction, None)
     }
 
     /// The request's body broke while it was sent: nothing the other side could help.
@@ -56,10 +53,10 @@ impl SendFailure {
     fn from_verdict(
         (reason, again): (Reason, Again),
         error: impl Error + Send + Sync + 'static,
-        place: &Place,
+        direction: Direction,
         unsent: Option<Request<UpBody>>,
     ) -> Box<Self> {
-        let reason = match (place.direction, reason) {
+        let reason = match (direction, reason) {
             (Direction::Inbound, Reason::UpstreamClosed | Reason::UpstreamReset) => Reason::AppClosed,
             (_, reason) => reason,
         };

@@ -9,7 +9,7 @@ mod h2;
 
 pub(crate) use failure::SendFailure;
 
-use crate::connect::{self, Place, Security};
+use crate::connect::{self, Link, Place, Prefixed, Security};
 use crate::http::body::{UpBody, WireBody};
 use crate::refusal::{Reason, Refusal};
 use crate::worker::Worker;
@@ -104,6 +104,14 @@ pub(crate) async fn lease(worker: &Rc<Worker>, origin: &Rc<Origin>, wire: Wire) 
     lease
 }
 
+/// A connection of its own, for a request that asks to change the protocol.
+///
+/// # Errors
+/// A refusal that says why no connection could be opened; nothing was sent.
+pub(crate) async fn alone(worker: &Rc<Worker>, place: &Place) -> Result<Lease, Refusal> {
+    h1::alone(worker, place).await.map(Lease::Http1)
+}
+
 /// Which HTTP a place outside of the mesh chooses to speak. One connection finds out, for all who wait, and is kept for
 /// one of them.
 ///
@@ -140,7 +148,7 @@ fn start_choosing(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Choosing {
 async fn choose(worker: &Rc<Worker>, origin: &Rc<Origin>) -> Result<Wire, Refusal> {
     let (link, wire) = connect::open_http(worker, &origin.place).await?;
     match wire {
-        Wire::Http1 => h1::adopt(worker, origin, link).await?,
+        Wire::Http1 => h1::adopt(worker, origin, link),
         Wire::Http2 => h2::adopt(worker, origin, link),
     }
     Ok(wire)
@@ -183,6 +191,14 @@ impl Lease {
         match self {
             Self::Http1(lease) => lease.give_back(now),
             Self::Http2(_) => {}
+        }
+    }
+
+    /// The connection itself, after an answer that changed its protocol.
+    pub(crate) fn into_stream(self) -> Option<Prefixed<Link>> {
+        match self {
+            Self::Http1(lease) => lease.into_stream(),
+            Self::Http2(_) => None,
         }
     }
 }

@@ -23,6 +23,11 @@ impl<'a> Closing<'a> {
         Self { drain, handed_over }
     }
 
+    /// Whether connections are being closed.
+    pub(crate) fn has_begun(self) -> bool {
+        self.drain.is_draining()
+    }
+
     /// Waits until the connection with this activity may be closed, if nothing runs on it.
     ///
     /// # Cancel safety

@@ -17,7 +17,15 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("control-plane", &["manifests", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"]),
     (
         "sidecar",
-        &["mesh-balance", "mesh-http1", "mesh-http2", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"],
+        &[
+            "mesh-balance",
+            "mesh-http1",
+            "mesh-http2",
+            "mesh-mtls",
+            "mesh-names",
+            "mesh-process",
+            "mesh-protocol",
+        ],
     ),
     ("mesh-load", &["mesh-mtls", "mesh-names"]),
     ("tests", &["control-plane", "manifests", "mesh-load", "mesh-mtls", "mesh-names", "sidecar"]),
