@@ -1,6 +1,12 @@
 //! hyper as an oracle: whatever this crate takes for a message, hyper takes for the same message. The other way round is no
 //! promise, as this crate is stricter on purpose.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and its tasks end with its runtime"
+)]
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};

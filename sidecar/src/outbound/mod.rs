@@ -52,7 +52,7 @@ const REQUEST_FUTURE_MAX: usize = 2304;
 
 /// What an open connection may take while nothing is under way on it.
 #[cfg(test)]
-const CONNECTION_FUTURE_MAX: usize = 1536;
+const CONNECTION_FUTURE_MAX: usize = 1600;
 
 /// A connection from the application, and what its requests need of it.
 pub(crate) struct Downstream {

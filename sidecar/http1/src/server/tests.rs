@@ -35,7 +35,7 @@ where
     let stays = match server.exchange(ready(answer)).await {
         After::Next => true,
         After::Close => false,
-        other => panic!("{other:?}"),
+        other @ (After::Switched | After::Gone(_) | After::Broken(_)) => panic!("{other:?}"),
     };
     drop(server);
     let mut got = String::new();
