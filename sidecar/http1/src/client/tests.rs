@@ -1,3 +1,5 @@
+//! A client against servers that are bytes: what is sent, what is read, and what is said of a connection that broke.
+
 use super::*;
 use crate::error::BodyError;
 use crate::world::{Counted, Frames, Given, pair, until};

@@ -1,3 +1,5 @@
+//! A server against clients that are bytes: what is read as a request, how answers are framed, and when it ends.
+
 use super::*;
 use crate::error::BodyError;
 use crate::world::{Frames, pair, until};
