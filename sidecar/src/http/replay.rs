@@ -7,6 +7,7 @@ use crate::refusal::Reason;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use mesh_http1::BodyError;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -186,16 +187,15 @@ impl DownstreamBroke {
     /// If an error has this one among its causes: what the downstream did. It went away, or sent what is no body.
     pub(crate) fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Reason> {
         let mut cause = Some(error);
-        let mut reason = None;
         while let Some(error) = cause {
-            if error.is::<Self>() {
-                reason = Some(Reason::DownstreamClosed);
-            }
-            if let Some(mesh_http1::BodyError::Invalid(_)) = error.downcast_ref() {
-                return reason.map(|_closed| Reason::BadRequest);
+            if let Some(Self(broke)) = error.downcast_ref() {
+                return Some(match broke {
+                    WireError::Http1(BodyError::Invalid(_)) => Reason::BadRequest,
+                    WireError::Http1(_) | WireError::Http2(_) => Reason::DownstreamClosed,
+                });
             }
             cause = error.source();
         }
-        reason
+        None
     }
 }
