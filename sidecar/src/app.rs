@@ -449,7 +449,7 @@ impl App {
             views.map(|views| front.spawn("views", views));
             let offer = kept.and_then(|kept| offer(&self.preflight.state, kept));
             if let Some(before) = &life.before {
-                before.serving();
+                before.serving().await;
             }
             addresses.announce(&self.workload, place);
             Ok(offer)

@@ -20,7 +20,7 @@
 use super::AppError;
 use crate::command::{Child, Command, End, Launcher};
 use crate::register::Registrar;
-use crate::takeover::{Link, Offer};
+use crate::takeover::{Link, Offer, Taken};
 use crate::worker::Workers;
 use mesh_process::{Condition, Drain, Readiness, Stop, Supervisor, Word};
 use std::pin::{Pin, pin};
@@ -126,8 +126,8 @@ impl Life {
             }
             Ok(Started { child: None, offer }) => {
                 tokio::select! {
-                    pid = taken(offer) => {
-                        self.hand_over(workers, pid).await;
+                    taken = taken(offer) => {
+                        self.hand_over(workers, taken).await;
                         return Ok(None);
                     }
                     () = shutdown.draining() => {}
@@ -170,17 +170,18 @@ impl Life {
         Ok(Started { child, offer })
     }
 
-    /// Finishes what is open, while the process with this number accepts. Idle HTTP/1 connections wait for one more
+    /// Finishes what is open, while the other process accepts. Idle HTTP/1 connections wait for one more
     /// request, so that none is lost on its way, and are closed once they are quiet.
-    async fn hand_over(&self, workers: Workers, pid: u32) {
-        tracing::info!(pid, "another process has taken over; finishing what runs");
-        self.supervisor.tell(Word::MainPid(pid));
+    async fn hand_over(&self, workers: Workers, taken: Taken) {
+        tracing::info!(pid = taken.pid, "another process has taken over; finishing what runs");
+        self.supervisor.tell(Word::MainPid(taken.pid));
         let start = Instant::now();
         self.retired.cancel();
         // Before the drains, which are others then.
         self.handed_over.drain();
         self.inbound_drain.drain();
         self.outbound_drain.drain();
+        taken.heard();
         self.end_workers(pin!(workers.join()), start + self.grace).await;
     }
 
@@ -252,7 +253,7 @@ impl Life {
 }
 
 /// Waits until another process has taken over; with the call's end the offer is gone.
-async fn taken(offer: Option<Offer>) -> u32 {
+async fn taken(offer: Option<Offer>) -> Taken {
     match offer {
         Some(offer) => offer.taken().await,
         None => std::future::pending().await,

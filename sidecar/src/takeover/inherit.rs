@@ -12,9 +12,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 /// From connecting to the last socket.
 const RECEIVE_WAIT: Duration = Duration::from_secs(5);
+/// From the word that we serve to the end of the link.
+const HEARD_WAIT: Duration = Duration::from_secs(2);
 
 /// What another process has given us; perhaps nothing.
 #[derive(Debug, Default)]
@@ -31,11 +34,24 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Says that we serve: from here on the other process accepts nothing.
-    pub(crate) fn serving(&self) {
+    /// Says that we serve, and waits until the other process has heard: then it accepts nothing any more, and each of its
+    /// answers is the last on its connection. Not waited for longer than 2 s: it may hang.
+    pub(crate) async fn serving(&self) {
         self.is_told.store(true, Ordering::Relaxed);
-        if let Err(error) = (&self.stream).write_all(&[SERVING]) {
-            tracing::warn!(%error, "the process that this one takes over from could not be told");
+        let heard = async {
+            (&self.stream).write_all(&[SERVING])?;
+            let link = self.stream.try_clone()?;
+            link.set_nonblocking(true)?;
+            tokio::net::UnixStream::from_std(link)?.read(&mut [0]).await
+        };
+        match tokio::time::timeout(HEARD_WAIT, heard).await {
+            Ok(Ok(_closed)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the process that this one takes over from could not be told");
+            }
+            Err(_elapsed) => {
+                tracing::warn!("the process that this one takes over from does not say that it has heard");
+            }
         }
     }
 

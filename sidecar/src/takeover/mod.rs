@@ -7,8 +7,9 @@
 //!   checks whose process it is
 //!   ──sockets, the lock on the directory──>  checks, binds what is missing, accepts beside the old one,
 //!                                            registers the same workload
-//!   accepts no more, finishes   <──serving──
-//!   what it has, ends
+//!   accepts no more             <──serving──
+//!   ──end of the link─────────────────────>  says that it is ready
+//!   finishes what it has, ends
 //! ```
 //! Until the last word nothing has changed for the running process: if the new one fails, it goes on.
 //!
@@ -18,7 +19,7 @@ mod inherit;
 mod offer;
 
 pub(crate) use inherit::{Inherited, Link};
-pub(crate) use offer::{Kept, Offer};
+pub(crate) use offer::{Kept, Offer, Taken};
 
 use crate::descriptors::{self, DESCRIPTORS_MAX};
 use serde::{Deserialize, Serialize};

@@ -53,6 +53,21 @@ pub(crate) struct Offer {
     kept: Arc<Kept>,
 }
 
+/// Another process serves on our sockets.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Its number.
+    pub(crate) pid: u32,
+    link: UnixStream,
+}
+
+impl Taken {
+    /// Lets it know that we accept nothing any more; it waits for that.
+    pub(crate) fn heard(self) {
+        drop(self.link);
+    }
+}
+
 impl Offer {
     /// Makes it, in place of that of the process that was here before.
     ///
@@ -69,11 +84,11 @@ impl Offer {
         Ok(Self { listener, kept: Arc::new(kept) })
     }
 
-    /// Waits until another process serves on our sockets, and returns its number.
+    /// Waits until another process serves on our sockets.
     ///
     /// # Cancel safety
     /// A takeover that is under way fails, and nothing else happens.
-    pub(crate) async fn taken(&self) -> u32 {
+    pub(crate) async fn taken(&self) -> Taken {
         loop {
             let handed = match self.listener.accept().await {
                 Ok((stream, _)) => self.hand_over(stream).await,
@@ -83,7 +98,7 @@ impl Offer {
                 }
             };
             match handed {
-                Ok(pid) => return pid,
+                Ok(taken) => return taken,
                 Err(error) => {
                     tracing::warn!(%error, "a takeover was begun and not finished; this process goes on")
                 }
@@ -91,7 +106,7 @@ impl Offer {
         }
     }
 
-    async fn hand_over(&self, stream: UnixStream) -> io::Result<u32> {
+    async fn hand_over(&self, stream: UnixStream) -> io::Result<Taken> {
         let peer = socket_peercred(&stream)?;
         if peer.uid != geteuid() && !peer.uid.is_root() {
             let sentence = format!("a process of the user {} asks for our sockets", peer.uid.as_raw());
@@ -109,7 +124,7 @@ impl Offer {
         let mut stream = UnixStream::from_std(stream)?;
         let word = tokio::time::timeout(SERVING_WAIT, stream.read_u8()).await;
         match word.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))?? {
-            SERVING => Ok(pid.unsigned_abs()),
+            SERVING => Ok(Taken { pid: pid.unsigned_abs(), link: stream }),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the new process says something unknown")),
         }
     }
