@@ -61,10 +61,17 @@ pub(crate) struct Options {
 }
 
 /// What came of a target.
-struct Outcome {
+pub(crate) struct Outcome {
     target: &'static str,
     inputs: u64,
     failure: Option<String>,
+}
+
+impl Outcome {
+    /// Whether it held.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.failure.is_none()
+    }
 }
 
 /// libFuzzer is C++, and built with the targets.
@@ -81,25 +88,36 @@ fn need_compiler() -> Result<()> {
 ///
 /// # Errors
 /// There is no such target, it cannot be built, or it failed: with the input, and how to run it again.
-#[allow(clippy::print_stdout, reason = "the outcomes are this command's output")]
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let chosen = chosen(&options.targets)?;
-    need_compiler()?;
-    let folder = target_dir()?.join("fuzz");
-    let programs = build(&folder)?;
     if let Some(input) = &options.input {
+        let chosen = chosen(&options.targets)?;
         let [(target, _)] = chosen.as_slice() else { bail!("--input needs the one TARGET it is for") };
-        return cargo::run(Command::new(programs.join(target)).arg(input));
+        need_compiler()?;
+        let program = build(&target_dir()?.join("fuzz"))?.join(target);
+        return cargo::run(Command::new(program).arg(input));
     }
-    let outcomes = run_all(&chosen, &programs, &folder, options.seconds)?;
-    for Outcome { target, inputs, failure } in &outcomes {
-        println!("{target:<24} {inputs:>12} inputs  {}", failure.as_deref().unwrap_or("ok"));
-    }
-    let failed: Vec<_> = outcomes.iter().filter(|it| it.failure.is_some()).map(|it| it.target).collect();
+    let outcomes = fuzz_each(&options.targets, options.seconds)?;
+    let failed: Vec<_> = outcomes.iter().filter(|it| !it.is_ok()).map(|it| it.target).collect();
     if !failed.is_empty() {
         bail!("{} failed", failed.join(", "));
     }
     Ok(())
+}
+
+/// Builds these targets, all if none is named, runs each for so many seconds and says what came of it.
+///
+/// # Errors
+/// There is no such target, or it cannot be built.
+#[allow(clippy::print_stdout, reason = "the outcomes are what is asked for")]
+pub(crate) fn fuzz_each(targets: &[String], seconds: u32) -> Result<Vec<Outcome>> {
+    let chosen = chosen(targets)?;
+    need_compiler()?;
+    let folder = target_dir()?.join("fuzz");
+    let outcomes = run_all(&chosen, &build(&folder)?, &folder, seconds)?;
+    for Outcome { target, inputs, failure } in &outcomes {
+        println!("{target:<24} {inputs:>12} inputs  {}", failure.as_deref().unwrap_or("ok"));
+    }
+    Ok(outcomes)
 }
 
 type Target = (&'static str, &'static [&'static str]);

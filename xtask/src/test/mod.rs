@@ -8,7 +8,7 @@ mod tally;
 mod tools;
 
 use crate::cargo::{self, repository};
-use crate::{codegen, tidy};
+use crate::{codegen, fuzz, tidy};
 use anyhow::{Result, bail};
 use clap::Args;
 use netns::Lack;
@@ -50,7 +50,12 @@ struct Check {
     run: fn(&Options) -> Result<Tally>,
 }
 
-const CHECKS: [Check; 12] = [
+/// The check that takes minutes.
+const FUZZ: &str = "fuzz";
+/// For each target.
+const FUZZ_SECONDS: u32 = 60;
+
+const CHECKS: [Check; 13] = [
     Check { name: "format", run: |_| one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
     Check { name: "tidy", run: |_| tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
     Check { name: "lints", run: |_| lints() },
@@ -63,6 +68,7 @@ const CHECKS: [Check; 12] = [
     Check { name: "interop::grpcio", run: |_| interop::grpcio() },
     Check { name: "interop::prometheus", run: |_| interop::with_tool("prometheus") },
     Check { name: "generated", run: |_| generated() },
+    Check { name: FUZZ, run: fuzzed },
 ];
 
 /// Runs the checks and sums up.
@@ -155,6 +161,17 @@ fn end_to_end() -> Result<Tally> {
         cargo: &["--package", "tests", "--lib", "--test", "mesh", "--test", "binaries"],
     };
     tally::run_tests(selection, &[])
+}
+
+/// Each target of the fuzzer for a minute: in continuous integration, and for whoever names the check.
+fn fuzzed(options: &Options) -> Result<Tally> {
+    let is_named = options.only.iter().any(|only| FUZZ.starts_with(only.as_str()));
+    if options.lack() == Lack::Skips && !is_named {
+        return Ok(Tally::skipped(1).because("it takes minutes: cargo xtask test --only fuzz"));
+    }
+    let outcomes = fuzz::fuzz_each(&[], FUZZ_SECONDS)?;
+    let count = |ok| outcomes.iter().filter(|outcome| outcome.is_ok() == ok).map(|_| 1).sum();
+    Ok(Tally { passed: count(true), failed: count(false), ..Tally::default() })
 }
 
 /// That generated files are what their .proto files make.

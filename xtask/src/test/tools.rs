@@ -30,7 +30,7 @@ pub(super) enum Sign {
 const NETNS: &[&str] = &[netns::NAME];
 
 /// Everything, for each check.
-pub(super) const TOOLS: [Tool; 20] = [
+pub(super) const TOOLS: [Tool; 21] = [
     program("nft", "nftables", NETNS),
     program("ip", "iproute2", NETNS),
     program("iptables-nft-restore", "iptables", NETNS),
@@ -52,6 +52,8 @@ pub(super) const TOOLS: [Tool; 20] = [
     module("venv", "python3-venv", &["interop::grpcio"]),
     module("ensurepip", "python3-venv", &["interop::grpcio"]),
     program("promtool", "prometheus", &["interop::prometheus"]),
+    // libFuzzer is C++.
+    program("c++", "g++", &["fuzz"]),
 ];
 
 const fn program(name: &'static str, package: &'static str, checks: &'static [&'static str]) -> Tool {
