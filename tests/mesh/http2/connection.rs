@@ -2,11 +2,11 @@
 
 use super::Fate::{Answered, Connection, GoesOn, Stream};
 use super::code::*;
-use super::{Case, GET, Site, get, post};
+use super::{Case, GET, PROBE, Site, ended_with, get, post};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
-use tests::frames::{Peer, flag, frame, kind};
+use tests::frames::{PREFACE, Peer, flag, frame, kind};
 
 /// A setting (§6.5.1).
 fn setting(id: u16, value: u32) -> Vec<u8> {
@@ -306,5 +306,28 @@ fn what_is_no_preface_opens_no_connection() {
         let timed_out = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         assert!(!timed_out, "{port}: still open after {answer:?}");
         assert!(site.recorder.take().is_empty(), "{port}: seen by the application");
+    }
+}
+
+/// RFC 9113 §3.4.
+#[test]
+fn what_begins_with_anything_but_settings_is_ended_and_no_application_sees_it() {
+    let site = Site::new();
+    let first: [(&str, Vec<u8>); 4] = [
+        ("a request", get(1)),
+        ("PING", frame(kind::PING, 0, 0, PROBE)),
+        ("an acknowledgement of SETTINGS", frame(kind::SETTINGS, flag::ACK, 0, &[])),
+        ("a frame of an unknown kind", frame(0x42, 0, 0, b"what")),
+    ];
+    for (port, address) in &site.ports {
+        for (what, first) in &first {
+            let ended = Peer::open_with(address, &[PREFACE, first].concat()).and_then(|mut peer| {
+                peer.until(|_| false)?;
+                Ok(ended_with(&peer.seen, &[PROTOCOL_ERROR]))
+            });
+            let ended = ended.unwrap_or_else(|error| Err(error.to_string()));
+            assert_eq!(ended, Ok(()), "{port}: {what}");
+            assert!(site.recorder.take().is_empty(), "{port}: {what}: seen by the application");
+        }
     }
 }

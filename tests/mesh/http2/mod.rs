@@ -2,7 +2,6 @@
 //! application that calls, and inside of mutual TLS towards other sidecars. What is judged is behaviour alone: whose
 //! fault a thing is, which error is told, and whether connection and application are spared.
 //!
-//! Where the specification has a more specific error for a connection that ends, PROTOCOL_ERROR is taken for it, too.
 
 mod connection;
 mod flow;
@@ -177,7 +176,7 @@ fn still_good(peer: &mut Peer) -> io::Result<Result<(), String>> {
 
 fn ended_with(seen: &Seen, codes: &[u32]) -> Result<(), String> {
     match seen.goaway {
-        Some(code) if seen.closed && (codes.contains(&code) || code == code::PROTOCOL_ERROR) => Ok(()),
+        Some(code) if seen.closed && codes.contains(&code) => Ok(()),
         _ => Err(format!("closed: {}, GOAWAY: {:?}, {:?}", seen.closed, seen.goaway, seen.streams)),
     }
 }
