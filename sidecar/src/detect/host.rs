@@ -11,7 +11,7 @@ pub(crate) enum Host<'a> {
     More,
     /// It names this host, with its port if it has one.
     Named(&'a str),
-    /// It names none, or more than one.
+    /// It names none, or more than one, or what can't be the name of one.
     None,
 }
 
@@ -31,7 +31,8 @@ pub(crate) fn host(bytes: &[u8]) -> Host<'_> {
         }
         let line = line.trim_ascii_end();
         if line.is_empty() {
-            let text = found.and_then(|value: &[u8]| std::str::from_utf8(value.trim_ascii()).ok());
+            let value = found.map(<[u8]>::trim_ascii).filter(|value| value.iter().all(u8::is_ascii_graphic));
+            let text = value.and_then(|value| std::str::from_utf8(value).ok());
             return text.map_or(Host::None, Host::Named);
         }
         let mut parts = line.splitn(2, |byte| *byte == b':');
@@ -60,6 +61,9 @@ mod tests {
             ("GET / HTTP/1.1\nX: y\nhOST:a \n\nbody", Host::Named("a")),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Host::None),
             ("GET / HTTP/1.0\r\n\r\n", Host::None),
+            ("GET / HTTP/1.1\r\nHost: \u{b}a\r\n\r\n", Host::None),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Host::None),
+            ("GET / HTTP/1.1\r\nHost: \u{e9}\r\n\r\n", Host::None),
             ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", Host::None),
         ] {
             assert_eq!(host(bytes.as_bytes()), expected, "{bytes:?}");
