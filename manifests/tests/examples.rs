@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use manifests::external_service::ExternalProtocol;
-use manifests::traffic_policy::{FaultAnswer, HashOn, LocalityMode, RateLimitKey, RateUnit, Target};
+use manifests::traffic_policy::{Asks, FaultAnswer, HashOn, LocalityMode, RateLimitKey, RateUnit, Target};
 use manifests::{Completeness, ManifestSet, Object, check, load};
 use std::path::Path;
 
@@ -145,6 +145,18 @@ fn locality_is_complete_and_says_what_its_comments_say() {
     assert_eq!(order, [("eu-west", "eu-central us-east".to_owned()), ("us-east", "us-west".to_owned())]);
     assert_eq!(orders.transfer_cost.unwrap().get(), 300);
     assert_eq!(locality("people").mode, LocalityMode::SameRegionOnly);
+}
+
+#[test]
+fn health_is_complete_and_says_what_its_comments_say() {
+    let set = clean(&["hello/namespace.yaml", "health"]);
+    let checks = set.manifests.iter().filter_map(|manifest| {
+        let Object::TrafficPolicy(policy) = &manifest.object else { return None };
+        policy.rules.health_check.clone().map(|check| check.asks)
+    });
+    let http = Asks::Http { path: "/healthz".to_owned(), host: None, statuses: vec![200] };
+    let grpc = Asks::Grpc { service: "shop.v1.Orders".to_owned() };
+    assert_eq!(checks.collect::<Vec<_>>(), [http, grpc]);
 }
 
 #[test]

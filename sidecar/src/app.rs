@@ -23,10 +23,11 @@ use crate::deadline;
 use crate::demand::{self, Demand, Demands};
 use crate::dial::Dial;
 use crate::dns;
+use crate::health::Ward;
 use crate::identity::authority::Authority;
 use crate::identity::renewal::Renewal;
 use crate::preflight::{Preflight, PreflightErrors};
-use crate::register::{Registrar, RegistrarEnds, Registration, registrar};
+use crate::register::{Registrar, RegistrarEnds, Registration, announced_ports, registrar};
 use crate::resolve::{self, SystemDns};
 use crate::snapshot::Snapshot;
 use crate::takeover::{Kept, Offer};
@@ -44,7 +45,6 @@ use mesh_process::logging::LevelHandle;
 use mesh_process::{
     Condition, Drain, Readiness, Stop, Supervisor, Tasks, exposition, register_process_metrics, signals,
 };
-use mesh_protocol::workload::WorkloadPort;
 use prometheus::Registry;
 use ready_line::{Addresses, Bound, Place};
 use std::io;
@@ -247,7 +247,8 @@ impl App {
         let ports_of_application = self.settings.inbound.iter().map(|inbound| inbound.port.number());
         let application_metrics = ApplicationMetrics::register(&self.registry)?;
         let dial = Dial::new(self.settings.mark);
-        let application = Application::new(APPLICATION, ports_of_application, dial, application_metrics);
+        let application =
+            Application::new(APPLICATION, ports_of_application, dial, application_metrics.clone());
         let kept = self.kept();
         let life = Life {
             command: self.settings.command.clone(),
@@ -385,7 +386,7 @@ impl App {
             source: Source::new(&self.workload, &self.settings.identity, self.settings.locality.clone()),
             mesh_domain: MeshDomain::default(),
             trust_domain: self.settings.trust_domain().clone(),
-            ports: ports(&self.settings),
+            ports: announced_ports(&self.settings),
             application: APPLICATION,
             identity: self.identity.clone(),
             snapshots: self.snapshots.clone(),
@@ -434,6 +435,14 @@ impl App {
             });
             let start = if life.before.is_some() { Start::TakeOver } else { Start::Afresh };
             application.follow(start, life.registrar.clone(), &self.tasks, self.stop.clone()).await;
+            let ward = Ward {
+                snapshots: self.snapshots.clone(),
+                application: APPLICATION,
+                dial,
+                registrar: life.registrar.clone(),
+                metrics: application_metrics,
+            };
+            self.tasks.spawn("health", ward.run(retired.clone()));
             self.tasks.spawn("follower", follower.run());
             life.readiness.ready().await;
             // Whoever restarts one instance after the other goes on when this one says that it is ready: by then callers must
@@ -475,13 +484,3 @@ fn offer(state: &State, kept: Kept) -> Option<Offer> {
         .ok()
 }
 
-/// The application's ports, as the workers need them.
-fn ports(settings: &Settings) -> Vec<WorkloadPort> {
-    let ports = settings.inbound.iter().map(|inbound| WorkloadPort {
-        port: inbound.port,
-        name: inbound.name.clone(),
-        app_protocol: inbound.protocol,
-        services: Vec::new(),
-    });
-    ports.collect()
-}

@@ -17,6 +17,7 @@ pub mod dial;
 mod dns;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod health;
 mod http;
 mod identity;
 mod inbound;

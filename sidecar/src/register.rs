@@ -6,8 +6,10 @@
 use crate::bootstrap::Settings;
 use mesh_names::{Port, Subdomain};
 use mesh_protocol::announcement::{AnnouncedState, Announcement};
+use mesh_protocol::health::REASON_BYTES_MAX;
 use mesh_protocol::workload::WorkloadPort;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -29,15 +31,42 @@ pub(crate) struct Registration {
 /// The application's side: what state is wanted, and what is in force. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Registrar {
-    wanted: watch::Sender<AnnouncedState>,
+    wanted: watch::Sender<Claim>,
     standing: watch::Receiver<Standing>,
+}
+
+/// What is known of the application, and so what is announced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Whether it has accepted connections.
+    accepts: bool,
+    /// Why it is not well; none: it is, or nobody asks.
+    unwell: Option<Arc<str>>,
+    leaves: bool,
+}
+
+impl Claim {
+    /// The state to announce.
+    pub(crate) fn state(&self) -> AnnouncedState {
+        match self {
+            Self { leaves: true, .. } => AnnouncedState::Leaving,
+            Self { accepts: true, unwell: None, .. } => AnnouncedState::Ready,
+            Self { .. } => AnnouncedState::NotReady,
+        }
+    }
+
+    /// Why it is not ready; empty where it is, or has yet to accept connections.
+    pub(crate) fn reason(&self) -> &str {
+        let is_told = self.accepts && !self.leaves;
+        self.unwell.as_deref().filter(|_| is_told).unwrap_or_default()
+    }
 }
 
 /// The follower's ends of the same.
 #[derive(Debug)]
 pub(crate) struct RegistrarEnds {
     /// What state is wanted.
-    pub(crate) wanted: watch::Receiver<AnnouncedState>,
+    pub(crate) wanted: watch::Receiver<Claim>,
     /// What the control plane has made of it.
     pub(crate) standing: watch::Sender<Standing>,
 }
@@ -66,7 +95,7 @@ pub(crate) enum Left {
 
 /// Both sides. The workload is announced once the listeners are bound, and as not ready until its application is there.
 pub(crate) fn registrar() -> (Registrar, RegistrarEnds) {
-    let (wanted, wanted_seen) = watch::channel(AnnouncedState::NotReady);
+    let (wanted, wanted_seen) = watch::channel(Claim::default());
     let (standing, standing_seen) = watch::channel(Standing::Away);
     let ends = RegistrarEnds { wanted: wanted_seen, standing };
     (Registrar { wanted, standing: standing_seen }, ends)
@@ -75,22 +104,17 @@ pub(crate) fn registrar() -> (Registrar, RegistrarEnds) {
 impl Registration {
     /// For the workload of this name, whose sidecar takes mutual TLS at `inbound_port`.
     pub(crate) fn new(name: Subdomain, settings: &Settings, inbound_port: Port) -> Self {
-        let ports = settings.inbound.iter().map(|inbound| WorkloadPort {
-            port: inbound.port,
-            name: inbound.name.clone(),
-            app_protocol: inbound.protocol,
-            services: Vec::new(),
-        });
         let announcement = Announcement {
             sequence: 0,
             name,
             labels: settings.labels.clone(),
             address: settings.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             inbound_port,
-            ports: ports.collect(),
+            ports: announced_ports(settings),
             locality: settings.locality.clone(),
             weight: settings.weight,
             state: AnnouncedState::Ready,
+            reason: String::new(),
         };
         Self { announcement, given: settings.address }
     }
@@ -108,26 +132,30 @@ impl Registration {
             locality: Default::default(),
             weight: Default::default(),
             state: AnnouncedState::Ready,
+            reason: String::new(),
         };
         Self { announcement, given: None }
     }
 
     /// The first announcement of a new stream. `local` is this machine's address on the way to the control plane: other
     /// sidecars reach it there unless an address was given.
-    pub(crate) fn on_stream(&mut self, local: IpAddr, state: AnnouncedState) -> &Announcement {
+    pub(crate) fn on_stream(&mut self, local: IpAddr, wanted: &Claim) -> &Announcement {
         self.announcement.sequence = 1;
         self.announcement.address = self.given.unwrap_or(local);
-        self.announcement.state = state;
+        self.announcement.state = wanted.state();
+        self.announcement.reason = wanted.reason().to_owned();
         &self.announcement
     }
 
     /// The announcement of a change on the running stream; none if it says so already.
-    pub(crate) fn change(&mut self, state: AnnouncedState) -> Option<&Announcement> {
-        if self.announcement.state == state {
+    pub(crate) fn change(&mut self, wanted: &Claim) -> Option<&Announcement> {
+        let (state, reason) = (wanted.state(), wanted.reason());
+        if self.announcement.state == state && self.announcement.reason == reason {
             return None;
         }
         self.announcement.sequence += 1;
         self.announcement.state = state;
+        reason.clone_into(&mut self.announcement.reason);
         Some(&self.announcement)
     }
 
@@ -142,14 +170,27 @@ impl Registration {
 }
 
 impl Registrar {
-    /// The application takes traffic. Does nothing once the workload leaves.
+    /// The application accepts connections.
     pub(crate) fn ready(&self) {
-        self.wanted.send_if_modified(|state| {
-            let is_news = *state == AnnouncedState::NotReady;
-            if is_news {
-                *state = AnnouncedState::Ready;
-            }
-            is_news
+        self.change(|wanted| wanted.accepts = true);
+    }
+
+    /// The application is well, or not, for this reason, which is cut where it is longer than may be announced.
+    pub(crate) fn well(&self, unwell: Option<String>) {
+        let unwell = unwell.map(|mut reason| {
+            let end =
+                (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or_default();
+            reason.truncate(end);
+            Arc::from(reason)
+        });
+        self.change(|wanted| wanted.unwell = unwell);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Claim)) {
+        self.wanted.send_if_modified(|wanted| {
+            let before = wanted.clone();
+            change(wanted);
+            *wanted != before
         });
     }
 
@@ -185,7 +226,7 @@ impl Registrar {
     /// Leaves the mesh: tells the control plane, waits for its word that all Services have dropped this workload, and
     /// then as long as callers need to apply that. Only then may listeners stop. Never waits longer than 2.25 s.
     pub(crate) async fn leave(&self) -> Left {
-        self.wanted.send_replace(AnnouncedState::Leaving);
+        self.change(|wanted| wanted.leaves = true);
         let gone = Standing::InForce(AnnouncedState::Leaving);
         let mut standing = self.standing.clone();
         let told = standing.wait_for(|standing| *standing == gone || *standing == Standing::Away);
@@ -197,6 +238,18 @@ impl Registrar {
         tokio::time::sleep(LINGER).await;
         left
     }
+}
+
+/// The application's ports, as they are announced.
+pub(crate) fn announced_ports(settings: &Settings) -> Vec<WorkloadPort> {
+    let ports = settings.inbound.iter().map(|inbound| WorkloadPort {
+        port: inbound.port,
+        name: inbound.name.clone(),
+        app_protocol: inbound.protocol,
+        services: Vec::new(),
+        health_checks: Vec::new(),
+    });
+    ports.collect()
 }
 
 fn is_registered(standing: &Standing) -> bool {
@@ -215,32 +268,73 @@ mod tests {
         Registration::of_name("orders-1".parse().unwrap(), Port::new(15008).unwrap())
     }
 
+    fn ready() -> Claim {
+        Claim { accepts: true, ..Claim::default() }
+    }
+
+    fn leaving() -> Claim {
+        Claim { leaves: true, ..ready() }
+    }
+
+    #[test]
+    fn an_application_is_ready_when_it_accepts_and_is_well_and_what_is_wrong_is_announced() {
+        let (registrar, ends) = registrar();
+        let wanted = || {
+            let wanted = ends.wanted.borrow();
+            (wanted.state(), wanted.reason().to_owned())
+        };
+        let unwell = || registrar.well(Some("GET / was answered with 503".to_owned()));
+        unwell();
+        assert_eq!(
+            wanted(),
+            (AnnouncedState::NotReady, String::new()),
+            "it does not accept yet: that is the reason"
+        );
+        registrar.ready();
+        assert_eq!(wanted(), (AnnouncedState::NotReady, "GET / was answered with 503".to_owned()));
+        let mut registration = registration();
+        registration.on_stream([127, 0, 0, 1].into(), &ends.wanted.borrow());
+        registrar.well(Some("é".repeat(REASON_BYTES_MAX)));
+        assert_eq!(wanted().1.len(), REASON_BYTES_MAX);
+        let changed = registration.change(&ends.wanted.borrow()).unwrap();
+        assert_eq!(
+            (changed.sequence, changed.reason.len()),
+            (2, REASON_BYTES_MAX),
+            "the reason alone is news"
+        );
+        registrar.well(None);
+        assert_eq!(wanted(), (AnnouncedState::Ready, String::new()));
+        unwell();
+        registrar.change(|wanted| wanted.leaves = true);
+        assert_eq!(wanted(), (AnnouncedState::Leaving, String::new()));
+    }
+
     #[test]
     fn the_sequence_starts_anew_with_each_stream_and_grows_with_each_change() {
         let mut registration = registration();
         let local = "192.0.2.7".parse().unwrap();
-        let first = registration.on_stream(local, AnnouncedState::Ready);
+        let first = registration.on_stream(local, &ready());
         assert_eq!((first.sequence, first.address), (1, local));
         assert_eq!(registration.standing(1), Standing::InForce(AnnouncedState::Ready));
-        assert_eq!(registration.change(AnnouncedState::Ready), None);
-        assert_eq!(registration.change(AnnouncedState::Leaving).unwrap().sequence, 2);
+        assert_eq!(registration.change(&ready()), None);
+        assert_eq!(registration.change(&leaving()).unwrap().sequence, 2);
         assert_eq!(registration.standing(1), Standing::Told, "that was the older one");
         assert_eq!(registration.standing(2), Standing::InForce(AnnouncedState::Leaving));
-        assert_eq!(registration.on_stream(local, AnnouncedState::Leaving).sequence, 1);
+        assert_eq!(registration.on_stream(local, &leaving()).sequence, 1);
     }
 
     #[tokio::test]
     async fn a_workload_is_registered_before_its_application_is_ready_and_none_that_leaves_comes_back() {
         let (registrar, ends) = registrar();
-        assert_eq!(*ends.wanted.borrow(), AnnouncedState::NotReady);
+        assert_eq!(ends.wanted.borrow().state(), AnnouncedState::NotReady);
         ends.standing.send_replace(Standing::InForce(AnnouncedState::NotReady));
         registrar.registered().await;
         registrar.ready();
-        assert_eq!(*ends.wanted.borrow(), AnnouncedState::Ready);
+        assert_eq!(ends.wanted.borrow().state(), AnnouncedState::Ready);
         ends.standing.send_replace(Standing::Away);
         assert_eq!(registrar.leave().await, Left::Alone);
         registrar.ready();
-        assert_eq!(*ends.wanted.borrow(), AnnouncedState::Leaving);
+        assert_eq!(ends.wanted.borrow().state(), AnnouncedState::Leaving);
     }
 
     #[tokio::test(start_paused = true)]
@@ -274,7 +368,7 @@ mod tests {
         let start = Instant::now();
         let control_plane = async {
             ends.wanted.changed().await.unwrap();
-            assert_eq!(*ends.wanted.borrow(), AnnouncedState::Leaving);
+            assert_eq!(ends.wanted.borrow().state(), AnnouncedState::Leaving);
             tokio::time::sleep(Duration::from_millis(100)).await;
             ends.standing.send_replace(Standing::InForce(AnnouncedState::Leaving));
         };

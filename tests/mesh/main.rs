@@ -13,6 +13,7 @@ mod control_plane_outage;
 mod deadlines;
 mod drain;
 mod fault_injection;
+mod health_checks;
 mod hedging;
 mod hostile_input;
 mod http1;

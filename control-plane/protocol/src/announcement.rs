@@ -3,6 +3,7 @@
 //! read from the certificate.
 
 use crate::error::{DecodeError, address, field, port};
+use crate::health::REASON_BYTES_MAX;
 use crate::locality::PART_BYTES_MAX;
 use crate::wire::v1 as wire;
 use crate::workload::WorkloadPort;
@@ -37,6 +38,8 @@ pub struct Announcement {
     pub weight: Weight,
     /// Whether it wants traffic.
     pub state: AnnouncedState,
+    /// Why it is not ready, for people; empty: its application does not accept connections yet.
+    pub reason: String,
 }
 
 /// Whether a workload wants traffic.
@@ -71,6 +74,7 @@ impl Announcement {
             subzone,
             weight: self.weight.number().into(),
             state: state.into(),
+            reason: self.reason.clone(),
         }
     }
 
@@ -97,6 +101,9 @@ impl Announcement {
                 return Err(DecodeError::value(part, "it may have at most 63 bytes"));
             }
         }
+        if message.reason.len() > REASON_BYTES_MAX {
+            return Err(DecodeError::value("reason", "it may have at most 512 bytes"));
+        }
         Ok(Self {
             sequence: message.sequence,
             name: field("name", &message.name)?,
@@ -107,6 +114,7 @@ impl Announcement {
             locality: Locality::of_wire([message.region, message.zone, message.subzone]),
             weight: Weight::of_wire(message.weight)?,
             state,
+            reason: message.reason,
         })
     }
 }

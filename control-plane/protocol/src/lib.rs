@@ -13,6 +13,7 @@
 //! | [`address`] | `outrigger.v1.Address`: what an IP address means to a captured connection |
 //! | [`external`] | `outrigger.v1.ExternalHost`: places outside of the mesh, by host |
 //! | [`workload`] | `outrigger.v1.Workload`: what a workload's own sidecar serves |
+//! | [`health`] | within it: how its application is asked whether it is well |
 //! | [`mtls`] | within it: how plain text is met at its ports |
 //! | [`mesh`] | `outrigger.v1.Mesh`: what holds for every sidecar |
 //! | [`trust_bundle`] | `outrigger.v1.TrustBundle`: whom to trust |
@@ -28,6 +29,7 @@ pub mod attempts;
 pub mod endpoint;
 mod error;
 pub mod external;
+pub mod health;
 pub mod limits;
 pub mod locality;
 pub mod mesh;

@@ -1,6 +1,7 @@
 //! What a workload's own sidecar serves: its ports, and which Services lead there.
 
 use crate::error::{DecodeError, field, port};
+use crate::health::HealthCheck;
 use crate::limits::PortLimits;
 use crate::mtls::InboundMtls;
 use crate::service::{protocol_of_wire, protocol_to_wire};
@@ -35,6 +36,8 @@ pub struct WorkloadPort {
     pub app_protocol: AppProtocol,
     /// The Services that lead here.
     pub services: Vec<ServiceName>,
+    /// By which its own sidecar finds out whether the application is well; empty where a workload is announced.
+    pub health_checks: Vec<HealthCheck>,
 }
 
 impl Workload {
@@ -74,16 +77,19 @@ impl WorkloadPort {
             app_protocol: protocol_to_wire(self.app_protocol).into(),
             services: self.services.iter().map(ToString::to_string).collect(),
             name: self.name.clone(),
+            health_checks: self.health_checks.iter().map(HealthCheck::to_wire).collect(),
         }
     }
 
-    pub(crate) fn of_wire(message: wire::WorkloadPort) -> Result<Self, DecodeError> {
+    pub(crate) fn of_wire(mut message: wire::WorkloadPort) -> Result<Self, DecodeError> {
+        let health_checks = std::mem::take(&mut message.health_checks).into_iter().map(HealthCheck::of_wire);
         let services = message.services.iter().map(|name| field("ports.services", name));
         Ok(Self {
             port: port("ports.port", message.port)?,
             app_protocol: protocol_of_wire(message.app_protocol()),
             services: services.collect::<Result<_, _>>()?,
             name: message.name,
+            health_checks: health_checks.collect::<Result<_, _>>()?,
         })
     }
 }

@@ -73,6 +73,7 @@ fn announcement(sequence: u64) -> Announcement {
         locality: mesh_protocol::Locality { zone: Some("a".into()), ..Default::default() },
         weight: Default::default(),
         state: AnnouncedState::Ready,
+        reason: String::new(),
     }
 }
 

@@ -23,6 +23,7 @@ fn said(name: &str, sequence: u64, state: AnnouncedState) -> Announcement {
         locality: Default::default(),
         weight: Default::default(),
         state,
+        reason: String::new(),
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn registered(
         Some(before) => stamp::succeed(&mut object, before),
     }
     let generation = generation(&object);
-    let status = with_condition(before, standing, generation, now);
+    let status = with_condition(before, standing, &announcement.reason, generation, now);
     object.as_object_mut()?.insert("status".to_owned(), status);
     (before != Some(&object)).then_some(object)
 }
@@ -58,7 +58,7 @@ pub(super) fn registered(
 /// The object with its condition saying that its sidecar is gone; nothing if it says so already.
 pub(super) fn silenced(before: &Value, now: Timestamp) -> Option<Value> {
     let mut object = before.clone();
-    let status = with_condition(Some(before), Standing::Lost, generation(before), now);
+    let status = with_condition(Some(before), Standing::Lost, "", generation(before), now);
     object.as_object_mut()?.insert("status".to_owned(), status);
     (object != *before).then_some(object)
 }
@@ -98,11 +98,23 @@ fn spec(announcement: &Announcement, account: &ServiceAccount) -> Value {
     spec
 }
 
-fn with_condition(before: Option<&Value>, standing: Standing, generation: i64, now: Timestamp) -> Value {
+/// `why` is what the sidecar says of an application that does not take traffic.
+fn with_condition(
+    before: Option<&Value>,
+    standing: Standing,
+    why: &str,
+    generation: i64,
+    now: Timestamp,
+) -> Value {
     let status = before.and_then(|it| it.get("status")?.as_object()).cloned();
     let mut status = status.unwrap_or_default();
     let (holds, reason, message) = match standing {
         Standing::Ready => (true, "Connected", "its sidecar is connected and wants traffic".to_owned()),
+        Standing::NotReady if !why.is_empty() => (
+            false,
+            "Unhealthy",
+            format!("its sidecar is connected and finds its application not well: {why}"),
+        ),
         Standing::NotReady => (
             false,
             "NotReady",

@@ -12,6 +12,7 @@ use manifests::kind::service::{Service, ServicePort};
 use manifests::kind::traffic_policy as written;
 use manifests::kind::traffic_policy::{Target, TrafficPolicy};
 use mesh_names::{Namespace, ServiceName, Subdomain};
+use mesh_protocol::health::{Asks, HealthCheck};
 use mesh_protocol::policy as resource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -149,6 +150,13 @@ impl Policies {
         self.first_of_port(&service.name, port).or_else(|| self.first(&whole()))
     }
 
+    /// How instances behind a port are asked whether they are well, by the policy in force there.
+    pub(super) fn health_check(&self, service: &Service, port: &ServicePort) -> Option<HealthCheck> {
+        let name = self.name_of_port(service, port)?;
+        let check = self.by_name.get(name)?.rules.health_check.as_ref()?;
+        Some(health_check(name, check))
+    }
+
     /// The oldest policy for exactly this target.
     fn first(&self, target: &Target) -> Option<&TrafficPolicyName> {
         self.by_target.get(target)?.first().map(|(_, name)| name)
@@ -279,6 +287,23 @@ fn compile(name: &TrafficPolicyName, rules: &written::Rules) -> resource::Traffi
         retry,
         hedging,
         connect_timeout: rules.timeouts.and_then(|it| it.connect),
+    }
+}
+
+fn health_check(name: &TrafficPolicyName, it: &written::HealthCheck) -> HealthCheck {
+    HealthCheck {
+        policy: name.to_string(),
+        asks: match &it.asks {
+            written::Asks::Http { path, host, statuses } => {
+                Asks::Http { path: path.clone(), host: host.clone(), statuses: statuses.clone() }
+            }
+            written::Asks::Grpc { service } => Asks::Grpc { service: service.clone() },
+            written::Asks::Tcp => Asks::Tcp,
+        },
+        interval: it.interval,
+        timeout: it.timeout,
+        healthy_threshold: it.healthy_threshold,
+        unhealthy_threshold: it.unhealthy_threshold,
     }
 }
 

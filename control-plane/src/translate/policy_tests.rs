@@ -268,3 +268,50 @@ fn a_route_that_is_not_there_is_said_until_it_is() {
     let message = "the policy is in force, but for what `shop/lost` says of rule `slow`".to_owned();
     assert_eq!(said(&index, "whole"), [(true, "Accepted", message)]);
 }
+
+#[test]
+fn instances_are_asked_by_the_policies_of_the_services_that_lead_to_them() {
+    const INSTANCE: &str = r"
+apiVersion: v1
+kind: Service
+metadata: { namespace: shop, name: web }
+spec: { selector: { app: web }, ports: [{ name: http, port: 80, targetPort: 8080 }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { namespace: shop, name: old-web }
+spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }, { port: 81, targetPort: 8081 }] }
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: Workload
+metadata: { namespace: shop, name: web-1, labels: { app: web } }
+spec: { address: 10.0.0.1, inboundPort: 15008, ports: [{ port: 8080 }, { port: 8081 }] }
+";
+    let checks = |index: &Index| {
+        let workload = compile_workload(index, &"shop/web-1".parse().unwrap()).unwrap();
+        let policies = workload.ports.into_iter().map(|port| {
+            let checks: Vec<_> = port.health_checks.into_iter().map(|check| check.policy).collect();
+            checks.join(" ")
+        });
+        policies.collect::<Vec<_>>()
+    };
+    let check = |name: &str, created: u8, target: &str| {
+        policy(name, created, target, "Random")
+            .replace("loadBalancing:", "healthCheck: { tcp: {} }, loadBalancing:")
+    };
+    let asked_anew = Dirty::Workload("shop/web-1".parse().unwrap());
+    let mut index = index(INSTANCE);
+    assert_eq!(checks(&index), ["", ""]);
+    apply(&mut index, &policy("old", 1, "old-web", "Random"));
+    assert_eq!(checks(&index), ["", ""], "it asks nothing");
+    let by_old = check("old", 1, "old-web");
+    assert!(apply(&mut index, &by_old).contains(&asked_anew));
+    assert_eq!(checks(&index), ["shop/old", "shop/old"]);
+    apply(&mut index, &check("web", 2, "web, sectionName: http"));
+    assert_eq!(checks(&index), ["shop/old shop/web", "shop/old"], "both Services lead to 8080");
+    // The oldest is in force, whether it asks or not.
+    apply(&mut index, &policy("web-first", 1, "web, sectionName: http", "Random"));
+    assert_eq!(checks(&index), ["shop/old", "shop/old"]);
+    assert!(index.apply(deletion(&changes(&by_old)[0])).contains(&asked_anew));
+    assert_eq!(checks(&index), ["", ""]);
+}

@@ -7,6 +7,10 @@ use super::mtls::inbound_mtls;
 use mesh_names::{AppProtocol, WorkloadName};
 use mesh_protocol::workload::{Workload, WorkloadPort};
 
+/// Policies that ask one port whether it is well: one for each Service that leads there, and more than a few do so by
+/// mistake. Those of later Services, by name, are left out.
+const HEALTH_CHECKS_MAX: usize = 8;
+
 /// Compiles a Workload; nothing if there is none of that name.
 pub fn compile_workload(index: &Index, name: &WorkloadName) -> Option<Workload> {
     let entry = index.workloads.get(name)?;
@@ -17,9 +21,15 @@ pub fn compile_workload(index: &Index, name: &WorkloadName) -> Option<Workload> 
         };
         let mut services = Vec::new();
         let mut declared = Vec::new();
+        let mut health_checks = Vec::new();
         for service in index.selecting(entry) {
-            let protocols: Vec<_> =
-                service.ports.iter().filter(|port| leads_here(port)).map(|port| port.app_protocol).collect();
+            let leading = || service.ports.iter().filter(|port| leads_here(port));
+            let protocols: Vec<_> = leading().map(|port| port.app_protocol).collect();
+            for check in leading().filter_map(|port| index.policies.health_check(service, port)) {
+                if !health_checks.contains(&check) && health_checks.len() < HEALTH_CHECKS_MAX {
+                    health_checks.push(check);
+                }
+            }
             if !protocols.is_empty() {
                 services.push(service.name.clone());
             }
@@ -31,7 +41,8 @@ pub fn compile_workload(index: &Index, name: &WorkloadName) -> Option<Workload> 
             AppProtocol::Detect => agreed.unwrap_or_default(),
             known @ (AppProtocol::Http | AppProtocol::H2c | AppProtocol::Grpc | AppProtocol::Tcp) => known,
         };
-        WorkloadPort { port: port.port, name: port.name.clone().unwrap_or_default(), app_protocol, services }
+        let name = port.name.clone().unwrap_or_default();
+        WorkloadPort { port: port.port, name, app_protocol, services, health_checks }
     });
     Some(Workload {
         name: name.clone(),

@@ -151,10 +151,12 @@ fn announcement(sequence: u64, name: &str, state: AnnouncedState) -> Announcemen
             name: String::new(),
             app_protocol: mesh_names::AppProtocol::Http,
             services: vec![],
+            health_checks: vec![],
         }],
         locality: Default::default(),
         weight: Default::default(),
         state,
+        reason: String::new(),
     }
 }
 

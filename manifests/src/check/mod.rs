@@ -5,6 +5,7 @@ mod attempts;
 pub(crate) mod external_service;
 mod faults;
 mod hash_on;
+mod health;
 mod limits;
 mod locality;
 pub(crate) mod mesh;

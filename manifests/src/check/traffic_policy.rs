@@ -2,7 +2,7 @@
 //! refused by a sidecar; and what the chosen policy does not use is an error, so that nothing is accepted and ignored.
 
 use super::value::{self, number, span, within_range};
-use super::{attempts, faults, hash_on, limits, locality, metadata, outliers};
+use super::{attempts, faults, hash_on, health, limits, locality, metadata, outliers};
 use crate::diagnostic::{Code, Report};
 use crate::kind::Kind;
 use crate::kind::traffic_policy::{
@@ -111,6 +111,7 @@ fn of_services_alone(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Re
         (path.field("slowStart"), spec.slow_start.is_some()),
         (path.field("panicThreshold"), spec.panic_threshold.is_some()),
         (path.field("outlierDetection"), spec.outlier_detection.is_some()),
+        (path.field("healthCheck"), spec.health_check.is_some()),
         (path.field("circuitBreaker"), spec.circuit_breaker.is_some()),
         (path.field("concurrency"), spec.concurrency.is_some()),
         (path.field("rateLimit"), spec.rate_limit.is_some()),
@@ -159,6 +160,10 @@ fn rules(spec: &TrafficPolicySpec, path: &FieldPath, report: &mut Report) -> Rul
             .outlier_detection
             .as_ref()
             .map(|it| outliers::read(it, &path.field("outlierDetection"), report)),
+        health_check: spec
+            .health_check
+            .as_ref()
+            .and_then(|it| health::read(it, &path.field("healthCheck"), report)),
         circuit_breaker: spec
             .circuit_breaker
             .as_ref()

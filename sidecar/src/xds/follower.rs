@@ -235,9 +235,9 @@ impl Follower {
     async fn follow(&mut self, reached: Reached) -> Option<LinkError> {
         let Reached { channel, local, peer } = reached;
         let (requests, queued) = link::queue();
-        let state = *self.parts.registrar.wanted.borrow_and_update();
+        let wanted = self.parts.registrar.wanted.borrow_and_update().clone();
         let node = self.node();
-        let announcement = self.parts.registration.on_stream(local, state);
+        let announcement = self.parts.registration.on_stream(local, &wanted);
         let opening = self.session.open(node, announcement);
         self.requests = Some(requests);
         self.parts.registrar.standing.send_replace(Standing::Told);
@@ -337,8 +337,8 @@ impl Follower {
     }
 
     fn on_state(&mut self) {
-        let state = *self.parts.registrar.wanted.borrow_and_update();
-        let Some(announcement) = self.parts.registration.change(state) else { return };
+        let wanted = self.parts.registrar.wanted.borrow_and_update().clone();
+        let Some(announcement) = self.parts.registration.change(&wanted) else { return };
         let request = self.session.announce(announcement);
         if request.is_some() {
             self.parts.registrar.standing.send_replace(Standing::Told);

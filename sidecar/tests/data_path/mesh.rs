@@ -149,6 +149,7 @@ impl<'a> Plan<'a> {
             name: String::new(),
             app_protocol: *app_protocol,
             services: vec![],
+            health_checks: vec![],
         });
         let config = WorkerConfig {
             namespace: "shop".parse().unwrap(),

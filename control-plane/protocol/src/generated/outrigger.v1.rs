@@ -612,7 +612,7 @@ pub mod rate_limit_key {
         Header(::prost::alloc::string::String),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkloadPort {
     #[prost(uint32, tag = "1")]
     pub port: u32,
@@ -624,7 +624,62 @@ pub struct WorkloadPort {
     /// what a Service's `targetPort` may call it; empty: only the number leads here
     #[prost(string, tag = "4")]
     pub name: ::prost::alloc::string::String,
+    /// by which its own sidecar finds out whether the application is well
+    #[prost(message, repeated, tag = "60")]
+    pub health_checks: ::prost::alloc::vec::Vec<HealthCheck>,
 }
+/// How an application is asked whether it is well. 0 is the sidecar's default.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HealthCheck {
+    /// the TrafficPolicy that asks for it, `namespace/name`, for people
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub interval_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub timeout_ms: u64,
+    /// answers in a row
+    #[prost(uint32, tag = "7")]
+    pub healthy_threshold: u32,
+    #[prost(uint32, tag = "8")]
+    pub unhealthy_threshold: u32,
+    #[prost(oneof = "health_check::Asks", tags = "2, 3, 4")]
+    pub asks: ::core::option::Option<health_check::Asks>,
+}
+/// Nested message and enum types in `HealthCheck`.
+pub mod health_check {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Asks {
+        #[prost(message, tag = "2")]
+        Http(super::HttpHealth),
+        #[prost(message, tag = "3")]
+        Grpc(super::GrpcHealth),
+        #[prost(message, tag = "4")]
+        Tcp(super::TcpHealth),
+    }
+}
+/// GET, in the protocol of the port.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpHealth {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// empty: `localhost`
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    /// that mean that it is well; none: 200 to 399
+    #[prost(uint32, repeated, tag = "3")]
+    pub statuses: ::prost::alloc::vec::Vec<u32>,
+}
+/// grpc.health.v1.Health/Check.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrpcHealth {
+    /// empty: the server as a whole
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+}
+/// A connection is accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TcpHealth {}
 /// Type `outrigger.v1.TrustBundle`, named by the trust domain.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TrustBundle {
@@ -666,6 +721,9 @@ pub struct Announcement {
     pub region: ::prost::alloc::string::String,
     #[prost(string, tag = "61")]
     pub subzone: ::prost::alloc::string::String,
+    /// why it is not ready; empty: its application does not accept connections yet
+    #[prost(string, tag = "62")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -13,6 +13,7 @@ use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport}
 use mesh_protocol::external::{
     ExternalHost, ExternalPort, ExternalProtocol, ExternalService, ExternalTrust, Originate, Resolution,
 };
+use mesh_protocol::health::{Asks, HealthCheck};
 use mesh_protocol::mesh::{EgressPolicy, Mesh, VIRTUAL_NETWORKS_MAX};
 use mesh_protocol::mtls::{InboundMtls, MtlsMode};
 use mesh_protocol::policy::{
@@ -205,8 +206,33 @@ fn service_port() -> impl Strategy<Value = ServicePort> {
 }
 
 fn workload_port(services: bool) -> impl Strategy<Value = WorkloadPort> {
-    (port(), "[a-z]{0,8}", app_protocol(), vec(service_name(), 0..if services { 3 } else { 1 }))
-        .prop_map(|(port, name, app_protocol, services)| WorkloadPort { port, name, app_protocol, services })
+    let services = vec(service_name(), 0..if services { 3 } else { 1 });
+    (port(), "[a-z]{0,8}", app_protocol(), services, vec(health_check(), 0..3)).prop_map(
+        |(port, name, app_protocol, services, health_checks)| WorkloadPort {
+            port,
+            name,
+            app_protocol,
+            services,
+            health_checks,
+        },
+    )
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let http = ("/[a-z]{0,8}", of(LABEL), vec(100_u16..600, 0..3))
+        .prop_map(|(path, host, statuses)| Asks::Http { path, host, statuses });
+    let asks = prop_oneof![http, LABEL.prop_map(|service| Asks::Grpc { service }), Just(Asks::Tcp)];
+    let span = || of((1u64..1_000_000).prop_map(Duration::from_millis));
+    (LABEL, asks, span(), span(), number(), number()).prop_map(
+        |(policy, asks, interval, timeout, healthy_threshold, unhealthy_threshold)| HealthCheck {
+            policy,
+            asks,
+            interval,
+            timeout,
+            healthy_threshold,
+            unhealthy_threshold,
+        },
+    )
 }
 
 fn network() -> impl Strategy<Value = Network> {
@@ -350,9 +376,10 @@ proptest! {
     fn an_announcement_survives_the_wire(
         name in subdomain(), labels in btree_map(LABEL, LABEL, 0..LABELS_MAX), address in any::<std::net::IpAddr>(),
         inbound_port in port(), ports in vec(workload_port(false), 0..4), locality in locality(), sequence in any::<u64>(), weight in weight(),
+        reason in "[a-z ]{0,20}",
     ) {
         let state = AnnouncedState::Leaving;
-        let announcement = Announcement { sequence, name, labels, address, inbound_port, ports, locality, weight, state };
+        let announcement = Announcement { sequence, name, labels, address, inbound_port, ports, locality, weight, state, reason };
         prop_assert_eq!(Announcement::of_wire(announcement.to_wire()).unwrap(), announcement);
     }
 

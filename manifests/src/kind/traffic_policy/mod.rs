@@ -10,6 +10,7 @@
 
 mod attempts;
 mod faults;
+mod health;
 mod limits;
 mod outliers;
 mod written;
@@ -19,6 +20,7 @@ pub use attempts::{
     Timeouts, TimeoutsSpec,
 };
 pub use faults::{FaultAbortSpec, FaultAnswer, FaultDelaySpec, FaultInjectionSpec, FaultRule, FaultRuleSpec};
+pub use health::{Asks, GrpcHealthSpec, HealthCheck, HealthCheckSpec, HttpHealthSpec, TcpHealthSpec};
 pub use limits::{
     Adaptive, AdaptiveSpec, CircuitBreaker, CircuitBreakerSpec, Concurrency, ConcurrencySpec, RateLimit,
     RateLimitKey, RateLimitKeySpec, RateLimitKeyType, RateLimitRuleSpec, RateLimitSpec, RateUnit,
@@ -84,6 +86,8 @@ pub struct Rules {
     pub panic_threshold: Option<u32>,
     /// Who is left out for a while.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How instances are asked whether they are well.
+    pub health_check: Option<HealthCheck>,
     /// How much a caller has under way at most.
     pub circuit_breaker: Option<CircuitBreaker>,
     /// How many requests an instance lets in at once.

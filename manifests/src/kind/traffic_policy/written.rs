@@ -1,7 +1,7 @@
 //! A TrafficPolicy as people write it, and its status as the control plane writes it.
 
 use super::{
-    CircuitBreakerSpec, ConcurrencySpec, FaultInjectionSpec, HedgingSpec, OutlierDetectionSpec,
+    CircuitBreakerSpec, ConcurrencySpec, FaultInjectionSpec, HealthCheckSpec, HedgingSpec, OutlierDetectionSpec,
     RateLimitSpec, RetrySpec, TimeoutsSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
@@ -46,6 +46,10 @@ pub struct TrafficPolicySpec {
     /// Instances that fail are left out for a while. Default: five gateway failures in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<OutlierDetectionSpec>,
+    /// Instances are asked whether they are well, each by its own sidecar, and those that are not get no requests. Default:
+    /// an instance is well once its ports have accepted a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheckSpec>,
     /// How much each caller has under way with the Service at most. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreakerSpec>,

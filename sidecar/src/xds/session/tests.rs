@@ -128,6 +128,7 @@ fn announcement() -> Announcement {
         locality: Default::default(),
         weight: Default::default(),
         state: AnnouncedState::Ready,
+        reason: String::new(),
     }
 }
 
