@@ -483,4 +483,3 @@ fn offer(state: &State, kept: Kept) -> Option<Offer> {
         .inspect_err(|error| tracing::warn!(%error, "no other process will be able to take over"))
         .ok()
 }
-

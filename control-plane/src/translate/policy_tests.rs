@@ -280,7 +280,7 @@ spec: { selector: { app: web }, ports: [{ name: http, port: 80, targetPort: 8080
 apiVersion: v1
 kind: Service
 metadata: { namespace: shop, name: old-web }
-spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }, { port: 81, targetPort: 8081 }] }
+spec: { selector: { app: web }, ports: [{ name: a, port: 80, targetPort: 8080 }, { name: b, port: 81, targetPort: 8081 }] }
 ---
 apiVersion: outrigger.dev/v1alpha1
 kind: Workload

@@ -1,8 +1,8 @@
 //! A TrafficPolicy as people write it, and its status as the control plane writes it.
 
 use super::{
-    CircuitBreakerSpec, ConcurrencySpec, FaultInjectionSpec, HealthCheckSpec, HedgingSpec, OutlierDetectionSpec,
-    RateLimitSpec, RetrySpec, TimeoutsSpec,
+    CircuitBreakerSpec, ConcurrencySpec, FaultInjectionSpec, HealthCheckSpec, HedgingSpec,
+    OutlierDetectionSpec, RateLimitSpec, RetrySpec, TimeoutsSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use schemars::JsonSchema;
