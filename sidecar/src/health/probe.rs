@@ -169,6 +169,7 @@ fn words(error: impl std::fmt::Display) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the servers of a test end with it")]
 mod tests {
     use super::*;
     use http::HeaderName;

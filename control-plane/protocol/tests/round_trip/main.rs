@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod attempts;
+mod workload_port;
 
 use attempts::{hedging, retry, timeouts};
 use mesh_names::{AppProtocol, Label, Network, Port, ServiceName, SpiffeId, Subdomain, WorkloadName};
@@ -13,7 +14,6 @@ use mesh_protocol::endpoint::{Endpoint, EndpointHealth, EndpointPort, Transport}
 use mesh_protocol::external::{
     ExternalHost, ExternalPort, ExternalProtocol, ExternalService, ExternalTrust, Originate, Resolution,
 };
-use mesh_protocol::health::{Asks, HealthCheck};
 use mesh_protocol::mesh::{EgressPolicy, Mesh, VIRTUAL_NETWORKS_MAX};
 use mesh_protocol::mtls::{InboundMtls, MtlsMode};
 use mesh_protocol::policy::{
@@ -24,12 +24,13 @@ use mesh_protocol::service::{
     Backend, PathMatch, RouteMatch, RouteRule, Service, ServicePort, TextMatch, ValueMatch,
 };
 use mesh_protocol::trust_bundle::TrustBundle;
-use mesh_protocol::workload::{Workload, WorkloadPort};
+use mesh_protocol::workload::Workload;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use std::num::NonZeroU32;
 use std::time::Duration;
+use workload_port::workload_port;
 
 const LABEL: &str = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
 
@@ -203,36 +204,6 @@ fn service_port() -> impl Strategy<Value = ServicePort> {
             },
         )
     })
-}
-
-fn workload_port(services: bool) -> impl Strategy<Value = WorkloadPort> {
-    let services = vec(service_name(), 0..if services { 3 } else { 1 });
-    (port(), "[a-z]{0,8}", app_protocol(), services, vec(health_check(), 0..3)).prop_map(
-        |(port, name, app_protocol, services, health_checks)| WorkloadPort {
-            port,
-            name,
-            app_protocol,
-            services,
-            health_checks,
-        },
-    )
-}
-
-fn health_check() -> impl Strategy<Value = HealthCheck> {
-    let http = ("/[a-z]{0,8}", of(LABEL), vec(100_u16..600, 0..3))
-        .prop_map(|(path, host, statuses)| Asks::Http { path, host, statuses });
-    let asks = prop_oneof![http, LABEL.prop_map(|service| Asks::Grpc { service }), Just(Asks::Tcp)];
-    let span = || of((1u64..1_000_000).prop_map(Duration::from_millis));
-    (LABEL, asks, span(), span(), number(), number()).prop_map(
-        |(policy, asks, interval, timeout, healthy_threshold, unhealthy_threshold)| HealthCheck {
-            policy,
-            asks,
-            interval,
-            timeout,
-            healthy_threshold,
-            unhealthy_threshold,
-        },
-    )
 }
 
 fn network() -> impl Strategy<Value = Network> {
