@@ -7,6 +7,7 @@ use tests::world::World;
 fn sigterm_under_load_fails_no_request() {
     let mut world = World::new();
     world.service("web", 80, Some("http"), "main");
+    world.in_turn("web");
     world.serve("web", "web-a", "http", &["http", "--delay-ms", "5"]);
     world.serve("web", "web-b", "http", &["http", "--delay-ms", "5"]);
     let outbound = world.client("shopper", &[]);
@@ -44,7 +45,6 @@ fn sigterm_under_load_fails_no_request() {
         "--duration",
         "4",
     ]);
-    // How many of them it gets is the balancer's business.
     world.counted("web-b", "outrigger_requests_total", &inbound, before + 5.0);
     let status = world.mesh.member("web-b").unwrap().terminate_sidecar().unwrap();
     assert!(status.success(), "the sidecar ended with {status}");

@@ -3,15 +3,10 @@
 use tests::wait::{eventually, holds};
 use tests::world::World;
 
-/// A Service with two instances that are asked in turn, and a client of it. (By peak EWMA the one that was slow once
-/// may be left alone for as long as a test runs, and its end would show nothing.)
 fn pair() -> (World, String) {
     let mut world = World::new();
     world.service("web", 80, Some("http"), "main");
-    world.apply(
-        "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web, namespace: demo}\nspec:\n  \
-         targetRefs: [{group: '', kind: Service, name: web}]\n  loadBalancing: {policy: RoundRobin}\n",
-    );
+    world.in_turn("web");
     world.serve("web", "web-a", "http", &["http"]);
     world.serve("web", "web-b", "http", &["http"]);
     let outbound = world.client("shopper", &[]);

@@ -94,6 +94,16 @@ impl World {
         ));
     }
 
+    /// Has requests to the Service go to its endpoints in turn. By peak EWMA one that was slow once may be left alone for as
+    /// long as a test runs, and what happens to it would show nothing.
+    pub fn in_turn(&self, service: &str) {
+        self.apply(&format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: {service}-in-turn, namespace: \
+             {NAMESPACE}}}\nspec:\n  targetRefs: [{{group: '', kind: Service, name: {service}}}]\n  loadBalancing: \
+             {{policy: RoundRobin}}\n"
+        ));
+    }
+
     /// Starts `origin ARGS` under `name`.
     pub fn origin(&self, name: &str, args: &[&str]) -> Running {
         let mut command = self.mesh.program("origin");
