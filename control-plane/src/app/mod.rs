@@ -118,7 +118,7 @@ impl App {
         let workloads = registry::Registry::default();
         standing.spawn("registry", registry::keeper::run(workloads.clone(), store()));
 
-        let directory = Directory::default();
+        let directory = Directory::new(feed.clone());
         let proxies = Arc::new(directory.clone());
         let mut snapshots = feed.snapshots.clone();
         let sidecars =

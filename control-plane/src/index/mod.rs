@@ -35,6 +35,8 @@ pub struct Feed {
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// The store revision that the newest snapshot reflects, also when it changed no resource.
     pub reflected: watch::Receiver<Revision>,
+    /// That of them at which a resource last changed.
+    pub changed: watch::Receiver<Revision>,
 }
 
 /// Starts the task, and the controllers that write what follows from its results. `bundle` is what sidecars are told
@@ -48,12 +50,21 @@ pub fn spawn(
 ) -> Feed {
     let (snapshots, snapshots_out) = watch::channel(None);
     let (reflected, reflected_out) = watch::channel(Revision::default());
+    let (changed, changed_out) = watch::channel(Revision::default());
     let work = Arc::new(Work::default());
     tasks.spawn("controllers", writer::run(Arc::clone(&store), Arc::clone(&work)));
-    let follower =
-        Follower { store, trust_domain, bundle, work, snapshots, reflected, revision: snapshot_revision };
+    let follower = Follower {
+        store,
+        trust_domain,
+        bundle,
+        work,
+        snapshots,
+        reflected,
+        changed,
+        revision: snapshot_revision,
+    };
     tasks.spawn("index", follower.run());
-    Feed { snapshots: snapshots_out, reflected: reflected_out }
+    Feed { snapshots: snapshots_out, reflected: reflected_out, changed: changed_out }
 }
 
 struct Follower {
@@ -63,6 +74,7 @@ struct Follower {
     work: Arc<Work>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     reflected: watch::Sender<Revision>,
+    changed: watch::Sender<Revision>,
     revision: IntGauge,
 }
 
@@ -119,11 +131,14 @@ impl Follower {
 
     fn publish(&self, view: &mut View, revision: Revision) {
         let next = view.snapshot(revision);
-        self.snapshots.send_if_modified(|current| {
+        let is_news = self.snapshots.send_if_modified(|current| {
             let is_news = current.as_ref().is_none_or(|current| next.changed_since(current).next().is_some());
             *current = Some(next);
             is_news
         });
+        if is_news {
+            self.changed.send_replace(revision);
+        }
         self.revision.set(i64::try_from(revision.0).unwrap_or(i64::MAX));
         // After the snapshot: whoever waits for a revision finds it there.
         self.reflected.send_if_modified(|current| std::mem::replace(current, revision) != revision);

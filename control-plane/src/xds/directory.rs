@@ -2,6 +2,7 @@
 
 use super::session::{Nack, Session};
 use crate::api::ProxyDirectory;
+use crate::index::Feed;
 use crate::store::Revision;
 use jiff::Timestamp;
 use mesh_names::{SpiffeId, WorkloadName};
@@ -10,8 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The connected sidecars. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Directory(Arc<Mutex<Entries>>);
+#[derive(Debug, Clone)]
+pub struct Directory {
+    entries: Arc<Mutex<Entries>>,
+    feed: Feed,
+}
 
 /// Held to add and remove streams and to list them; entries have locks of their own, so that streams don't wait for
 /// each other. Order: this one first.
@@ -43,6 +47,11 @@ pub(super) struct Presence {
 }
 
 impl Directory {
+    /// Of the streams that follow `feed`.
+    pub fn new(feed: Feed) -> Self {
+        Self { entries: Arc::default(), feed }
+    }
+
     pub(super) fn enter(&self, identity: SpiffeId) -> Presence {
         let entry = Arc::new(Mutex::new(Entry {
             identity,
@@ -55,7 +64,7 @@ impl Directory {
             nacks: Vec::new(),
             refusal: None,
         }));
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         entries.next += 1;
         let number = entries.next;
         entries.connected.insert(number, Arc::clone(&entry));
@@ -68,8 +77,9 @@ impl ProxyDirectory for Directory {
     /// In the order in which they connected. Of two streams of the same workload, as there are while a sidecar
     /// reconnects, only the newer is shown.
     fn list(&self, namespace: Option<&str>) -> Vec<Value> {
+        let news = News::of(&self.feed);
         let entries: Vec<_> = {
-            let entries = lock(&self.0);
+            let entries = lock(&self.entries);
             entries.connected.iter().map(|(number, entry)| (*number, Arc::clone(entry))).collect()
         };
         let mut shown = BTreeMap::new();
@@ -81,7 +91,7 @@ impl ProxyDirectory for Directory {
                     None => format!("stream-{number}"),
                 };
                 let key = (entry.identity.namespace.clone(), name.clone());
-                shown.insert(key, (number, object(&name, &entry)));
+                shown.insert(key, (number, object(&name, &entry, news)));
             }
         }
         let mut shown: Vec<_> = shown.into_values().collect();
@@ -118,7 +128,30 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        lock(&self.directory.0).connected.remove(&self.number);
+        lock(&self.directory.entries).connected.remove(&self.number);
+    }
+}
+
+/// What there is to have.
+#[derive(Debug, Clone, Copy)]
+struct News {
+    /// When a resource last changed.
+    changed: Revision,
+    /// Until when none has changed since.
+    reflected: Revision,
+}
+
+impl News {
+    fn of(feed: &Feed) -> Self {
+        // In this order: a change in between is later than what it is taken to follow.
+        let reflected = *feed.reflected.borrow();
+        Self { reflected, changed: *feed.changed.borrow() }
+    }
+
+    /// Up to which revision a sidecar has all that concerns it. Streams are not woken by what changes no resource, so that
+    /// who has the newest resources has what came after them too.
+    fn applied(self, applied: Revision) -> Revision {
+        if applied >= self.changed { applied.max(self.reflected) } else { applied }
     }
 }
 
@@ -126,7 +159,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn object(name: &str, entry: &Entry) -> Value {
+fn object(name: &str, entry: &Entry, news: News) -> Value {
     let rejections = entry.nacks.iter().map(|nack| {
         json!({
             "type": nack.kind.as_str(),
@@ -138,7 +171,7 @@ fn object(name: &str, entry: &Entry) -> Value {
     let mut status = json!({
         "identity": entry.identity.to_string(),
         "connected": true,
-        "appliedRevision": entry.applied.to_string(),
+        "appliedRevision": news.applied(entry.applied).to_string(),
         "pending": entry.pending,
         "rejected": entry.nacks.iter().map(|nack| nack.count).sum::<usize>(),
         "rejections": rejections.collect::<Vec<_>>(),
@@ -156,4 +189,17 @@ fn object(name: &str, entry: &Entry) -> Value {
         },
         "status": status,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_newest_resources_has_all_that_came_after_them() {
+        let news = |changed| News { changed: Revision(changed), reflected: Revision(9) };
+        for (changed, applied, says) in [(7, 7, 9), (7, 8, 9), (7, 6, 6), (12, 12, 12), (12, 11, 11)] {
+            assert_eq!(news(changed).applied(Revision(applied)), Revision(says), "{changed} {applied}");
+        }
+    }
 }

@@ -53,9 +53,10 @@ impl Plane {
         let metrics = DiscoveryMetrics::register(&registry).unwrap();
         let bundle = TrustBundle { trust_domain: TrustDomain::default(), certificates: vec!["ca".into()] };
         let (sender, bundle) = watch::channel(bundle);
-        let (tasks, drain, directory) = (Tasks::new(), Drain::new(), Directory::default());
+        let (tasks, drain) = (Tasks::new(), Drain::new());
         let revision = metrics.snapshot_revision.clone();
         let feed = index::spawn(&tasks, Arc::clone(&store), TrustDomain::default(), bundle, revision);
+        let directory = Directory::new(feed.clone());
         let workloads = Registry::spawn(&tasks, Arc::clone(&store));
         let discovery =
             service(feed.clone(), workloads, directory.clone(), metrics, tasks.clone(), drain.signal());
