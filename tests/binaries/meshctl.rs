@@ -78,3 +78,110 @@ fn an_expired_token_is_refused_in_plain_words() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("ttl"), "{said}");
 }
+
+const SHOP: &str = "apiVersion: v1
+kind: Service
+metadata: {name: orders, namespace: demo}
+spec:
+  ports: [{name: http, port: 80, targetPort: 8080}]
+  selector: {app: orders}
+";
+
+fn written(world: &World, name: &str, yaml: &str) -> String {
+    let file = world.dir().join(name);
+    std::fs::write(&file, yaml).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn diff_shows_what_apply_would_change_and_changes_nothing() {
+    let world = World::new();
+    let diff = |yaml: &str| {
+        let output = meshctl(&world, &["diff", "-f", &written(&world, "shop.yaml", yaml)]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = diff(SHOP);
+    assert!(code == Some(1) && said.starts_with("--- /dev/null\n+++ service/orders (applied)\n"), "{said}");
+    let (code, said) = diff(SHOP);
+    assert!(code == Some(1) && said.contains("+    port: 80\n"), "nothing was applied: {said}");
+    world.apply(SHOP);
+    assert_eq!(diff(SHOP), (Some(0), String::new()));
+    let (code, said) = diff(&SHOP.replace("8080", "9090"));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("-    targetPort: 8080\n+    targetPort: 9090\n"), "{said}");
+    let bad =
+        meshctl(&world, &["diff", "-f", &written(&world, "bad.yaml", &SHOP.replace("demo", "nowhere"))]);
+    let said = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert!(bad.status.code() == Some(1) && said.contains("bad.yaml:1:1"), "{said}");
+}
+
+#[test]
+fn what_is_exported_makes_the_same_mesh_elsewhere_and_holds_nothing_that_comes_by_itself() {
+    let mut world = World::new();
+    world.apply(SHOP);
+    world.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: key, namespace: demo}\nstringData: {a: b}\n");
+    world.service("web", 80, Some("http"), "main");
+    world.serve("web", "web-a", "http", &["http"]);
+    let export = |world: &World, args: &[&str]| {
+        let output = meshctl(world, &[&["export"], args].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // The slice of its endpoints is there by then.
+    tests::wait::eventually("web-a is an endpoint", || {
+        let slices = meshctl(&world, &["get", "endpointslices", "-n", "demo"]);
+        let table = String::from_utf8_lossy(&slices.stdout).into_owned();
+        if table.contains("127.0.0.1") { Ok(()) } else { Err(table) }
+    });
+    let all = export(&world, &[]);
+    for absent in ["web-a", "EndpointSlice", "managedFields", "resourceVersion", "uid:", "status:"] {
+        assert!(!all.contains(absent), "{absent} in\n{all}");
+    }
+    assert!(all.contains("name: key"), "{all}");
+    assert!(!export(&world, &["--without-secrets"]).contains("name: key"));
+    assert!(!export(&world, &["--namespace", "default"]).contains("orders"));
+    let other = World::empty();
+    other.apply(&all);
+    assert_eq!(export(&other, &[]), all);
+}
+
+#[test]
+fn apply_waits_until_every_sidecar_has_it_and_names_those_that_have_not() {
+    let mut world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    world.serve("web", "web-a", "http", &["http"]);
+    let outbound = world.client("shopper", &[]);
+    world.until_answers(&outbound, "web.demo", "/", 200);
+    let apply = |world: &World, port: u16, seconds: &str| {
+        let yaml = SHOP.replace("8080", &port.to_string());
+        let file = written(world, "shop.yaml", &yaml);
+        let output = meshctl(world, &["apply", "-f", &file, "--wait", "--timeout", seconds]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, said, wrong) = apply(&world, 8080, "20");
+    assert_eq!((code, wrong.as_str()), (Some(0), ""), "{said}");
+    assert!(said.ends_with("service/orders created\napplied by all 2 connected sidecars\n"), "{said}");
+
+    let pid = world.mesh.member("shopper").unwrap().sidecar_pid().to_string();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    signal("-STOP");
+    let route = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec:\n  selector: {app: web}\n  \
+                 ports: [{name: main, port: 80, targetPort: main, appProtocol: http}, {name: more, port: 81}]\n";
+    let file = written(&world, "web.yaml", route);
+    let output = meshctl(&world, &["apply", "-f", &file, "--wait", "--timeout", "1"]);
+    signal("-CONT");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("sidecar demo/shopper has not confirmed"), "{said}");
+    assert!(said.contains("applied by 1 of 2 connected sidecars"), "{said}");
+    let (code, said, wrong) = apply(&world, 8081, "20");
+    assert_eq!(code, Some(0), "it goes on: {said}{wrong}");
+
+    world.mesh.member("shopper").unwrap().kill_sidecar();
+    let said = tests::wait::eventually("who is away is named", || {
+        let (code, said, wrong) = apply(&world, 8082, "20");
+        if code == Some(1) { Ok(wrong) } else { Err(said) }
+    });
+    assert!(said.contains("sidecar demo/shopper is not connected"), "{said}");
+}

@@ -13,6 +13,7 @@ pub mod leases;
 mod object;
 
 pub(crate) use object::LEAVING;
+pub use object::is_registered;
 
 use crate::store::{Revision, Store};
 use leases::{Leases, Refusal, StreamId};

@@ -15,7 +15,7 @@ const SIDECAR: &str = "sidecar";
 pub(crate) const LEAVING: &str = "Leaving";
 
 /// Whether a stored Workload was registered by a sidecar.
-pub(super) fn is_registered(object: &Value) -> bool {
+pub fn is_registered(object: &Value) -> bool {
     let annotations = object.get("metadata").and_then(|metadata| metadata.get("annotations"));
     annotations.and_then(|it| it.get(REGISTERED_BY)).is_some_and(|by| by == SIDECAR)
 }

@@ -14,12 +14,14 @@ use crate::client::{ApiError, Client, Form, Status};
 use crate::failure::Failure;
 use crate::paths::Resource;
 use crate::sources::{self, Source, Sources};
+use crate::wait;
 use clap::Args;
 use http::Method;
 use manifests::{Code, Diagnostic, FieldPath, Kind};
 use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How the server knows our fields from those of other tools.
 const FIELD_MANAGER: &str = "meshctl";
@@ -34,6 +36,12 @@ pub(crate) struct Arguments {
     /// Only try: say what would happen
     #[arg(long)]
     dry_run: bool,
+    /// Return once every connected sidecar has applied it; else name those that have not, and why
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+    /// With --wait: seconds until those that have not applied it are named
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "wait")]
+    timeout: u64,
 }
 
 /// What applying an object does.
@@ -63,8 +71,8 @@ pub(crate) async fn run(
     let mut effects = Vec::new();
     let mut problems: Vec<String> = Vec::new();
     for source in &set.objects {
-        match attempt(client, &set, source).await {
-            Ok(effect) => effects.push((source, effect)),
+        match foresee(client, &set, source).await {
+            Ok(change) => effects.push((source, change.effect())),
             Err(ApiError::Refused(status)) => problems.extend(placed(source, &status)),
             Err(error) => return Err(error.into()),
         }
@@ -73,11 +81,17 @@ pub(crate) async fn run(
         problems.push("nothing was applied".to_owned());
         return Err(Failure::Problems(problems));
     }
+    let mut revision = 0;
     for (done, (source, effect)) in effects.iter().enumerate() {
-        let suffix = if arguments.dry_run { " (dry run)" } else { "" };
-        if !arguments.dry_run
-            && let Err(error) = patch(client, source, Run::Real).await
-        {
+        if arguments.dry_run {
+            writeln!(out, "{}/{} {} (dry run)", source.kind.singular(), source.name, effect.word())?;
+            continue;
+        }
+        let written = patch(client, source, Run::Real).await;
+        if let Ok(object) = &written {
+            revision = revision.max(revision_of(object));
+        }
+        if let Err(error) = written {
             let done = format!(
                 "{done} of {} objects were applied before this; apply again to finish",
                 effects.len()
@@ -90,9 +104,18 @@ pub(crate) async fn run(
             };
             return Err(Failure::Problems(refused.into_iter().chain([done]).collect()));
         }
-        writeln!(out, "{}/{} {}{suffix}", source.kind.singular(), source.name, effect.word())?;
+        writeln!(out, "{}/{} {}", source.kind.singular(), source.name, effect.word())?;
+    }
+    if arguments.wait {
+        wait::until_applied(client, revision, Duration::from_secs(arguments.timeout), out).await?;
     }
     Ok(())
+}
+
+/// The revision that wrote an object; a write that changes nothing has that of the write before.
+fn revision_of(object: &Value) -> u64 {
+    let revision = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    revision.and_then(|revision| revision.parse().ok()).unwrap_or(0)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +124,26 @@ enum Run {
     Dry,
 }
 
+/// An object before and after it is applied, without what changes by itself.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// None: it is not there yet.
+    pub(crate) before: Option<Value>,
+    pub(crate) after: Value,
+}
+
+impl Change {
+    fn effect(&self) -> Effect {
+        match &self.before {
+            None => Effect::Created,
+            Some(before) if *before == self.after => Effect::Unchanged,
+            Some(_) => Effect::Configured,
+        }
+    }
+}
+
 /// Asks the server what applying the object would do.
-async fn attempt(client: &mut Client, set: &Sources, source: &Source) -> Result<Effect, ApiError> {
+pub(crate) async fn foresee(client: &mut Client, set: &Sources, source: &Source) -> Result<Change, ApiError> {
     let path = Resource::Stored(source.kind).object(&source.namespace, &source.name);
     let live = match client.get(&path, Form::Objects).await {
         Ok(live) => Some(live),
@@ -111,17 +152,10 @@ async fn attempt(client: &mut Client, set: &Sources, source: &Source) -> Result<
     };
     let tried = match patch(client, source, Run::Dry).await {
         // Its namespace comes with this very set, before it: the server cannot know that yet.
-        Err(ApiError::Refused(status)) if lacks_namespace(&status, set, source) => {
-            return Ok(Effect::Created);
-        }
+        Err(ApiError::Refused(status)) if lacks_namespace(&status, set, source) => source.value.clone(),
         tried => tried?,
     };
-    let tried = essence(tried);
-    Ok(match live.map(essence) {
-        None => Effect::Created,
-        Some(live) if live == tried => Effect::Unchanged,
-        Some(_) => Effect::Configured,
-    })
+    Ok(Change { before: live.map(essence), after: essence(tried) })
 }
 
 /// Server-side apply: the fields in the manifest become ours, those we had and no longer name go away, and all others
@@ -144,7 +178,7 @@ fn lacks_namespace(status: &Status, set: &Sources, source: &Source) -> bool {
 }
 
 /// An object without what changes by itself.
-fn essence(mut object: Value) -> Value {
+pub(crate) fn essence(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for field in ["managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"] {
             metadata.remove(field);
@@ -157,7 +191,7 @@ fn essence(mut object: Value) -> Value {
 }
 
 /// The server's words with the place in the manifest they are about.
-fn placed(source: &Source, status: &Status) -> Vec<String> {
+pub(crate) fn placed(source: &Source, status: &Status) -> Vec<String> {
     let line = |field: &str, message: &str| {
         source.place(Diagnostic::error(Code::BadValue, FieldPath::parse(field), message)).to_string()
     };

@@ -8,7 +8,9 @@ mod check;
 mod client;
 mod delete;
 mod describe;
+mod diff;
 mod explain;
+mod export;
 mod failure;
 mod get;
 mod kubeconfig;
@@ -17,6 +19,7 @@ mod proxies;
 mod sources;
 mod table;
 mod token;
+mod wait;
 
 use clap::{Args, Parser, Subcommand};
 use client::Client;
@@ -40,12 +43,16 @@ struct CommandLine {
 enum Verb {
     /// Create or change objects as manifests say: all of them or, when one is refused, none
     Apply(apply::Arguments),
+    /// Show what `apply` would change, line by line: exit code 1 when it would change something
+    Diff(diff::Arguments),
     /// Show objects
     Get(get::Arguments),
     /// Show one object with what belongs to it
     Describe(describe::Arguments),
     /// Delete objects
     Delete(delete::Arguments),
+    /// Print everything that people wrote as manifests that can be applied again
+    Export(export::Arguments),
     /// Make join tokens
     Token {
         #[command(subcommand)]
@@ -101,9 +108,11 @@ async fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
     };
     match line.verb {
         Verb::Apply(arguments) => apply::run(&arguments, &mut client()?, out).await,
+        Verb::Diff(arguments) => diff::run(&arguments, &mut client()?, out).await,
         Verb::Get(arguments) => get::run(&arguments, &mut client()?, out).await,
         Verb::Describe(arguments) => describe::run(&arguments, &mut client()?, out).await,
         Verb::Delete(arguments) => delete::run(&arguments, &mut client()?, out).await,
+        Verb::Export(arguments) => export::run(&arguments, &mut client()?, out).await,
         Verb::Token { verb } => token::run(&verb, &mut client()?, out).await,
         Verb::Proxies(arguments) => proxies::run(&arguments, &mut client()?, out).await,
         Verb::Check => check::run(client()?, out).await,

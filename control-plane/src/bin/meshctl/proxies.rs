@@ -32,7 +32,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    fn from_api(object: &Value) -> Self {
+    pub(crate) fn from_api(object: &Value) -> Self {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
         Self {
@@ -49,6 +49,17 @@ impl Proxy {
                 .and_then(Value::as_array)
                 .and_then(|all| rejection(all.last()?)),
         }
+    }
+
+    /// Whether it has all of this revision that concerns it.
+    pub(crate) fn has(&self, revision: u64) -> bool {
+        let applied = self.applied.as_deref().and_then(|it| it.parse().ok());
+        self.pending == 0 && applied.is_some_and(|applied: u64| applied >= revision)
+    }
+
+    /// Whether it has refused something, and goes by what it had of it.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.rejected > 0
     }
 
     /// Whether everything sent to it has been taken.
