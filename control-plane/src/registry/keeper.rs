@@ -1,7 +1,7 @@
 //! The task that brings the store to what the leases say.
 
 use super::leases::Desired;
-use super::object::{is_registered, registered, silenced};
+use super::object::{registered, silenced};
 use super::{Registry, StoredAt};
 use crate::controller::stamp;
 use crate::controller::writer::update;
@@ -9,6 +9,7 @@ use crate::store::{Event, Expect, Key, Revision, Store, StoreError, Watch};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use manifests::Kind;
+use manifests::kind::workload::is_registered;
 use mesh_names::{Namespace, WorkloadName};
 use serde_json::json;
 use std::sync::Arc;

@@ -13,7 +13,6 @@ pub mod leases;
 mod object;
 
 pub(crate) use object::LEAVING;
-pub use object::is_registered;
 
 use crate::store::{Revision, Store};
 use leases::{Leases, Refusal, StreamId};

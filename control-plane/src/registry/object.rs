@@ -3,22 +3,14 @@
 use super::leases::{LOST_GRACE, Standing};
 use crate::controller::stamp;
 use jiff::Timestamp;
+use manifests::kind::workload::{BY_SIDECAR, REGISTERED_BY};
 use mesh_names::{ServiceAccount, WorkloadName};
 use mesh_protocol::announcement::Announcement;
 use mesh_protocol::{Locality, Weight};
 use serde_json::{Map, Value, json};
 
-/// The annotation of Workloads that sidecars registered, as opposed to those that people wrote.
-const REGISTERED_BY: &str = "outrigger.dev/registered-by";
-const SIDECAR: &str = "sidecar";
 /// The reason of the condition `Ready` while a workload drains for good.
 pub(crate) const LEAVING: &str = "Leaving";
-
-/// Whether a stored Workload was registered by a sidecar.
-pub fn is_registered(object: &Value) -> bool {
-    let annotations = object.get("metadata").and_then(|metadata| metadata.get("annotations"));
-    annotations.and_then(|it| it.get(REGISTERED_BY)).is_some_and(|by| by == SIDECAR)
-}
 
 /// The object to store for an announcement; nothing if `before` says the same.
 pub(super) fn registered(
@@ -33,7 +25,7 @@ pub(super) fn registered(
         .and_then(|it| it.get("metadata")?.get("annotations")?.as_object())
         .cloned()
         .unwrap_or_default();
-    annotations.insert(REGISTERED_BY.to_owned(), SIDECAR.into());
+    annotations.insert(REGISTERED_BY.to_owned(), BY_SIDECAR.into());
     let mut object = json!({
         "apiVersion": "outrigger.dev/v1alpha1",
         "kind": "Workload",

@@ -36,7 +36,7 @@ pub use policy::{Policies, PolicyStatus, TrafficPolicyName, compile_policy_statu
 pub use route::{ParentStatus, RouteStatus, Verdict, compile_route_status};
 pub use seniority::Seniority;
 pub use service::compile_service;
-pub use slice::{DerivedSlice, MANAGED_BY, MANAGED_BY_LABEL, derive_slices};
+pub use slice::{DerivedSlice, derive_slices};
 pub use target_ports::judge_target_ports;
 pub(crate) use virtual_networks::{virtual_networks, virtual_pair};
 pub use workload::compile_workload;

@@ -2,6 +2,7 @@
 
 use super::fixture::{change, deletion};
 use super::*;
+use manifests::kind::slice::{MANAGED_BY, MANAGED_BY_LABEL};
 use manifests::{Kind, Object};
 use mesh_names::TrustDomain;
 use proptest::prelude::*;

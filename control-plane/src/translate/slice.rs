@@ -2,15 +2,11 @@
 
 use super::endpoint::of_workload;
 use super::index::Index;
-use manifests::kind::slice::{EndpointSlice, SERVICE_NAME_LABEL};
+use manifests::kind::slice::{EndpointSlice, MANAGED_BY, MANAGED_BY_LABEL, SERVICE_NAME_LABEL};
 use mesh_names::{Port, ServiceName};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth};
 use std::collections::BTreeMap;
 
-/// The label that says who writes a slice.
-pub const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
-/// Its value on slices derived here.
-pub const MANAGED_BY: &str = "endpoints.outrigger.dev";
 /// Most endpoints of one slice, as in Kubernetes.
 const ENDPOINTS_MAX: usize = 1_000;
 /// Longest Service name that leaves room for `-outrigger` in one label of a name.

@@ -4,6 +4,10 @@ use super::Metadata;
 use mesh_names::{AppProtocol, Namespace, Port, ServiceName, Subdomain};
 use std::net::IpAddr;
 
+/// The label that says who writes a slice.
+pub const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
+/// Its value on slices that the control plane derives from Workloads.
+pub const MANAGED_BY: &str = "endpoints.outrigger.dev";
 /// The label that says which Service a slice belongs to.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 

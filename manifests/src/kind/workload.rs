@@ -125,3 +125,14 @@ pub struct WorkloadStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
+
+/// The annotation of Workloads that sidecars registered, as opposed to those that people wrote.
+pub const REGISTERED_BY: &str = "outrigger.dev/registered-by";
+/// Its value.
+pub const BY_SIDECAR: &str = "sidecar";
+
+/// Whether a Workload, as it is stored, was registered by a sidecar.
+pub fn is_registered(object: &serde_json::Value) -> bool {
+    let annotations = object.get("metadata").and_then(|metadata| metadata.get("annotations"));
+    annotations.and_then(|it| it.get(REGISTERED_BY)).is_some_and(|by| by == BY_SIDECAR)
+}

@@ -7,9 +7,9 @@ use crate::client::{Client, Form};
 use crate::failure::Failure;
 use crate::paths::Resource;
 use clap::Args;
-use control_plane::registry::is_registered;
-use control_plane::translate::{MANAGED_BY, MANAGED_BY_LABEL};
 use manifests::Kind;
+use manifests::kind::slice::{MANAGED_BY, MANAGED_BY_LABEL};
+use manifests::kind::workload::is_registered;
 use serde_json::Value;
 use std::io::Write;
 
