@@ -23,10 +23,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 /// A message as it was understood.
 type Seen = (String, Vec<(String, Vec<u8>)>, Vec<u8>);
 
+/// The fields in order of their names. A length said twice is said once, as a recipient may take it (RFC 9112 §6.3): this
+/// crate always does, hyper not where there is no body.
 fn fields(headers: &http::HeaderMap) -> Vec<(String, Vec<u8>)> {
     let mut fields: Vec<_> =
         headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
     fields.sort();
+    fields.dedup_by(|later, first| first.0 == "content-length" && later == first);
     fields
 }
 
