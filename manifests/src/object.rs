@@ -206,8 +206,8 @@ fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
     }
 }
 
-/// Reads the value as the type that holds the kind. [`check::structure`] has reported what it could; what only the
-/// type itself knows, such as base64 and timestamps, is found here.
+/// Reads the value as the type that holds the kind. [`check::structure`] has seen to it that this cannot fail: it knows
+/// every rule that the schema of a kind has, and the schema is made from the type.
 fn decode<T: DeserializeOwned>(mut value: Value, report: &mut Report) -> Option<T> {
     if let Some(fields) = value.as_object_mut() {
         // Judged already, and not every type has fields for them.
@@ -215,48 +215,14 @@ fn decode<T: DeserializeOwned>(mut value: Value, report: &mut Report) -> Option<
         fields.remove("kind");
         fields.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
     }
-    let had_errors = report.has_errors();
-    let mut track = serde_path_to_error::Track::new();
-    let mut unknown = Vec::new();
-    let mut ignore = |path: serde_ignored::Path<'_>| unknown.push(path_of_ignored(&path));
-    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-    let decoded = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut ignore));
-    // Types made from a CustomResourceDefinition carry these two in their type, not in a field; `envelope` read them.
-    let is_envelope =
-        |path: &FieldPath| *path == FieldPath::of("apiVersion") || *path == FieldPath::of("kind");
-    for path in unknown.into_iter().filter(|path| !is_envelope(path)) {
-        report.error(Code::UnknownField, path, "there is no such field", "take it away");
-    }
-    match decoded {
+    match T::deserialize(value) {
         Ok(decoded) => Some(decoded),
         // The value was mended where it was wrong, so that an error here is most likely its echo.
-        Err(_) if had_errors => None,
+        Err(_) if report.has_errors() => None,
         Err(error) => {
-            let path = path_of_error(&track.path());
-            report.error(Code::WrongType, path, error.to_string(), "see the kind's reference for its format");
+            let mend = "see the kind's reference for its format";
+            report.error(Code::WrongType, FieldPath::default(), error.to_string(), mend);
             None
-        }
-    }
-}
-
-fn path_of_error(path: &serde_path_to_error::Path) -> FieldPath {
-    use serde_path_to_error::Segment;
-    path.iter().fold(FieldPath::default(), |path, segment| match segment {
-        Segment::Seq { index } => path.index(*index),
-        Segment::Map { key } => path.field(key),
-        Segment::Enum { variant } => path.field(variant),
-        Segment::Unknown => path,
-    })
-}
-
-fn path_of_ignored(path: &serde_ignored::Path<'_>) -> FieldPath {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => FieldPath::default(),
-        Path::Seq { parent, index } => path_of_ignored(parent).index(*index),
-        Path::Map { parent, key } => path_of_ignored(parent).field(key),
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
-            path_of_ignored(parent)
         }
     }
 }

@@ -5,6 +5,10 @@
 use crate::diagnostic::{Code, Report};
 use crate::nearest::nearest;
 use crate::path::FieldPath;
+use k8s_openapi::ByteString;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde_json::{Map, Value};
 
 /// Reports everything in `value` that `schema` does not know, and replaces it by the nearest thing that can be read.
@@ -99,11 +103,10 @@ fn check_text(schema: &Value, value: &mut Value, path: &FieldPath, report: &mut 
     report.error(Code::WrongType, path.clone(), message, mend);
 }
 
-/// RFC 4648 §4, with its padding.
+/// RFC 4648 §4, with its padding, as the type takes it.
 fn is_base64(text: &str) -> bool {
-    let digits = text.trim_end_matches('=');
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
-    text.len().is_multiple_of(4) && text.len() - digits.len() <= 2 && digits.bytes().all(allowed)
+    let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
+    ByteString::deserialize(text).is_ok()
 }
 
 fn check_integer(schema: &Value, value: &mut Value, path: &FieldPath, report: &mut Report) {

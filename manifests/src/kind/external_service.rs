@@ -7,7 +7,6 @@
 use super::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use mesh_names::{ExternalServiceName, HostPattern, Port, Subdomain};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -84,7 +83,8 @@ pub enum Resolution {
 }
 
 /// What callers speak.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ExternalProtocol {
     /// The first bytes of either side decide.
@@ -103,7 +103,8 @@ pub enum ExternalProtocol {
 }
 
 /// The kind as written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalServiceManifest {
     /// Name and namespace.
@@ -117,7 +118,8 @@ pub struct ExternalServiceManifest {
 }
 
 /// What the place is called and where it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalServiceSpec {
     /// The hosts it is called by: `api.example.com`, or all below a domain with `*.example.com`. May be left out only for
@@ -136,7 +138,8 @@ pub struct ExternalServiceSpec {
 }
 
 /// A port of an ExternalService.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalPortSpec {
     /// The number callers use, 1 to 65535.
@@ -154,7 +157,8 @@ pub struct ExternalPortSpec {
 }
 
 /// TLS between the sidecar and the place.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalTlsSpec {
     /// The sidecar speaks TLS on behalf of the application, which speaks in the clear. `{}` is enough for a place that
@@ -163,7 +167,8 @@ pub struct ExternalTlsSpec {
 }
 
 /// TLS that the sidecar begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OriginateSpec {
     /// The name the place must prove to have. Default: the host that is called.
@@ -175,7 +180,8 @@ pub struct OriginateSpec {
 }
 
 /// CA certificates in PEM: exactly one of a file, a ConfigMap and a Secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CaBundleSpec {
     /// The path of a file on the machine of each sidecar that calls the place.
@@ -190,7 +196,8 @@ pub struct CaBundleSpec {
 }
 
 /// An entry of a ConfigMap or Secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRefSpec {
     /// The name of the object.
@@ -201,7 +208,8 @@ pub struct KeyRefSpec {
 }
 
 /// What the control plane knows of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalServiceStatus {
     /// `ResolvedRefs`: the CA certificates it names are there. Said when they are not, and when they are again.

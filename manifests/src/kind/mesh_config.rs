@@ -4,7 +4,6 @@
 use super::Metadata;
 use super::mtls::{Mtls, MtlsSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The name of the one MeshConfig.
@@ -27,7 +26,8 @@ pub struct MeshConfig {
 /// our applications, and is strict by default; where an application calls out to was its own affair before it joined. A
 /// default that cut it off from its package mirror, its cloud's metadata and its database would break traffic that
 /// could have been served, which is the earlier promise; once the places are registered, one line closes the rest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum EgressPolicy {
     /// They go where they would have gone without the mesh.
     #[default]
@@ -37,7 +37,8 @@ pub enum EgressPolicy {
 }
 
 /// The kind as written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MeshConfigManifest {
     /// The name, `default`.
@@ -48,7 +49,8 @@ pub struct MeshConfigManifest {
 }
 
 /// What holds for the mesh as a whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MeshConfigSpec {
     /// Connections that leave the mesh.
@@ -60,7 +62,8 @@ pub struct MeshConfigSpec {
 }
 
 /// Connections that leave the mesh.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct EgressSpec {
     /// Captured connections to places that are no Service, no endpoint and no ExternalService: `Allow` lets them go where

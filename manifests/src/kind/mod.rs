@@ -13,6 +13,8 @@ pub mod slice;
 pub mod traffic_policy;
 pub mod workload;
 
+#[cfg(test)]
+mod generate;
 mod metadata;
 mod plain;
 

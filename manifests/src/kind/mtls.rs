@@ -1,12 +1,12 @@
 //! How plain text is met at the ports of applications, as MeshConfig and PeerAuthentication write it.
 
 use mesh_names::Port;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What becomes of plain text that arrives at an application's port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum MtlsMode {
     /// It is refused: callers prove who they are by mutual TLS.
     Strict,
@@ -24,7 +24,8 @@ pub struct Mtls {
 }
 
 /// What one object says, as written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MtlsSpec {
     /// `Strict` refuses plain text, `Permissive` lets it through and counts it. Without it the next wider object decides,
@@ -37,7 +38,8 @@ pub struct MtlsSpec {
 }
 
 /// A port with a mode of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MtlsPortSpec {
     /// The number the application listens on, 1 to 65535.

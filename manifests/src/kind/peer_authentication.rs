@@ -7,7 +7,6 @@ use super::Metadata;
 use super::mtls::{Mtls, MtlsSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_names::{Namespace, Subdomain};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -27,7 +26,8 @@ pub struct PeerAuthentication {
 }
 
 /// The kind as written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PeerAuthenticationManifest {
     /// Name and namespace.
@@ -38,7 +38,8 @@ pub struct PeerAuthenticationManifest {
 }
 
 /// Which Workloads, and what holds for them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PeerAuthenticationSpec {
     /// Which Workloads of the namespace; without it, all.
@@ -49,7 +50,8 @@ pub struct PeerAuthenticationSpec {
 }
 
 /// Which Workloads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadSelector {
     /// The labels a Workload must have, all of them.

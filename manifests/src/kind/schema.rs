@@ -1,113 +1,46 @@
-//! The JSON schema of each kind, as the types that read it generate it: the one source for unknown fields, wrong types
-//! and the API's OpenAPI documents.
+//! The JSON schema of each kind: the one source for unknown fields, wrong types and the API's OpenAPI documents. The files
+//! are what the types that read a kind say of themselves; a test writes them.
 
 use super::Kind;
-use super::external_service::{ExternalServiceSpec, ExternalServiceStatus};
-use super::mesh_config::MeshConfigSpec;
-use super::peer_authentication::PeerAuthenticationSpec;
-use super::traffic_policy::{PolicyStatus, TrafficPolicySpec};
-use super::workload::{WorkloadSpec, WorkloadStatus};
-use gateway_api::experimental::httproutes::{HttpRouteSpec, HttpRouteStatus};
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-static SCHEMAS: LazyLock<BTreeMap<Kind, Value>> =
-    LazyLock::new(|| Kind::ALL.into_iter().map(|kind| (kind, generate(kind))).collect());
+use serde_json::Value;
+use std::sync::OnceLock;
 
 impl Kind {
     /// Its schema, whole, without references to others: OpenAPI v3, as custom resource definitions hold it.
     pub fn schema(self) -> &'static Value {
-        SCHEMAS.get(&self).unwrap_or(&Value::Null)
+        static SCHEMAS: [OnceLock<Value>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
+        static NONE: Value = Value::Null;
+        SCHEMAS.get(self as usize).map_or(&NONE, |schema| {
+            schema.get_or_init(|| serde_json::from_str(self.schema_text()).unwrap_or_default())
+        })
     }
-}
 
-fn generate(kind: Kind) -> Value {
-    let mut schema = match kind {
-        Kind::Namespace => whole::<core::Namespace>(),
-        Kind::Service => whole::<core::Service>(),
-        Kind::Secret => whole::<core::Secret>(),
-        Kind::ConfigMap => whole::<core::ConfigMap>(),
-        Kind::EndpointSlice => whole::<discovery::EndpointSlice>(),
-        Kind::Workload => parts::<WorkloadSpec, WorkloadStatus>(
-            "One running instance of a service, what a Pod is to Kubernetes. A sidecar registers its own; write one by \
-             hand for an instance without a sidecar.",
-        ),
-        Kind::HttpRoute => parts::<HttpRouteSpec, HttpRouteStatus>(
-            "Routes HTTP requests that meet certain conditions to certain Services, by weight.",
-        ),
-        Kind::ExternalService => parts::<ExternalServiceSpec, ExternalServiceStatus>(
-            "A place outside of the mesh that applications call, by its hosts or its addresses.",
-        ),
-        Kind::TrafficPolicy => parts::<TrafficPolicySpec, PolicyStatus>(
-            "How requests to a Service are spread over its instances, how many there may be, which are made to fail, and how they \
-             and those of an HTTPRoute are attempted. One for a port counts there instead of one for the whole Service; what \
-             it does not say is the default.",
-        ),
-        Kind::MeshConfig => specification::<MeshConfigSpec>(
-            "What holds for the mesh as a whole. There is at most one, named `default`.",
-        ),
-        Kind::PeerAuthentication => specification::<PeerAuthenticationSpec>(
-            "How plain text is met at the Workloads of a namespace, or at some of them. The narrowest word on a port \
-             counts: a Workload's own, then its namespace's, then the mesh's.",
-        ),
-    };
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert(
-            "x-kubernetes-group-version-kind".to_owned(),
-            json!([{"group": kind.group(), "version": kind.version(), "kind": kind.name()}]),
-        );
+    fn schema_text(self) -> &'static str {
+        match self {
+            Self::Namespace => include_str!("../../schemas/Namespace.json"),
+            Self::Service => include_str!("../../schemas/Service.json"),
+            Self::Secret => include_str!("../../schemas/Secret.json"),
+            Self::ConfigMap => include_str!("../../schemas/ConfigMap.json"),
+            Self::EndpointSlice => include_str!("../../schemas/EndpointSlice.json"),
+            Self::Workload => include_str!("../../schemas/Workload.json"),
+            Self::HttpRoute => include_str!("../../schemas/HTTPRoute.json"),
+            Self::MeshConfig => include_str!("../../schemas/MeshConfig.json"),
+            Self::PeerAuthentication => include_str!("../../schemas/PeerAuthentication.json"),
+            Self::ExternalService => include_str!("../../schemas/ExternalService.json"),
+            Self::TrafficPolicy => include_str!("../../schemas/TrafficPolicy.json"),
+        }
     }
-    schema
-}
-
-fn generator() -> SchemaGenerator {
-    let mut settings = SchemaSettings::openapi3();
-    settings.inline_subschemas = true;
-    settings.meta_schema = None;
-    settings.into_generator()
-}
-
-fn whole<T: JsonSchema>() -> Value {
-    let mut schema = generator().into_root_schema_for::<T>().to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.remove("title");
-    }
-    schema
-}
-
-/// The schema of a kind whose types cover only its specification and status.
-fn parts<Spec: JsonSchema, Status: JsonSchema>(description: &str) -> Value {
-    let mut schema = specification::<Spec>(description);
-    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.insert("status".to_owned(), whole::<Status>());
-    }
-    schema
-}
-
-/// The schema of a kind that has no status.
-fn specification<Spec: JsonSchema>(description: &str) -> Value {
-    let text = |description: &str| json!({"type": "string", "description": description});
-    let mut properties = Map::new();
-    properties.insert("apiVersion".to_owned(), text("The group and version of the kind."));
-    properties.insert("kind".to_owned(), text("The name of the kind."));
-    properties.insert("metadata".to_owned(), whole::<ObjectMeta>());
-    properties.insert("spec".to_owned(), whole::<Spec>());
-    json!({"type": "object", "description": description, "properties": properties, "required": ["spec"]})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn every_schema_is_whole() {
         for kind in Kind::ALL {
-            let text = kind.schema().to_string();
-            assert!(!text.contains("\"$ref\""), "{kind} refers to another schema");
+            assert!(!kind.schema_text().contains("\"$ref\""), "{kind} refers to another schema");
             assert_eq!(kind.schema().pointer("/properties/metadata/type"), Some(&json!("object")), "{kind}");
         }
     }

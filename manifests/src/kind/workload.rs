@@ -6,7 +6,6 @@
 use super::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use mesh_names::{AppProtocol, Port, ServiceAccount, WorkloadName};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -54,7 +53,8 @@ pub struct WorkloadPort {
 }
 
 /// The kind as written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadManifest {
     /// `outrigger.dev/v1alpha1`
@@ -74,7 +74,8 @@ pub struct WorkloadManifest {
 }
 
 /// What the instance is and where it is reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadSpec {
     /// The IP address other sidecars reach the instance at.
@@ -104,7 +105,8 @@ pub struct WorkloadSpec {
 }
 
 /// A port the application listens on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadPortSpec {
     /// The number, 1 to 65535.
@@ -118,7 +120,8 @@ pub struct WorkloadPortSpec {
 }
 
 /// What the control plane knows of an instance.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadStatus {
     /// `Ready`: the instance takes traffic.

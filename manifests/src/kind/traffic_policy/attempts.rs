@@ -1,13 +1,13 @@
 //! How requests are attempted, as people write it in a TrafficPolicy and as the control plane reads it: timeouts, retries,
 //! hedging. The only part of a policy that may be for a route.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How long a request may take, and each part of it. Nothing is limited by default but connecting.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TimeoutsSpec {
     /// From the last byte of the request's head to the last byte of the response, retries and pauses included; up to 24h, `0s`
@@ -29,7 +29,8 @@ pub struct TimeoutsSpec {
 
 /// Which failed attempts are made again, on another instance if there is one. Without it: twice, what was never processed,
 /// whatever its method, and what may have been if its method is idempotent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RetrySpec {
     /// Further attempts after the first, 0 to 100; 0 is no retry of any kind. What was never processed is tried twice more
@@ -64,7 +65,8 @@ pub struct RetrySpec {
 }
 
 /// The pause before a retry.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct BackoffSpec {
     /// The longest first pause, 1ms to 1m. Default: 25ms.
@@ -77,7 +79,8 @@ pub struct BackoffSpec {
 
 /// How many further attempts there may be within any ten seconds, counted by each worker of each sidecar for each Service it
 /// sends to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct BudgetSpec {
     /// This share of the requests, in percent, 0 to 100.
@@ -90,7 +93,8 @@ pub struct BudgetSpec {
 
 /// A second attempt on another instance when the first has not answered for twice as long as usual. The first answer
 /// counts, the other attempt is cancelled. Only requests whose method is idempotent and whose body, if any, is at hand.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HedgingSpec {
     /// What is usual: this percentile of the latencies of the last 10 to 20 seconds, 50 to 99. Default: 90.
@@ -105,7 +109,8 @@ pub struct HedgingSpec {
 }
 
 /// A failure without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum RetryOn {
     /// No connection could be made.
     ConnectFailure,
@@ -118,7 +123,8 @@ pub enum RetryOn {
 }
 
 /// A gRPC status that is a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[repr(u8)]
 pub enum GrpcStatus {
     /// 1

@@ -2,13 +2,13 @@
 
 use crate::kind::route::Match;
 use gateway_api::experimental::httproutes::HttpRouteRulesMatches;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Failures that callers' sidecars make on purpose, to see what callers do. The Service itself gets no request that is
 /// aborted, and no instance is blamed for it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FaultInjectionSpec {
     /// The failures, up to 16. The first rule that fits a request is for it, and no other.
@@ -17,7 +17,8 @@ pub struct FaultInjectionSpec {
 }
 
 /// A failure, and requests it is for. A request may be delayed and then aborted.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FaultRuleSpec {
     /// Requests it is for: those that fit any of these, as in an HTTPRoute. Default: every request.
@@ -32,7 +33,8 @@ pub struct FaultRuleSpec {
 }
 
 /// A pause before the request goes on. It counts for the request's timeout.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FaultDelaySpec {
     /// How long, 1ms to 5m.
@@ -43,7 +45,8 @@ pub struct FaultDelaySpec {
 }
 
 /// An answer in place of the Service's: one of both statuses.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FaultAbortSpec {
     /// The status, 400 to 599; to a gRPC caller the gRPC status it stands for.

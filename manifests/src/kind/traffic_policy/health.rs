@@ -1,12 +1,12 @@
 //! How instances are asked whether they are well, in a TrafficPolicy: as written, and as read.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How instances are asked whether they are well: by one of `http`, `grpc` and `tcp`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheckSpec {
     /// By a GET, in the protocol of the port.
@@ -34,7 +34,8 @@ pub struct HealthCheckSpec {
 }
 
 /// A GET.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HttpHealthSpec {
     /// The path, with its query: `/healthz`.
@@ -48,7 +49,8 @@ pub struct HttpHealthSpec {
 }
 
 /// A question by gRPC's own protocol for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcHealthSpec {
     /// The service that is asked about, as `shop.v1.Orders`. Default: the server as a whole.
@@ -57,7 +59,8 @@ pub struct GrpcHealthSpec {
 }
 
 /// A connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TcpHealthSpec {}
 

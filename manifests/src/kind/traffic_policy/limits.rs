@@ -3,14 +3,14 @@
 
 use crate::kind::route::Match;
 use gateway_api::experimental::httproutes::HttpRouteRulesMatches;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How much each calling sidecar has under way with the Service at most, all its workers together. What is more waits, or
 /// is refused at once, so that one slow Service does not take all of a caller.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitBreakerSpec {
     /// Connections that carry one thing each: opaque bytes, upgrades, CONNECT. 1 to 1000000. Default: no limit.
@@ -32,7 +32,8 @@ pub struct CircuitBreakerSpec {
 
 /// How many requests each instance's sidecar lets in at once, all callers together. What is more waits its turn, and the
 /// caller that has least under way comes first, so that nobody is starved by another.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ConcurrencySpec {
     /// The limit, 1 to 1000000; with `adaptive` the most it may become, and then 1000 by default.
@@ -50,7 +51,8 @@ pub struct ConcurrencySpec {
 }
 
 /// How a limit follows latency (a gradient: the usual latency by the latency now).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AdaptiveSpec {
     /// It never falls below, 1 to 1000000. Default: 4.
@@ -68,7 +70,8 @@ pub struct AdaptiveSpec {
 }
 
 /// How often requests are let in by each instance's sidecar. What is more is answered with 429 at once.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimitSpec {
     /// The limits, up to 16. A request needs a token of each that fits it; they are asked in this order.
@@ -77,7 +80,8 @@ pub struct RateLimitSpec {
 }
 
 /// One limit: a bucket of tokens, or one for each client.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimitRuleSpec {
     /// Requests it is for: those that fit any of these, as in an HTTPRoute. Default: every request.
@@ -97,7 +101,8 @@ pub struct RateLimitRuleSpec {
 }
 
 /// What has a bucket of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimitKeySpec {
     /// `ClientIdentity`: each SPIFFE ID that calls; callers in plain text share one. `Header`: each value of a header;
@@ -110,7 +115,8 @@ pub struct RateLimitKeySpec {
 }
 
 /// By what requests are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum RateLimitKeyType {
     /// By who calls.
     ClientIdentity,
@@ -119,7 +125,8 @@ pub enum RateLimitKeyType {
 }
 
 /// What a rate is measured in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum RateUnit {
     /// A second.
     #[default]

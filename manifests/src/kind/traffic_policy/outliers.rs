@@ -1,10 +1,10 @@
 //! Outlier detection as people write it in a TrafficPolicy. The names are Envoy's where it has one.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Instances that fail are left out for a while. Each worker of each calling sidecar judges by the requests it sends.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OutlierDetectionSpec {
     /// Failures in a row that leave an instance out, answers of 500 and the like included; up to 1000, 0 is off. Default: 0,
@@ -38,7 +38,8 @@ pub struct OutlierDetectionSpec {
 }
 
 /// Instances whose success rate is far below the others'.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SuccessRateSpec {
     /// How many standard deviations below the mean, in thousandths, 100 to 10000. Default: 1900.
@@ -53,7 +54,8 @@ pub struct SuccessRateSpec {
 }
 
 /// Instances that fail a share of their requests.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FailurePercentageSpec {
     /// From this share on, in percent, 1 to 100. Default: 85.
@@ -68,7 +70,8 @@ pub struct FailurePercentageSpec {
 }
 
 /// Instances that are slower than the others.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LatencySpec {
     /// From this multiple of the median of the others on, in percent, 110 to 10000. Default: 300.

@@ -5,11 +5,11 @@ use super::{
     OutlierDetectionSpec, RateLimitSpec, RetrySpec, TimeoutsSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The kind as written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicyManifest {
     /// Name and namespace.
@@ -23,7 +23,8 @@ pub struct TrafficPolicyManifest {
 }
 
 /// Which Services or routes, and what holds for requests to them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicySpec {
     /// The Services and HTTPRoutes it is for, in its own namespace. Of two policies for the same target the oldest is in force.
@@ -74,7 +75,8 @@ pub struct TrafficPolicySpec {
 }
 
 /// What a policy is for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TargetRefSpec {
     /// The group of the kind: `gateway.networking.k8s.io` for an HTTPRoute. Default: the core group, which is written as the
@@ -91,7 +93,8 @@ pub struct TargetRefSpec {
 }
 
 /// How an instance is chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LoadBalancingSpec {
     /// `PeakEwma`, `LeastRequest`, `RoundRobin`, `Random`, `RingHash` or `Maglev`. The last two send requests with the same
@@ -117,7 +120,8 @@ pub struct LoadBalancingSpec {
 }
 
 /// The law by which an instance is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum BalancingPolicy {
     /// Of two at random the one with less expected latency times load.
     PeakEwma,
@@ -134,7 +138,8 @@ pub enum BalancingPolicy {
 }
 
 /// For `LeastRequest`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LeastRequestSpec {
     /// How many instances are compared, 2 to 16. Default: 2.
@@ -143,7 +148,8 @@ pub struct LeastRequestSpec {
 }
 
 /// For `RingHash`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RingHashSpec {
     /// Least points on the ring, 1 to 1048576. Default: 1024.
@@ -155,7 +161,8 @@ pub struct RingHashSpec {
 }
 
 /// For `Maglev`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MaglevSpec {
     /// Places in the table, a prime number up to 5000011. Default: 16381.
@@ -164,7 +171,8 @@ pub struct MaglevSpec {
 }
 
 /// What a request's key is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HashOnSpec {
     /// `Header`, `Cookie`, `QueryParameter`, `SourceIdentity` or `SourceAddress`.
@@ -183,7 +191,8 @@ pub struct HashOnSpec {
 }
 
 /// Where a key is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum HashOnType {
     /// In a header, all its values.
     Header,
@@ -199,7 +208,8 @@ pub enum HashOnType {
 }
 
 /// Instances nearer to the caller first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LocalitySpec {
     /// `PreferSameZone`: instances in the caller's zone get its requests as long as they are healthy enough; what they can't
@@ -223,7 +233,8 @@ pub struct LocalitySpec {
 }
 
 /// Where requests go when a region can't carry them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RegionFailoverSpec {
     /// The region of the caller.
@@ -233,7 +244,8 @@ pub struct RegionFailoverSpec {
 }
 
 /// Which instances come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum LocalityMode {
     /// Those in the caller's zone, then all others alike.
     PreferSameZone,
@@ -246,7 +258,8 @@ pub enum LocalityMode {
 }
 
 /// New instances get their share little by little.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SlowStartSpec {
     /// From the moment an instance is ready until it gets its full share, 1s to 1h.
@@ -260,7 +273,8 @@ pub struct SlowStartSpec {
 }
 
 /// What became of a policy (Gateway API, `PolicyStatus`).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyStatus {
     /// One for each target.
@@ -269,7 +283,8 @@ pub struct PolicyStatus {
 }
 
 /// What became of a policy at one of its targets.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyTargetStatus {
     /// The target.
@@ -282,7 +297,8 @@ pub struct PolicyTargetStatus {
 }
 
 /// A target of a policy.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AncestorRef {
     /// Its group.
