@@ -65,6 +65,8 @@ pub(crate) const LINGER: Duration = Duration::from_secs(5);
 pub(crate) struct Deadlines {
     request: Option<Instant>,
     attempt: Option<Duration>,
+    /// The end of the request is its caller's, who does not wait for as long as is allowed.
+    is_callers: bool,
 }
 
 /// A point in time and what it means to miss it.
@@ -77,7 +79,8 @@ pub(crate) struct Deadline {
 impl Deadlines {
     /// Of a request whose head was complete at `started`.
     pub(crate) fn new(started: Instant, request: Option<Duration>, attempt: Option<Duration>) -> Self {
-        Self { request: request.and_then(|limit| started.checked_add(limit)), attempt }
+        let request = request.and_then(|limit| started.checked_add(limit));
+        Self { request, attempt, is_callers: false }
     }
 
     /// Of the whole request.
@@ -98,10 +101,21 @@ impl Deadlines {
         }
     }
 
+    /// Whether the endpoint of an attempt that starts now owes its answer by then: always by the attempt's limit; by the
+    /// request's, if at least half of the time is left for it. What only the caller does not wait for, nobody owes: who is in a
+    /// hurry would have good endpoints left out.
+    pub(crate) fn are_owed(&self, by: Deadline, started: Instant, now: Instant) -> bool {
+        let had_half = now.saturating_duration_since(started) <= by.at.saturating_duration_since(now);
+        by.reason == Reason::AttemptTimeout || (had_half && !self.is_callers)
+    }
+
     /// The caller waits no longer than this after `started`, whatever is allowed.
     pub(crate) fn shrink(&mut self, started: Instant, left: Duration) {
-        if let Some(at) = started.checked_add(left) {
-            self.request = Some(self.request.map_or(at, |request| request.min(at)));
+        if let Some(at) = started.checked_add(left)
+            && self.request.is_none_or(|request| at < request)
+        {
+            self.request = Some(at);
+            self.is_callers = true;
         }
     }
 
@@ -256,6 +270,34 @@ mod tests {
         assert_eq!(Deadlines::new(start, None, None).of_attempt(start), None);
         assert!(both.allow(start, second));
         assert!(!both.allow(start + second * 2, second));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_owes_what_is_allowed_if_it_had_the_time() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let owed = |request: Option<u32>, attempt: Option<u32>, left: Option<u32>, after: u32| {
+            let seconds = |count: Option<u32>| count.map(|count| second * count);
+            let mut deadlines = Deadlines::new(start, seconds(request), seconds(attempt));
+            if let Some(left) = seconds(left) {
+                deadlines.shrink(start, left);
+            }
+            let now = start + second * after;
+            let by = deadlines.of_attempt(now)?;
+            deadlines.are_owed(by, start, now).then(|| by.at - start)
+        };
+        assert_eq!(owed(None, None, None, 0), None);
+        assert_eq!(owed(Some(4), None, None, 0), Some(second * 4));
+        assert_eq!(owed(Some(4), None, None, 2), Some(second * 4));
+        assert_eq!(owed(Some(4), None, None, 3), None, "it had but a quarter");
+        assert_eq!(owed(Some(4), None, Some(3), 0), None, "the caller is in a hurry");
+        assert_eq!(owed(Some(4), None, Some(5), 0), Some(second * 4), "it is not");
+        assert_eq!(
+            owed(Some(4), Some(1), Some(3), 1),
+            Some(second * 2),
+            "the attempt's limit is no caller's"
+        );
+        assert_eq!(owed(Some(4), Some(2), None, 3), None, "the request ends before the attempt");
     }
 
     #[tokio::test]

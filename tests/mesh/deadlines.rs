@@ -72,6 +72,59 @@ fn a_service_without_routes_has_its_own_timeouts_and_silence_is_one() {
     assert_eq!(ask(&outbound, "/bytes/1000000", "").body.len(), 1_000_000, "what flows is not silent");
 }
 
+/// A world where `web-b` takes what is sent to it and never answers.
+fn world_with_one_that_hangs() -> (World, String) {
+    let (mut world, outbound) = world();
+    world.serve("web", "web-b", "http", &["tcp", "--sink"]);
+    world.in_turn("web");
+    eventually("both are known", || {
+        let answer = ask(&outbound, "/", "outrigger-timeout: 100\r\n");
+        holds(answer.reason() == "request_timeout", answer)
+    });
+    (world, outbound)
+}
+
+#[test]
+fn an_instance_that_answers_too_late_again_and_again_is_left_out() {
+    let (mut world, outbound) = world_with_one_that_hangs();
+    let ejected = |world: &mut World| {
+        let labels = [("service", "demo/web"), ("cause", "gateway_failures")];
+        world.metrics("shopper").sum("outrigger_endpoint_ejections_total", &labels)
+    };
+    for _ in 0..20 {
+        ask(&outbound, "/", "outrigger-timeout: 20\r\n");
+    }
+    assert_eq!(ejected(&mut world), 0.0, "who is in a hurry has nobody left out");
+    let lasting = "outlierDetection: {consecutiveGatewayFailures: 3, baseEjectionTime: 1h}";
+    policy(
+        &world,
+        "all",
+        SERVICE,
+        &format!("loadBalancing: {{policy: RoundRobin}}\n  timeouts: {{request: 100ms}}\n  {lasting}"),
+    );
+    // While the policy is on its way there must be an end to it.
+    eventually("it is left out for what the policy allows", || {
+        let answer = ask(&outbound, "/", "outrigger-timeout: 1000\r\n");
+        holds(ejected(&mut world) > 0.0, answer)
+    });
+    let answers = [(); 20].map(|()| ask(&outbound, "/", "").status);
+    assert_eq!(answers, [200; 20]);
+}
+
+#[test]
+fn an_instance_that_hangs_does_not_look_idle_because_its_callers_give_up() {
+    let (mut world, outbound) = world();
+    world.serve("web", "web-b", "http", &["tcp", "--sink"]);
+    let hurried = || ask(&outbound, "/", "outrigger-timeout: 100\r\n");
+    eventually("it is known", || {
+        let answer = hurried();
+        holds(answer.reason() == "request_timeout", answer)
+    });
+    let in_vain = (0..40).filter(|_| hurried().status != 200).count();
+    // Each worker finds out for itself.
+    assert!(in_vain <= 4, "{in_vain} of 40 went to the one that hangs");
+}
+
 #[test]
 fn what_a_caller_says_is_left_ends_the_request_and_reaches_the_application() {
     let (world, outbound) = world();

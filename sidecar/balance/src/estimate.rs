@@ -71,6 +71,18 @@ impl PeakEwma {
         self.set(estimate.max(nanos(latency)), now);
     }
 
+    /// Takes in a request that nobody waited for after `waited`: it would have taken longer.
+    ///
+    /// If it counted for nothing, an endpoint that hangs would look idle whenever its callers give up, and draw all traffic.
+    pub fn abandoned(&mut self, waited: Duration, now: Nanos) {
+        let waited = nanos(waited);
+        match self.estimate {
+            Some(estimate) if waited <= estimate * self.left(now) => {}
+            Some(_) => self.set(waited, now),
+            None => self.set(waited.max(nanos(FIRST_ESTIMATE)), now),
+        }
+    }
+
     fn set(&mut self, estimate: f64, now: Nanos) {
         // A latency of zero would make any number of pending requests free.
         self.estimate = Some(estimate.max(1.0));
@@ -152,6 +164,18 @@ mod tests {
         let mut slow = measured(MS * 500);
         slow.failed(Duration::ZERO, Nanos(0));
         assert!((slow.cost(0.0, Nanos(0)) - 500e6).abs() < 1.0, "it is not lowered to the penalty either");
+    }
+
+    #[test]
+    fn what_was_not_waited_for_took_at_least_as_long() {
+        let mut estimate = measured(MS);
+        estimate.abandoned(MS / 2, Nanos(0));
+        assert!((estimate.cost(0.0, Nanos(0)) - 1e6).abs() < 1.0, "it may have been as fast as ever");
+        estimate.abandoned(MS * 50, Nanos(0));
+        assert!((estimate.cost(0.0, Nanos(0)) - 50e6).abs() < 1.0, "it is a peak");
+        let mut unmeasured = PeakEwma::unmeasured(Nanos(0));
+        unmeasured.abandoned(Duration::ZERO, Nanos(0));
+        assert!((unmeasured.cost(0.0, Nanos(0)) - nanos(FIRST_ESTIMATE)).abs() < 1.0);
     }
 
     #[test]

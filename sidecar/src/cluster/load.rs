@@ -13,12 +13,17 @@ pub(crate) struct Load {
     cluster: Rc<Cluster>,
     slot: Slot,
     started: Nanos,
-    outcome: Outcome,
+    /// Nothing: no answer, for a reason that is none of the endpoint's.
+    outcome: Option<Outcome>,
+    /// When it has failed if there is no answer yet; the end of time if that is never.
+    owed: Nanos,
     /// What is spoken, and so whether trailers say how it went.
     protocol: Spoken,
-    /// Nothing: when it is dropped.
-    ended: Option<Instant>,
+    /// When it ended; the end of time: when it is dropped.
+    ended: Nanos,
 }
+
+const NEVER: Nanos = Nanos(u64::MAX);
 
 /// What a request speaks on top of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,16 +51,23 @@ impl Load {
             cluster,
             slot,
             started: now,
-            outcome: Outcome::Abandoned,
+            outcome: None,
+            owed: NEVER,
             protocol: Spoken::Http,
-            ended: None,
+            ended: NEVER,
         }
     }
 
     /// A peer's sidecar did not let the request in by a limit: neither a failure of the endpoint, which would be left out for
     /// keeping itself well, nor a latency, which would make it look fast.
     pub(crate) fn shed(&mut self) {
-        self.outcome = Outcome::Abandoned;
+        self.outcome = None;
+        self.owed = NEVER;
+    }
+
+    /// Without an answer until then, the endpoint has failed.
+    pub(crate) fn owes(&mut self, until: Instant) {
+        self.owed = self.worker.nanos(until);
     }
 
     /// The request is sent now: what was waited for until then is not the endpoint's latency.
@@ -66,7 +78,7 @@ impl Load {
     /// It did what it was asked for: the head of a good response has come, or a connection is open.
     pub(crate) fn answered(&mut self) {
         let latency = self.worker.nanos(Instant::now()).since(self.started);
-        self.outcome = Outcome::Success { latency };
+        self.outcome = Some(Outcome::Success { latency });
     }
 
     /// What the request speaks; HTTP alone unless it is said.
@@ -78,14 +90,14 @@ impl Load {
     /// what says something of the request alone, leaves what the head has said.
     pub(crate) fn trailers(&mut self, status: Option<u8>) {
         let told = status.filter(|_| self.protocol == Spoken::Grpc).map(grpc::http_status);
-        if let (Some(fault), Outcome::Success { latency }) = (told.and_then(fault), self.outcome) {
-            self.outcome = Outcome::Failure { latency, fault };
+        if let (Some(fault), Some(Outcome::Success { latency })) = (told.and_then(fault), self.outcome) {
+            self.outcome = Some(Outcome::Failure { latency, fault });
         }
     }
 
     /// It has ended, at a time the caller knows already.
     pub(crate) fn end(mut self, now: Instant) {
-        self.ended = Some(now);
+        self.ended = self.worker.nanos(now);
     }
 
     /// The endpoint could not be reached, broke off, or does not speak as it should.
@@ -105,7 +117,17 @@ impl Load {
 
     fn end_in(&mut self, fault: Fault) {
         let latency = self.worker.nanos(Instant::now()).since(self.started);
-        self.outcome = Outcome::Failure { latency, fault };
+        self.outcome = Some(Outcome::Failure { latency, fault });
+    }
+
+    /// How it went, as far as is known when it ends.
+    fn outcome(&self, now: Nanos) -> Outcome {
+        let waited = now.since(self.started);
+        match self.outcome {
+            Some(outcome) => outcome,
+            None if self.owed <= now => Outcome::Failure { latency: waited, fault: Fault::Gateway },
+            None => Outcome::Abandoned { waited },
+        }
     }
 }
 
@@ -120,11 +142,12 @@ fn fault(status: u16) -> Option<Fault> {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        let now = self.worker.nanos(self.ended.unwrap_or_else(Instant::now));
-        if let Outcome::Success { latency } = self.outcome {
+        let now = if self.ended == NEVER { self.worker.nanos(Instant::now()) } else { self.ended };
+        let outcome = self.outcome(now);
+        if let Outcome::Success { latency } = outcome {
             self.cluster.saw(now, latency);
         }
-        let ejected = self.cluster.balancer.borrow_mut().ended(self.slot, now, self.outcome);
+        let ejected = self.cluster.balancer.borrow_mut().ended(self.slot, now, outcome);
         if let Some(ejected) = ejected {
             self.cluster.ejected(&self.worker, now, ejected);
         }

@@ -58,6 +58,9 @@ async fn answer(
     mut picked: Picked,
     deadline: Option<Deadline>,
 ) -> Result<Box<Exchanged>, Box<SendFailure>> {
+    if let Some(by) = deadline.filter(|by| routed.deadlines.are_owed(*by, accepted.started, Instant::now())) {
+        picked.load.owes(by.at);
+    }
     let wire = match wire(&picked.origin.place, routed.bound.app_protocol(), accepted) {
         Some(wire) => Ok(wire),
         // Boxed, as is what is rare.

@@ -53,8 +53,12 @@ pub enum Outcome {
         /// Who failed.
         fault: Fault,
     },
-    /// It ended for a reason that says nothing about the endpoint: the client went away.
-    Abandoned,
+    /// It ended without an answer for a reason that is none of the endpoint's: the client went away, say. It would have
+    /// taken longer, no more is known.
+    Abandoned {
+        /// From sending the request to its end.
+        waited: Duration,
+    },
 }
 
 /// Which level an endpoint belongs to; the lower, the earlier.
@@ -142,7 +146,10 @@ impl<Id> Endpoint<Id> {
                 self.estimate.failed(latency, now);
                 self.record.failed(fault, detection)
             }
-            Outcome::Abandoned => None,
+            Outcome::Abandoned { waited } => {
+                self.estimate.abandoned(waited, now);
+                None
+            }
         }
     }
 }

@@ -297,7 +297,7 @@ proptest! {
                 Step::Set(settings) => balancer.set(settings),
                 Step::Begin => match balancer.pick(PickFor::default(), now, &mut rng) {
                     Some(pick) if begun.len() < 20 => { balancer.started(pick.slot); begun.push(pick.slot); }
-                    Some(_) | None => for slot in begun.drain(..) { balancer.ended(slot, now, Outcome::Abandoned); },
+                    Some(_) | None => for slot in begun.drain(..) { balancer.ended(slot, now, Outcome::Abandoned { waited: MS }); },
                 },
                 Step::Evaluate => ejected = balancer.evaluate(now).len(),
                 Step::Send { failed, key, exclude } => {

@@ -42,6 +42,27 @@ fn a_slow_endpoint_gets_less_but_is_not_forgotten() {
 }
 
 #[test]
+fn an_endpoint_whose_callers_give_up_is_no_idle_one() {
+    let mut balancer = ready_by(by(Policy::PeakEwma), 2);
+    let mut rng = SmallRng::seeded(5);
+    let mut counts = [0, 0];
+    // The first hangs: whoever asks it gives up after 100 ms. One request at a time, so that nothing is ever pending.
+    for step in 0..1_000 {
+        let now = START + MS * step;
+        let slot = balancer.pick(PickFor::default(), now, &mut rng).unwrap().slot;
+        let id = *balancer.id(slot).unwrap();
+        counts[id] += 1;
+        run(
+            &mut balancer,
+            slot,
+            now,
+            if id == 0 { Outcome::Abandoned { waited: MS * 100 } } else { success() },
+        );
+    }
+    assert!(counts[0] <= 2, "{counts:?}");
+}
+
+#[test]
 fn pending_requests_count() {
     for policy in [Policy::PeakEwma, least_request()] {
         let mut balancer = ready_by(by(policy), 2);
@@ -54,7 +75,7 @@ fn pending_requests_count() {
         let mut rng = SmallRng::seeded(1);
         let mut pick = || balancer.pick(PickFor::default(), START, &mut rng).map(|pick| pick.slot);
         assert!((0..100).all(|_| pick() == Some(idle)), "{policy:?}");
-        balancer.ended(busy, START, Outcome::Abandoned);
+        balancer.ended(busy, START, Outcome::Abandoned { waited: Duration::ZERO });
         assert_eq!(balancer.pending(busy), 0);
     }
 }
