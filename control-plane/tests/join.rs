@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use control_plane::ca::{Authority, JoinTokens, ServingNames, SigningMetrics, SigningService, admin};
+use control_plane::ca::token::Audience;
+use control_plane::ca::{Authority, ServingNames, SigningMetrics, SigningService, Tokens, admin};
 use control_plane::listen::{self, HandshakeMetrics};
 use hyper_util::rt::TokioIo;
 use mesh_mtls::{
@@ -30,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(5);
 struct ControlPlane {
     dir: tempfile::TempDir,
     address: SocketAddr,
-    tokens: Arc<JoinTokens>,
+    tokens: Arc<Tokens>,
     registry: Registry,
     tasks: Tasks,
     drain: Drain,
@@ -42,7 +43,7 @@ impl ControlPlane {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let authority = Arc::new(Authority::open(dir.path(), &domain, now).unwrap());
-        let tokens = Arc::new(JoinTokens::open(dir.path(), &domain).unwrap());
+        let tokens = Arc::new(Tokens::open(dir.path(), &domain).unwrap());
         let (registry, tasks, drain) = (Registry::new(), Tasks::new(), Drain::new());
         let identity = authority.serving_identity(&ServingNames::of_listeners(&[address]), now).unwrap();
         let incoming = listen::incoming(
@@ -65,7 +66,7 @@ impl ControlPlane {
 
     fn token(&self, account: &str, now: SystemTime) -> String {
         let (namespace, account) = ("shop".parse().unwrap(), account.parse().unwrap());
-        self.tokens.mint(&namespace, &account, Duration::from_secs(600), now).unwrap().text
+        self.tokens.mint(&namespace, &account, Audience::Join, Duration::from_secs(600), now).unwrap().text
     }
 
     /// A sidecar that has the trust bundle file and nothing else.

@@ -6,6 +6,7 @@ use crate::diagnostic::{Code, Diagnostic, Report, Subject};
 use crate::kind::external_service::ExternalService;
 use crate::kind::mesh_config::MeshConfig;
 use crate::kind::peer_authentication::PeerAuthentication;
+use crate::kind::role_binding::RoleBinding;
 use crate::kind::route::HttpRoute;
 use crate::kind::service::Service;
 use crate::kind::slice::EndpointSlice;
@@ -46,6 +47,10 @@ pub enum Object {
     ExternalService(ExternalService),
     /// A TrafficPolicy.
     TrafficPolicy(TrafficPolicy),
+    /// A RoleBinding.
+    RoleBinding(RoleBinding),
+    /// A ClusterRoleBinding.
+    ClusterRoleBinding(RoleBinding),
 }
 
 /// What reading an object found.
@@ -100,6 +105,8 @@ impl Object {
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::ExternalService(_) => Kind::ExternalService,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
+            Self::RoleBinding(_) => Kind::RoleBinding,
+            Self::ClusterRoleBinding(_) => Kind::ClusterRoleBinding,
         }
     }
 
@@ -117,6 +124,7 @@ impl Object {
             Self::PeerAuthentication(object) => &object.metadata,
             Self::ExternalService(object) => &object.metadata,
             Self::TrafficPolicy(object) => &object.metadata,
+            Self::RoleBinding(object) | Self::ClusterRoleBinding(object) => &object.metadata,
         }
     }
 }
@@ -200,6 +208,12 @@ fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
         Kind::ExternalService => decode(value, report)
             .and_then(|it| check::external_service::read(&it, report))
             .map(Object::ExternalService),
+        Kind::RoleBinding => decode(value, report)
+            .and_then(|it| check::role_binding::in_namespace(&it, report))
+            .map(Object::RoleBinding),
+        Kind::ClusterRoleBinding => decode(value, report)
+            .and_then(|it| check::role_binding::everywhere(&it, report))
+            .map(Object::ClusterRoleBinding),
         Kind::TrafficPolicy => decode(value, report)
             .and_then(|it| check::traffic_policy::read(&it, report))
             .map(Object::TrafficPolicy),

@@ -231,3 +231,49 @@ fn what_cannot_be_is_refused_with_its_field() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("selectr"), "{said}");
 }
+
+#[test]
+fn rights_are_given_and_taken_as_in_kubernetes() {
+    let world = World::new();
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec:\n  ports: [{port: 80}]\n";
+    let service = manifest(&world, "web.yaml", service);
+    let mut meshctl = world.mesh.program("meshctl");
+    meshctl.arg("--kubeconfig").arg(world.mesh.kubeconfig());
+    let made = meshctl.args(["kubeconfig", "-n", "demo", "-s", "deployer"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let own = manifest(&world, "deployer.kubeconfig", &String::from_utf8(made.stdout).unwrap());
+    let deployer = |args: &[&str]| {
+        let mut command = Command::new("kubectl");
+        command.args(["--kubeconfig", &own, "--cache-dir"]).arg(world.dir().join("kube-deployer"));
+        let output = command.args(args).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (may, said) = deployer(&["apply", "-f", &service]);
+    assert!(
+        !may && said.contains("Forbidden") && said.contains("system:serviceaccount:demo:deployer"),
+        "{said}"
+    );
+
+    let bind = ["create", "rolebinding", "deployer", "-n", "demo", "--clusterrole=edit"];
+    clean(&world, &[&bind[..], &["--serviceaccount=demo:deployer"]].concat());
+    let (may, said) = deployer(&["apply", "-f", &service]);
+    assert!(may && said.trim() == "service/web created", "{said}");
+    assert_eq!(deployer(&["auth", "can-i", "update", "services"]), (true, "yes\n".to_owned()));
+    assert_eq!(deployer(&["auth", "can-i", "list", "services", "-n", "default"]), (false, "no\n".to_owned()));
+    let (may, said) = deployer(&["auth", "can-i", "--list"]);
+    assert!(may && said.contains("httproutes.gateway.networking.k8s.io"), "{said}");
+    let (may, said) = deployer(&["create", "rolebinding", "more", "--clusterrole=admin", "--user=eve"]);
+    assert!(!may && said.contains("cluster-admin"), "{said}");
+
+    let everywhere = ["create", "clusterrolebinding", "readers", "--clusterrole=view"];
+    clean(&world, &[&everywhere[..], &["--group=system:serviceaccounts"]].concat());
+    assert!(deployer(&["get", "services", "-A"]).0);
+    let table = clean(&world, &["get", "clusterrolebindings", "-o", "wide"]);
+    assert!(table.contains("ClusterRole/view") && table.contains("system:serviceaccounts"), "{table}");
+    clean(&world, &["delete", "rolebinding", "deployer", "-n", "demo"]);
+    let (may, said) = deployer(&["delete", "service", "web"]);
+    assert!(!may && said.contains("a RoleBinding to edit in this namespace would allow it"), "{said}");
+    let token = clean(&world, &["create", "token", "deployer", "-n", "demo", "--audience", "outrigger-api"]);
+    assert_eq!(token.trim().split('.').count(), 3, "a signed token");
+}

@@ -95,6 +95,18 @@ fn resources() -> Vec<Resource> {
     resources
 }
 
+/// Whether there is such a resource.
+pub(crate) fn is_known(group: &str, resource: &str) -> bool {
+    resources().iter().any(|known| known.group == group && known.path == resource)
+}
+
+/// The group and path of every resource, subresources but `status` included, in the order of discovery.
+pub(crate) fn names() -> Vec<(&'static str, String)> {
+    let all = resources().into_iter().filter(|resource| !resource.path.ends_with("/status"));
+    let asked = all.filter(|resource| REVIEWS.iter().all(|(_, plural, ..)| *plural != resource.path));
+    asked.map(|resource| (resource.group, resource.path)).collect()
+}
+
 fn main_of(main: &Resource) -> Resource {
     Resource { path: String::new(), ..*main }
 }

@@ -4,6 +4,7 @@
 use super::accept::{self, Form};
 use super::answer::{self, Body};
 use super::authenticate::User;
+use super::authorize::Asked;
 use super::body::{self, Media};
 use super::delete::{self, Outcome};
 use super::patch::Patch;
@@ -21,6 +22,7 @@ use manifests::Kind;
 use mesh_mtls::ApiClient;
 use serde_json::{Value, json};
 use std::error::Error;
+use std::net::SocketAddr;
 
 /// The head of a request, as far as it matters.
 struct Head {
@@ -84,7 +86,12 @@ fn noun(target: &Target) -> &'static str {
 
 impl Api {
     /// Answers a request.
-    pub(crate) async fn handle<B>(&self, request: Request<B>, client: &ApiClient) -> Response<Body>
+    pub(crate) async fn handle<B>(
+        &self,
+        request: Request<B>,
+        client: &ApiClient,
+        from: SocketAddr,
+    ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -92,7 +99,7 @@ impl Api {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let Some(target) = Target::parse(&path) else {
-            let failure = match User::of(client) {
+            let failure = match User::of(client, &parts.headers, &*self.tokens) {
                 Ok(_) => Failure::no_such_path(&path),
                 Err(refusal) => refusal,
             };
@@ -109,7 +116,9 @@ impl Api {
         let verb = verb(&parts.method, &target, &query);
         let noun = noun(&target);
         let head = Head { method: parts.method, path, headers: parts.headers, query };
-        let result = Box::pin(self.answer(&head, target, verb, body, client)).await;
+        let user = User::of(client, &head.headers, &*self.tokens);
+        let who = user.as_ref().map_or_else(|_| "nobody".to_owned(), |user| user.name.clone());
+        let result = Box::pin(self.answer(&head, target, verb, body, user)).await;
         let response = result.unwrap_or_else(|failure| {
             if failure.code.is_server_error() {
                 tracing::warn!(verb, path = head.path, reason = failure.message(), "an API request failed");
@@ -118,7 +127,7 @@ impl Api {
         });
         self.count(verb, noun, response.status());
         if !matches!(verb, "get" | "list" | "watch" | "other") {
-            audit(client, verb, &head, &response);
+            audit(&who, from, verb, &head, &response);
         }
         response
     }
@@ -133,7 +142,7 @@ impl Api {
         target: Target,
         verb: &'static str,
         body: B,
-        client: &ApiClient,
+        user: Result<User, Failure>,
     ) -> Result<Response<Body>, Failure>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -145,7 +154,7 @@ impl Api {
         if target == Target::Version {
             return head.read_only(|| answer::json(StatusCode::OK, &version()));
         }
-        let user = User::of(client)?;
+        let user = user?;
         match &target {
             // What there is, and who one is, anyone with a name may ask.
             Target::Probe(_) | Target::Version => {}
@@ -155,16 +164,16 @@ impl Api {
             | Target::OpenApiV2
             | Target::OpenApiV3Index
             | Target::OpenApiV3 { .. } => return head.discovery(&target),
-            Target::AccessReview | Target::RulesReview | Target::SubjectReview
-                if head.method == Method::POST => {}
+            Target::AccessReview | Target::RulesReview | Target::SubjectReview => {}
             Target::Collection { .. }
             | Target::Object { .. }
             | Target::Proxies { .. }
             | Target::Events
-            | Target::Token { .. }
-            | Target::AccessReview
-            | Target::RulesReview
-            | Target::SubjectReview => user.authorize(verb, noun(&target))?,
+            | Target::Token { .. } => {
+                if let Some(asked) = Asked::of(&target, verb) {
+                    self.authorize(&user, &asked).await?;
+                }
+            }
         }
         let bytes = body::read(&head.headers, body).await?;
         match target {
@@ -188,10 +197,11 @@ impl Api {
             }
             Target::AccessReview if verb == "create" => {
                 let request = body::object(body::media(&head.headers), &bytes)?;
-                Ok(answer::json(StatusCode::CREATED, &review::access(&user, &request)))
+                Ok(answer::json(StatusCode::CREATED, &review::access(self, &user, &request).await?))
             }
             Target::RulesReview if verb == "create" => {
-                Ok(answer::json(StatusCode::CREATED, &review::rules(&user)))
+                let request = body::object(body::media(&head.headers), &bytes)?;
+                Ok(answer::json(StatusCode::CREATED, &review::rules(self, &user, &request).await?))
             }
             Target::SubjectReview if verb == "create" => {
                 Ok(answer::json(StatusCode::CREATED, &review::subject(&user)))
@@ -411,18 +421,13 @@ fn answer_written(written: &Written, view: &represent::View, verb: &str) -> Resp
 #[derive(Debug, Clone)]
 struct Created(String);
 
-fn audit(client: &ApiClient, verb: &str, head: &Head, response: &Response<Body>) {
-    let who = match client {
-        ApiClient::Anonymous => "nobody".to_owned(),
-        ApiClient::Workload(id) => id.to_string(),
-        ApiClient::User { name, .. } => name.clone(),
-    };
+fn audit(who: &str, from: SocketAddr, verb: &str, head: &Head, response: &Response<Body>) {
     let name =
         response.extensions().get::<Created>().map_or(String::new(), |created| format!("/{}", created.0));
     let object = format!("{}{name}", head.path);
     let is_dry = head.query.run == Run::Dry;
     let code = response.status().as_u16();
-    tracing::info!(target: "audit", who, verb, object, dry_run = is_dry, code, "API write");
+    tracing::info!(target: "audit", who, %from, verb, object, dry_run = is_dry, code, "API write");
 }
 
 /// What `kubectl version` asks. The Kubernetes version is the one whose conventions are spoken.

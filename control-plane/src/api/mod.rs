@@ -5,7 +5,7 @@
 //! knows what a manifest does to traffic.
 //!
 //! ```text
-//! serve ─> handle: authenticate ─> path, query, body ─> read | write | delete | token | review | discovery
+//! serve ─> handle: authenticate ─> authorize ─> query, body ─> read | write | delete | token | review | discovery
 //!                                                        │      └─> meta, patch, defaults, validate, fields: pure
 //!                                                 represent         └─> store <─ namespaces (a task)
 //! ```
@@ -13,6 +13,7 @@
 mod accept;
 mod answer;
 mod authenticate;
+mod authorize;
 pub(crate) mod birth;
 mod body;
 mod defaults;
@@ -43,7 +44,7 @@ mod write;
 mod tests;
 
 pub use proxies::ProxyDirectory;
-pub use token::{MintRefusal, MintedToken, TokenMinter};
+pub use token::{MintRefusal, MintedToken, TokenAuthority};
 
 use crate::store::{Expect, Key, Store, StoreError};
 use delete::PERMANENT_NAMESPACES;
@@ -59,8 +60,8 @@ use watch::WatchCount;
 pub struct ApiParts {
     /// Where objects are kept.
     pub store: Arc<dyn Store>,
-    /// Who mints join tokens.
-    pub minter: Arc<dyn TokenMinter>,
+    /// Who makes tokens and knows them.
+    pub tokens: Arc<dyn TokenAuthority>,
     /// Who knows the connected sidecars.
     pub proxies: Arc<dyn ProxyDirectory>,
     /// When it drains, watches end and connections finish what they are doing.
@@ -87,7 +88,7 @@ pub enum ApiError {
 /// What every request sees.
 pub(crate) struct Api {
     store: Arc<dyn Store>,
-    minter: Arc<dyn TokenMinter>,
+    tokens: Arc<dyn TokenAuthority>,
     proxies: Arc<dyn ProxyDirectory>,
     drain: DrainSignal,
     is_ready: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -104,7 +105,7 @@ impl ApiServer {
     /// # Errors
     /// When the store cannot be written, or the metrics are registered already.
     pub async fn new(parts: ApiParts, registry: &Registry) -> Result<Self, ApiError> {
-        let ApiParts { store, minter, proxies, drain, is_ready } = parts;
+        let ApiParts { store, tokens, proxies, drain, is_ready } = parts;
         let requests = IntCounterVec::new(
             Opts::new(
                 "outrigger_control_api_requests_total",
@@ -115,7 +116,7 @@ impl ApiServer {
         registry.register(Box::new(requests.clone()))?;
         let api = Api {
             store,
-            minter,
+            tokens,
             proxies,
             drain,
             is_ready,

@@ -161,7 +161,13 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
 pub(crate) fn has_status(kind: Kind) -> bool {
     !matches!(
         kind,
-        Kind::Secret | Kind::ConfigMap | Kind::EndpointSlice | Kind::MeshConfig | Kind::PeerAuthentication
+        Kind::Secret
+            | Kind::ConfigMap
+            | Kind::EndpointSlice
+            | Kind::MeshConfig
+            | Kind::PeerAuthentication
+            | Kind::RoleBinding
+            | Kind::ClusterRoleBinding
     )
 }
 

@@ -9,6 +9,7 @@ use hyper_util::server::conn::auto::Builder;
 use mesh_mtls::ApiClient;
 use mesh_process::Tasks;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,23 +34,23 @@ impl ApiServer {
         // The semaphore is never closed: the loop ends when the listener drains.
         while let Ok(place) = places.clone().acquire_owned().await {
             let Some(connection) = connections.next().await else { return };
-            let (server, client) = (self.clone(), connection.client().clone());
+            let (server, client, remote) = (self.clone(), connection.client().clone(), connection.remote());
             tasks.spawn("api-connection", async move {
                 let _place = place;
-                server.connection(connection, client).await;
+                server.connection(connection, client, remote).await;
             });
         }
     }
 
     /// Serves one connection of a client that proved who it is, until either side ends it.
-    pub(crate) async fn connection<IO>(&self, io: IO, client: ApiClient)
+    pub(crate) async fn connection<IO>(&self, io: IO, client: ApiClient, remote: SocketAddr)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (api, client): (Arc<Api>, Arc<ApiClient>) = (self.0.clone(), Arc::new(client));
         let service = service_fn(move |request| {
             let (api, client) = (api.clone(), client.clone());
-            async move { Ok::<_, Infallible>(api.handle(request, &client).await) }
+            async move { Ok::<_, Infallible>(api.handle(request, &client, remote).await) }
         });
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADER_BYTES);

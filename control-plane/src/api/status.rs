@@ -40,9 +40,13 @@ impl Failure {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let message = "Unauthorized: present a client certificate of this control plane; its data directory holds a \
-                       kubeconfig with one";
+        let message = "Unauthorized: present a client certificate of this control plane, or a bearer token; its data directory \
+                       holds a kubeconfig with a certificate";
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
+    }
+
+    pub(crate) fn unauthorized_because(why: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", format!("Unauthorized: {why}"))
     }
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {

@@ -1,9 +1,11 @@
-//! `kubectl create token`: a join token for a service account, minted by the certificate authority. What enters is an
-//! `authentication.k8s.io/v1` TokenRequest; what leaves is the same with its status.
+//! `kubectl create token`: a token for a service account, minted by the certificate authority: to join the mesh or, if its
+//! audience says so, to use the API. What enters is an `authentication.k8s.io/v1` TokenRequest; what leaves is the same with
+//! its status.
 
 use super::meta::timestamp;
 use super::status::Failure;
 use super::{Api, read};
+use crate::ca::token::Audience;
 use crate::store::Key;
 use jiff::Timestamp;
 use manifests::Kind;
@@ -11,24 +13,31 @@ use mesh_names::{Namespace, ServiceAccount};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Mints join tokens.
-pub trait TokenMinter: Send + Sync + 'static {
-    /// A token with which a sidecar joins as that service account, for `lifetime` or the minter's default.
+/// Makes tokens, and knows its own.
+pub trait TokenAuthority: Send + Sync + 'static {
+    /// A token for that service account, good for `audience`, for `lifetime` or the authority's default.
     ///
     /// # Errors
-    /// When the lifetime is outside the minter's bounds, or signing fails.
+    /// When the lifetime is outside the authority's bounds, or signing fails.
     fn mint(
         &self,
         namespace: &Namespace,
         account: &ServiceAccount,
+        audience: Audience,
         lifetime: Option<Duration>,
     ) -> Result<MintedToken, MintRefusal>;
+
+    /// Whose token for the API this is.
+    ///
+    /// # Errors
+    /// Why it is none, in a few words.
+    fn bearer(&self, token: &str) -> Result<(Namespace, ServiceAccount), String>;
 }
 
-/// A join token.
+/// A token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MintedToken {
-    /// What the sidecar presents.
+    /// What its bearer presents.
     pub text: String,
     /// Until when.
     pub expires: Timestamp,
@@ -74,15 +83,16 @@ pub(crate) async fn create(
             Failure::bad_request("spec.expirationSeconds: must be a whole number above zero")
         })?),
     };
+    let audience = audience(&request)?;
     let token =
-        api.minter.mint(&owner, &subject, seconds.map(Duration::from_secs)).map_err(
-            |refusal| match refusal {
+        api.tokens.mint(&owner, &subject, audience, seconds.map(Duration::from_secs)).map_err(|refusal| {
+            match refusal {
                 MintRefusal::Lifetime(why) => Failure::bad_request(format!("spec.expirationSeconds: {why}")),
                 MintRefusal::Failed(why) => {
                     Failure::internal(format!("the token could not be signed: {why}"))
                 }
-            },
-        )?;
+            }
+        })?;
     if !request.is_object() {
         request = json!({});
     }
@@ -99,4 +109,23 @@ pub(crate) async fn create(
         );
     }
     Ok(request)
+}
+
+/// To join, unless something else is asked for.
+fn audience(request: &Value) -> Result<Audience, Failure> {
+    let asked = request.pointer("/spec/audiences").and_then(Value::as_array);
+    let mut asked = asked.into_iter().flatten();
+    match (asked.next(), asked.next()) {
+        (None, _) => Ok(Audience::Join),
+        (Some(one), None) => {
+            let known = Audience::ALL.into_iter().find(|audience| one.as_str() == Some(audience.as_str()));
+            known.ok_or_else(|| {
+                let names = Audience::ALL.map(Audience::as_str).join(" or ");
+                Failure::bad_request(format!("spec.audiences: {one} is none of ours: choose {names}"))
+            })
+        }
+        (Some(_), Some(_)) => {
+            Err(Failure::bad_request("spec.audiences: a token is good for one thing: name one audience"))
+        }
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::AppError;
 use crate::bootstrap::{DataDirectory, Settings, StoreKind};
-use crate::ca::{Authority, JoinTokens};
+use crate::ca::{Authority, Tokens};
 use crate::store::{EmbeddedStore, Store};
 use prometheus::Registry;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::SystemTime;
 #[derive(Clone)]
 pub(crate) struct Kept {
     pub(crate) authority: Arc<Authority>,
-    pub(crate) tokens: Arc<JoinTokens>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) store: Arc<dyn Store>,
 }
 
@@ -26,7 +26,7 @@ impl Kept {
         families: &Registry,
     ) -> Result<Self, AppError> {
         let authority = Authority::open(directory.path(), &settings.trust_domain, SystemTime::now())?;
-        let tokens = JoinTokens::open(directory.path(), &settings.trust_domain)?;
+        let tokens = Tokens::open(directory.path(), &settings.trust_domain)?;
         let store: Arc<dyn Store> = match settings.store {
             StoreKind::Embedded => Arc::new(EmbeddedStore::open(&directory.store(), families)?),
         };

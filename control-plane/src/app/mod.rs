@@ -14,7 +14,7 @@ mod discovery;
 mod error;
 mod kept;
 mod listeners;
-mod minter;
+mod tokens;
 
 pub use error::AppError;
 pub use listeners::{Addresses, ListenError};
@@ -136,7 +136,7 @@ impl App {
         };
         let parts = ApiParts {
             store: store(),
-            minter: Arc::clone(&kept.tokens) as Arc<_>,
+            tokens: Arc::clone(&kept.tokens) as Arc<_>,
             proxies,
             drain: drain.signal(),
             is_ready: Arc::new(is_ready),

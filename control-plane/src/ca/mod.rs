@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! DATA-DIR/ca.key, ca.crt ──> Authority ──┬─ sign(CSR, identity) <── SigningService <── sidecars
-//! DATA-DIR/join-token.key ──> JoinTokens ─┘                             │
+//! DATA-DIR/join-token.key ──> Tokens ─┘                             │
 //!                                 └─ mint <── API (kubectl create token, meshctl token create)
 //! Authority ──> serving certificate of our own listeners, admin certificate in DATA-DIR/kubeconfig, trust bundle
 //! ```
@@ -22,4 +22,4 @@ pub use authority::{Authority, AuthorityError};
 pub use service::{SigningMetrics, SigningService};
 pub use serving::ServingNames;
 pub use sign::SignError;
-pub use token::{JoinTokens, TokenError};
+pub use token::{TokenError, Tokens};

@@ -4,7 +4,7 @@
 
 use super::authority::Authority;
 use super::sign::SignError;
-use super::token::{JoinTokens, TokenError};
+use super::token::{Audience, TokenError, Tokens};
 use crate::peer::PeerIdentity;
 use mesh_mtls::control_plane_id;
 use mesh_names::SpiffeId;
@@ -30,7 +30,7 @@ pub struct SigningMetrics {
 #[derive(Debug, Clone)]
 pub struct SigningService {
     authority: Arc<Authority>,
-    tokens: Arc<JoinTokens>,
+    tokens: Arc<Tokens>,
     metrics: SigningMetrics,
 }
 
@@ -75,7 +75,7 @@ impl SigningMetrics {
 
 impl SigningService {
     /// A service that signs with `authority` for bearers of `tokens` and for workloads that renew.
-    pub fn new(authority: Arc<Authority>, tokens: Arc<JoinTokens>, metrics: SigningMetrics) -> Self {
+    pub fn new(authority: Arc<Authority>, tokens: Arc<Tokens>, metrics: SigningMetrics) -> Self {
         Self { authority, tokens, metrics }
     }
 
@@ -90,7 +90,7 @@ impl SigningService {
             Some(value) => {
                 let value = value.to_str().map_err(|_| Refused::NotBearer)?;
                 let token = value.strip_prefix("Bearer ").ok_or(Refused::NotBearer)?;
-                self.tokens.verify(token.trim(), now)?
+                self.tokens.verify(token.trim(), Audience::Join, now)?
             }
             None => match request.extensions().get::<PeerIdentity>() {
                 Some(PeerIdentity(Some(identity))) => identity.clone(),
@@ -171,7 +171,7 @@ mod tests {
     fn ca() -> Ca {
         let (dir, domain, registry) = (tempfile::tempdir().unwrap(), TrustDomain::default(), Registry::new());
         let authority = Arc::new(Authority::open(dir.path(), &domain, SystemTime::now()).unwrap());
-        let tokens = Arc::new(JoinTokens::open(dir.path(), &domain).unwrap());
+        let tokens = Arc::new(Tokens::open(dir.path(), &domain).unwrap());
         let metrics = SigningMetrics::register(&registry).unwrap();
         Ca { _dir: dir, service: SigningService::new(authority, tokens, metrics), registry }
     }
@@ -196,7 +196,11 @@ mod tests {
 
     fn token(ca: &Ca, now: SystemTime) -> String {
         let (namespace, account) = ("shop".parse().unwrap(), "orders".parse().unwrap());
-        let token = ca.service.tokens.mint(&namespace, &account, Duration::from_secs(60), now).unwrap();
+        let token = ca
+            .service
+            .tokens
+            .mint(&namespace, &account, Audience::Join, Duration::from_secs(60), now)
+            .unwrap();
         format!("Bearer {}", token.text)
     }
 

@@ -1,7 +1,7 @@
-//! Join tokens: how a sidecar that has no certificate yet says which workload it is. A signed statement (JWT, HS256)
-//! that names one namespace and service account and expires; made by an admin, checked by any replica that has the
-//! secret. A token is a bearer secret: it proves nothing after its expiry, and is not needed once there is a
-//! certificate.
+//! Tokens: how a sidecar that has no certificate yet says which workload it is, and how somebody without one uses the API.
+//! A signed statement (JWT, HS256) that names one namespace and service account, what it is good for, and expires; made by
+//! an admin, checked by any replica that has the secret. A token is a bearer secret: it proves nothing after its expiry, and
+//! a token for the one is refused by the other.
 
 use super::authority::timestamp;
 use super::random::{self, NoRandomness};
@@ -15,10 +15,30 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, fs, io};
 
-/// The secret that signs join tokens, in DATA-DIR.
+/// The secret that signs tokens, in DATA-DIR.
 pub const SECRET_FILE: &str = "join-token.key";
-/// The `aud` claim: a token for something else is no join token.
-pub const AUDIENCE: &str = "outrigger-join";
+/// What a token is good for: its `aud` claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// A sidecar joins the mesh with it.
+    Join,
+    /// Its bearer uses the API as the service account.
+    Api,
+}
+
+impl Audience {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Join, Self::Api];
+
+    /// As the claim says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "outrigger-join",
+            Self::Api => "outrigger-api",
+        }
+    }
+}
+
 /// Long enough to roll a sidecar out by hand.
 pub const TTL_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Beyond a year a token is a password nobody remembers to revoke.
@@ -28,17 +48,18 @@ const SECRET_BYTES: usize = 32;
 /// A token is about 300 bytes; beyond this it is refused unread.
 const TOKEN_MAX_BYTES: usize = 4096;
 
-/// Makes and checks join tokens.
-pub struct JoinTokens {
+/// Makes and checks tokens.
+pub struct Tokens {
     trust_domain: TrustDomain,
     encoding: EncodingKey,
     decoding: DecodingKey,
-    validation: Validation,
+    join: Validation,
+    api: Validation,
 }
 
 /// A new token.
 #[derive(Clone)]
-pub struct JoinToken {
+pub struct Token {
     /// What the sidecar is given in `--token-file`. A secret.
     pub text: String,
     /// When it expires.
@@ -80,21 +101,21 @@ pub enum MintError {
     #[error("{0} is the control plane's own identity, no workload may have it: use another service account")]
     Reserved(SpiffeId),
     /// The lifetime asked for.
-    #[error("a join token can't live for {} s: choose between 1 s and 365 days", .0.as_secs())]
+    #[error("a token can't live for {} s: choose between 1 s and 365 days", .0.as_secs())]
     Ttl(Duration),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
     /// The signing failed.
-    #[error("the join token can't be signed")]
+    #[error("the token can't be signed")]
     Sign(#[source] jsonwebtoken::errors::Error),
 }
 
 /// Why a token is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not a join token at all.
-    #[error("it is not a join token")]
+    /// Not a token at all.
+    #[error("it is not a token of this control plane")]
     Malformed,
     /// Signed with another secret, or altered.
     #[error("it was not made by this control plane, or was altered")]
@@ -103,14 +124,14 @@ pub enum TokenError {
     #[error("it expired at {0}")]
     Expired(jiff::Timestamp),
     /// Made by this control plane, for something else.
-    #[error("it was made for another audience than `{AUDIENCE}`")]
-    WrongAudience,
+    #[error("it was made for another audience than `{}`", .0.as_str())]
+    WrongAudience(Audience),
     /// It names the control plane, as which nobody joins.
     #[error("it names the control plane's own identity, which no workload may have")]
     Reserved,
 }
 
-impl JoinTokens {
+impl Tokens {
     /// Opens the secret in `data_dir`, or makes one if there is none yet. Blocks.
     ///
     /// # Errors
@@ -131,20 +152,16 @@ impl JoinTokens {
         if secret.len() != SECRET_BYTES {
             return Err(SecretError::Length { path, found: secret.len() });
         }
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["exp", "aud", "sub"]);
-        // Expiry is checked here, against the caller's clock and without leeway: it is our own clock that set it.
-        validation.validate_exp = false;
         Ok(Self {
             trust_domain: trust_domain.clone(),
             encoding: EncodingKey::from_secret(&secret),
             decoding: DecodingKey::from_secret(&secret),
-            validation,
+            join: validation(Audience::Join),
+            api: validation(Audience::Api),
         })
     }
 
-    /// Makes a token with which a sidecar joins as this service account, until `ttl` from now.
+    /// Makes a token for this service account, until `ttl` from now.
     ///
     /// # Errors
     /// [`MintError`]: a lifetime of nothing or more than [`TTL_MAX`], or the control plane's own account.
@@ -152,9 +169,10 @@ impl JoinTokens {
         &self,
         namespace: &Namespace,
         service_account: &ServiceAccount,
+        audience: Audience,
         ttl: Duration,
         now: SystemTime,
-    ) -> Result<JoinToken, MintError> {
+    ) -> Result<Token, MintError> {
         let identity = SpiffeId::new(self.trust_domain.clone(), namespace.clone(), service_account.clone());
         if identity == control_plane_id(&self.trust_domain) {
             return Err(MintError::Reserved(identity));
@@ -165,23 +183,32 @@ impl JoinTokens {
         let iat = seconds(now);
         let exp = iat + ttl.as_secs();
         let jti = random::bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let claims =
-            Claims { aud: AUDIENCE.to_owned(), sub: format!("{namespace}/{service_account}"), iat, exp, jti };
+        let claims = Claims {
+            aud: audience.as_str().to_owned(),
+            sub: format!("{namespace}/{service_account}"),
+            iat,
+            exp,
+            jti,
+        };
         let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
             .map_err(MintError::Sign)?;
-        Ok(JoinToken { text, expires: timestamp(UNIX_EPOCH + Duration::from_secs(exp)) })
+        Ok(Token { text, expires: timestamp(UNIX_EPOCH + Duration::from_secs(exp)) })
     }
 
-    /// Who a token lets its bearer join as.
+    /// Whom a token names that is good for `audience`.
     ///
     /// # Errors
     /// [`TokenError`]; which of them it is tells the bearer nothing about the secret.
-    pub fn verify(&self, token: &str, now: SystemTime) -> Result<SpiffeId, TokenError> {
+    pub fn verify(&self, token: &str, audience: Audience, now: SystemTime) -> Result<SpiffeId, TokenError> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(TokenError::Malformed);
         }
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
-        let claims = decoded.map_err(|error| refusal(error.kind()))?.claims;
+        let validation = match audience {
+            Audience::Join => &self.join,
+            Audience::Api => &self.api,
+        };
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, validation);
+        let claims = decoded.map_err(|error| refusal(error.kind(), audience))?.claims;
         if seconds(now) >= claims.exp {
             // Our own signature: the number is one we wrote, so it is in range.
             return Err(TokenError::Expired(timestamp(UNIX_EPOCH + Duration::from_secs(claims.exp))));
@@ -199,25 +226,34 @@ impl JoinTokens {
     }
 }
 
-impl fmt::Debug for JoinTokens {
+impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JoinTokens(..)")
+        f.write_str("Tokens(..)")
     }
 }
 
-impl fmt::Debug for JoinToken {
+impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinToken").field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("Token").field("expires", &self.expires).finish_non_exhaustive()
     }
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "another crate's open enum: the rest is one kind to us")]
-fn refusal(kind: &ErrorKind) -> TokenError {
+fn refusal(kind: &ErrorKind, audience: Audience) -> TokenError {
     match kind {
         ErrorKind::InvalidSignature => TokenError::BadSignature,
-        ErrorKind::InvalidAudience => TokenError::WrongAudience,
+        ErrorKind::InvalidAudience => TokenError::WrongAudience(audience),
         _ => TokenError::Malformed,
     }
+}
+
+fn validation(audience: Audience) -> Validation {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.set_audience(&[audience.as_str()]);
+    validation.set_required_spec_claims(&["exp", "aud", "sub"]);
+    // Expiry is checked here, against the caller's clock and without leeway: it is our own clock that set it.
+    validation.validate_exp = false;
+    validation
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -231,14 +267,14 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn tokens() -> (tempfile::TempDir, JoinTokens) {
+    fn tokens() -> (tempfile::TempDir, Tokens) {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = JoinTokens::open(dir.path(), &TrustDomain::default()).unwrap();
+        let tokens = Tokens::open(dir.path(), &TrustDomain::default()).unwrap();
         (dir, tokens)
     }
 
-    fn mint(tokens: &JoinTokens, now: SystemTime) -> JoinToken {
-        tokens.mint(&"shop".parse().unwrap(), &"orders".parse().unwrap(), HOUR, now).unwrap()
+    fn mint(tokens: &Tokens, now: SystemTime) -> Token {
+        tokens.mint(&"shop".parse().unwrap(), &"orders".parse().unwrap(), Audience::Join, HOUR, now).unwrap()
     }
 
     #[test]
@@ -247,9 +283,9 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let token = mint(&tokens, now);
         let id = "spiffe://mesh.internal/ns/shop/sa/orders".parse().unwrap();
-        assert_eq!(tokens.verify(&token.text, now), Ok(id));
-        assert!(tokens.verify(&token.text, now + HOUR - Duration::from_secs(1)).is_ok());
-        let expired = tokens.verify(&token.text, now + HOUR).unwrap_err();
+        assert_eq!(tokens.verify(&token.text, Audience::Join, now), Ok(id));
+        assert!(tokens.verify(&token.text, Audience::Join, now + HOUR - Duration::from_secs(1)).is_ok());
+        let expired = tokens.verify(&token.text, Audience::Join, now + HOUR).unwrap_err();
         assert_eq!(expired, TokenError::Expired(token.expires));
         assert_eq!(expired.to_string(), "it expired at 2027-01-15T09:00:00Z");
     }
@@ -259,36 +295,57 @@ mod tests {
         let ((_dir, tokens), (_dir2, other)) = (tokens(), tokens());
         let now = SystemTime::now();
         let text = mint(&other, now).text;
-        assert_eq!(tokens.verify(&text, now), Err(TokenError::BadSignature));
+        assert_eq!(tokens.verify(&text, Audience::Join, now), Err(TokenError::BadSignature));
 
         let good = mint(&tokens, now).text;
         let parts: Vec<&str> = good.split('.').collect();
         let other_body = text.split('.').nth(1).unwrap();
         let altered = format!("{}.{other_body}.{}", parts[0], parts[2]);
-        assert_eq!(tokens.verify(&altered, now), Err(TokenError::BadSignature));
+        assert_eq!(tokens.verify(&altered, Audience::Join, now), Err(TokenError::BadSignature));
 
         // `{"alg":"none"}`, unsigned.
         let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", parts[1]);
-        assert_eq!(tokens.verify(&unsigned, now), Err(TokenError::Malformed));
+        assert_eq!(tokens.verify(&unsigned, Audience::Join, now), Err(TokenError::Malformed));
         for nonsense in ["", "a", "a.b", "a.b.c", "...", &"x".repeat(TOKEN_MAX_BYTES + 1)] {
-            assert_eq!(tokens.verify(nonsense, now), Err(TokenError::Malformed), "{nonsense}");
+            assert_eq!(
+                tokens.verify(nonsense, Audience::Join, now),
+                Err(TokenError::Malformed),
+                "{nonsense}"
+            );
         }
     }
 
-    fn sign(tokens: &JoinTokens, aud: &str, sub: &str) -> String {
+    fn sign(tokens: &Tokens, aud: &str, sub: &str) -> String {
         let exp = seconds(SystemTime::now()) + 60;
         let claims = Claims { aud: aud.into(), sub: sub.into(), iat: 0, exp, jti: String::new() };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &tokens.encoding).unwrap()
     }
 
     #[test]
-    fn a_token_for_something_else_is_no_join_token() {
+    fn a_token_for_something_else_is_no_token() {
         let (_dir, tokens) = tokens();
         let text = sign(&tokens, "kubernetes", "shop/orders");
-        assert_eq!(tokens.verify(&text, SystemTime::now()), Err(TokenError::WrongAudience));
+        assert_eq!(
+            tokens.verify(&text, Audience::Join, SystemTime::now()),
+            Err(TokenError::WrongAudience(Audience::Join))
+        );
+        let [join, api] = Audience::ALL.map(|audience| {
+            let (namespace, account) = ("shop".parse().unwrap(), "orders".parse().unwrap());
+            tokens.mint(&namespace, &account, audience, HOUR, SystemTime::now()).unwrap().text
+        });
+        for (text, good, bad) in [(join, Audience::Join, Audience::Api), (api, Audience::Api, Audience::Join)]
+        {
+            assert!(tokens.verify(&text, good, SystemTime::now()).is_ok());
+            let refusal = tokens.verify(&text, bad, SystemTime::now());
+            assert_eq!(refusal, Err(TokenError::WrongAudience(bad)));
+        }
         for sub in ["orders", "Shop/orders", "a/b/c", ""] {
-            let text = sign(&tokens, AUDIENCE, sub);
-            assert_eq!(tokens.verify(&text, SystemTime::now()), Err(TokenError::Malformed), "{sub}");
+            let text = sign(&tokens, Audience::Join.as_str(), sub);
+            assert_eq!(
+                tokens.verify(&text, Audience::Join, SystemTime::now()),
+                Err(TokenError::Malformed),
+                "{sub}"
+            );
         }
     }
 
@@ -296,17 +353,17 @@ mod tests {
     fn nobody_joins_as_the_control_plane() {
         let (_dir, tokens) = tokens();
         let (namespace, account) = ("outrigger-system".parse().unwrap(), "control-plane".parse().unwrap());
-        let minted = tokens.mint(&namespace, &account, HOUR, SystemTime::now());
+        let minted = tokens.mint(&namespace, &account, Audience::Join, HOUR, SystemTime::now());
         assert!(matches!(minted, Err(MintError::Reserved(_))));
-        let text = sign(&tokens, AUDIENCE, "outrigger-system/control-plane");
-        assert_eq!(tokens.verify(&text, SystemTime::now()), Err(TokenError::Reserved));
+        let text = sign(&tokens, Audience::Join.as_str(), "outrigger-system/control-plane");
+        assert_eq!(tokens.verify(&text, Audience::Join, SystemTime::now()), Err(TokenError::Reserved));
     }
 
     #[test]
     fn lifetimes_are_bounded() {
         let (_dir, tokens) = tokens();
         let (namespace, account) = ("shop".parse().unwrap(), "orders".parse().unwrap());
-        let mint = |ttl| tokens.mint(&namespace, &account, ttl, SystemTime::now());
+        let mint = |ttl| tokens.mint(&namespace, &account, Audience::Join, ttl, SystemTime::now());
         assert!(mint(Duration::from_secs(1)).is_ok() && mint(TTL_MAX).is_ok());
         for ttl in [Duration::ZERO, Duration::from_millis(999), TTL_MAX + Duration::from_secs(1)] {
             assert!(matches!(mint(ttl), Err(MintError::Ttl(_))), "{ttl:?}");
@@ -319,10 +376,10 @@ mod tests {
         let path = dir.path().join(SECRET_FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let token = mint(&tokens, SystemTime::now());
-        let again = JoinTokens::open(dir.path(), &TrustDomain::default()).unwrap();
-        assert!(again.verify(&token.text, SystemTime::now()).is_ok());
+        let again = Tokens::open(dir.path(), &TrustDomain::default()).unwrap();
+        assert!(again.verify(&token.text, Audience::Join, SystemTime::now()).is_ok());
         fs::write(&path, "short").unwrap();
-        let error = JoinTokens::open(dir.path(), &TrustDomain::default()).unwrap_err().to_string();
+        let error = Tokens::open(dir.path(), &TrustDomain::default()).unwrap_err().to_string();
         assert!(error.contains("has 5 bytes instead of 32"), "{error}");
     }
 

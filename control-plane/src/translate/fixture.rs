@@ -69,7 +69,9 @@ pub(super) fn change(object: Object) -> Change {
             let name = SourceName::ConfigMap(namespace, it.metadata.name.clone());
             Change::CaSource(name, Some(CaSource::of_config_map(&it)))
         }
-        Object::Namespace(_) => panic!("not translated"),
+        Object::Namespace(_) | Object::RoleBinding(_) | Object::ClusterRoleBinding(_) => {
+            panic!("not translated")
+        }
     }
 }
 

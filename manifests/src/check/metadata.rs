@@ -52,7 +52,9 @@ fn check_name(kind: Kind, given: &ObjectMeta, path: &FieldPath, report: &mut Rep
         | Kind::MeshConfig
         | Kind::PeerAuthentication
         | Kind::ExternalService
-        | Kind::TrafficPolicy => {
+        | Kind::TrafficPolicy
+        | Kind::RoleBinding
+        | Kind::ClusterRoleBinding => {
             value::name::<Subdomain>(text, path, report).map(|_| ())?;
         }
     }

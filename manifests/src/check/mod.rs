@@ -12,6 +12,7 @@ pub(crate) mod mesh;
 pub(crate) mod metadata;
 mod outliers;
 pub(crate) mod plain;
+pub(crate) mod role_binding;
 pub(crate) mod route;
 pub(crate) mod route_match;
 pub(crate) mod service;

@@ -36,7 +36,9 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
         | Object::MeshConfig(_)
         | Object::PeerAuthentication(_)
         | Object::ExternalService(_)
-        | Object::TrafficPolicy(_) => None,
+        | Object::TrafficPolicy(_)
+        | Object::RoleBinding(_)
+        | Object::ClusterRoleBinding(_) => None,
     });
     let namespaces = set.manifests.iter().filter(|manifest| manifest.kind() == Kind::Namespace);
     let known = Known {
@@ -72,7 +74,9 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
             | Object::Workload(_)
             | Object::MeshConfig(_)
             | Object::PeerAuthentication(_)
-            | Object::ExternalService(_) => {}
+            | Object::ExternalService(_)
+            | Object::RoleBinding(_)
+            | Object::ClusterRoleBinding(_) => {}
         }
         found.extend(problems.into_iter().map(|problem| manifest.place(problem)));
     }

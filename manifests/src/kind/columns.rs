@@ -103,6 +103,15 @@ const TRAFFIC_POLICY: &[Column] = &[
     AGE,
 ];
 
+const ROLE_BINDING: &[Column] = &[
+    NAME,
+    text("Role", "What its subjects may do"),
+    AGE,
+    wide(text("Users", "By their certificates")),
+    wide(text("Groups", "By their certificates, or by what they are")),
+    wide(text("ServiceAccounts", "By their tokens or certificates")),
+];
+
 impl Kind {
     /// The columns of a table of its objects.
     pub const fn columns(self) -> &'static [Column] {
@@ -118,6 +127,7 @@ impl Kind {
             Self::MeshConfig => MESH_CONFIG,
             Self::PeerAuthentication => PEER_AUTHENTICATION,
             Self::TrafficPolicy => TRAFFIC_POLICY,
+            Self::RoleBinding | Self::ClusterRoleBinding => ROLE_BINDING,
         }
     }
 
@@ -200,6 +210,14 @@ impl Kind {
                 Value::from(selector(object, "/spec/selector/matchLabels")),
                 age,
             ],
+            Self::RoleBinding | Self::ClusterRoleBinding => vec![
+                name,
+                Value::from(format!("ClusterRole/{}", at(object, "/roleRef/name").unwrap_or("<none>"))),
+                age,
+                Value::from(subjects(object, "User")),
+                Value::from(subjects(object, "Group")),
+                Value::from(subjects(object, "ServiceAccount")),
+            ],
             Self::TrafficPolicy => vec![
                 name,
                 Value::from(parents(object, "/spec/targetRefs")),
@@ -278,6 +296,16 @@ fn ports_with_modes(object: &Value) -> String {
     };
     let ports: Vec<String> = list(object, "/spec/mtls/ports").map(port).collect();
     if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") }
+}
+
+/// `eve, shop/deployer`, as Kubernetes prints them.
+fn subjects(object: &Value, kind: &str) -> String {
+    let named = |subject: &Value| {
+        let name = subject.get("name").map(shown).unwrap_or_default();
+        subject.get("namespace").map_or(name.clone(), |namespace| format!("{}/{name}", shown(namespace)))
+    };
+    let of_kind = list(object, "/subjects").filter(|subject| at(subject, "/kind") == Some(kind));
+    of_kind.map(named).collect::<Vec<_>>().join(", ")
 }
 
 /// As Kubernetes: three addresses, then how many more.

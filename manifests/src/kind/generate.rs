@@ -8,7 +8,7 @@ use super::peer_authentication::PeerAuthenticationSpec;
 use super::traffic_policy::{PolicyStatus, TrafficPolicySpec};
 use super::workload::{WorkloadSpec, WorkloadStatus};
 use gateway_api::experimental::httproutes::{HttpRouteSpec, HttpRouteStatus};
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, rbac::v1 as rbac};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -22,6 +22,8 @@ fn generate(kind: Kind) -> Value {
         Kind::Secret => whole::<core::Secret>(),
         Kind::ConfigMap => whole::<core::ConfigMap>(),
         Kind::EndpointSlice => whole::<discovery::EndpointSlice>(),
+        Kind::RoleBinding => whole::<rbac::RoleBinding>(),
+        Kind::ClusterRoleBinding => whole::<rbac::ClusterRoleBinding>(),
         Kind::Workload => parts::<WorkloadSpec, WorkloadStatus>(
             "One running instance of a service, what a Pod is to Kubernetes. A sidecar registers its own; write one by \
              hand for an instance without a sidecar.",

@@ -6,6 +6,7 @@ pub mod external_service;
 pub mod mesh_config;
 pub mod mtls;
 pub mod peer_authentication;
+pub mod role_binding;
 pub mod route;
 pub mod schema;
 pub mod service;
@@ -48,6 +49,10 @@ pub enum Kind {
     ExternalService,
     /// `outrigger.dev/v1alpha1` TrafficPolicy: how requests to a Service are spread over its instances.
     TrafficPolicy,
+    /// `rbac.authorization.k8s.io/v1` RoleBinding: who may do what over the API, in a namespace.
+    RoleBinding,
+    /// `rbac.authorization.k8s.io/v1` ClusterRoleBinding: who may do what over the API, everywhere.
+    ClusterRoleBinding,
 }
 
 /// Where objects of a kind live.
@@ -75,8 +80,10 @@ struct Facts {
 
 impl Kind {
     /// Every kind, in the order in which a set of manifests is applied: what others refer to comes first.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Namespace,
+        Self::ClusterRoleBinding,
+        Self::RoleBinding,
         Self::MeshConfig,
         Self::PeerAuthentication,
         Self::Secret,
@@ -120,6 +127,11 @@ impl Kind {
                 ours("PeerAuthentication", "peerauthentications", "peerauthentication", &["pa"])
             }
             Self::TrafficPolicy => ours("TrafficPolicy", "trafficpolicies", "trafficpolicy", &["tp"]),
+            Self::RoleBinding => rbac("RoleBinding", "rolebindings", "rolebinding"),
+            Self::ClusterRoleBinding => Facts {
+                scope: Scope::Cluster,
+                ..rbac("ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding")
+            },
             Self::HttpRoute => Facts {
                 group: "gateway.networking.k8s.io",
                 api_version: "gateway.networking.k8s.io/v1",
@@ -218,6 +230,14 @@ const fn ours(
         api_version: "outrigger.dev/v1alpha1",
         categories: &["outrigger"],
         ..core(name, plural, singular, short_names)
+    }
+}
+
+const fn rbac(name: &'static str, plural: &'static str, singular: &'static str) -> Facts {
+    Facts {
+        group: "rbac.authorization.k8s.io",
+        api_version: "rbac.authorization.k8s.io/v1",
+        ..core(name, plural, singular, &[])
     }
 }
 

@@ -136,6 +136,11 @@ impl Client {
         self.trust_bundle.certificates()
     }
 
+    /// The authority the kubeconfig names, as PEM.
+    pub(crate) fn authority(&self) -> &str {
+        &self.access.authority
+    }
+
     /// Where the API is, for messages.
     pub(crate) fn server(&self) -> String {
         self.access.server.to_string().trim_end_matches('/').to_owned()

@@ -58,6 +58,8 @@ enum Verb {
         #[command(subcommand)]
         verb: token::Verb,
     },
+    /// Print a kubeconfig with which somebody uses the API as a service account
+    Kubeconfig(token::Kubeconfig),
     /// Show the connected sidecars and whether each is up to date
     Proxies(proxies::Arguments),
     /// Look for what is wrong: exit code 1 when something is
@@ -114,6 +116,7 @@ async fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Delete(arguments) => delete::run(&arguments, &mut client()?, out).await,
         Verb::Export(arguments) => export::run(&arguments, &mut client()?, out).await,
         Verb::Token { verb } => token::run(&verb, &mut client()?, out).await,
+        Verb::Kubeconfig(arguments) => token::kubeconfig(&arguments, &mut client()?, out).await,
         Verb::Proxies(arguments) => proxies::run(&arguments, &mut client()?, out).await,
         Verb::Check => check::run(client()?, out).await,
         Verb::Explain(arguments) => explain::run(&arguments, out),

@@ -97,6 +97,9 @@ mod tests {
     #[test]
     fn an_unknown_kind_lists_the_known_ones() {
         let problem = Resource::named("pods").expect_err("there are no pods");
-        assert!(problem.starts_with("`pods` is not a kind of object; there are configmaps, "), "{problem}");
+        assert!(
+            problem.starts_with("`pods` is not a kind of object; there are clusterrolebindings, "),
+            "{problem}"
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! `meshctl token create`: a join token, by the same call as `kubectl create token`.
+//! `meshctl token create` and `meshctl kubeconfig`: a token to join with, and a kubeconfig that holds one for the API, by the
+//! same call as `kubectl create token`.
 
 use crate::client::{Client, Form};
 use crate::failure::Failure;
 use crate::paths::escaped;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
@@ -28,25 +31,85 @@ pub(crate) struct Create {
     ttl: Duration,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Kubeconfig {
+    /// The namespace of the service account; also the one used where none is given
+    #[arg(long, short)]
+    namespace: String,
+    /// The service account to act as; what it may do RoleBindings and ClusterRoleBindings say
+    #[arg(long, short)]
+    service_account: String,
+    /// For how long it is good: 90s, 30m, 12h, 7d
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = duration)]
+    ttl: Duration,
+}
+
 /// Prints the token alone, so that `meshctl token create … > FILE` is the file for `--token-file`.
 pub(crate) async fn run(verb: &Verb, client: &mut Client, out: &mut dyn Write) -> Result<(), Failure> {
     let Verb::Create(create) = verb;
+    let token =
+        token(client, &create.namespace, &create.service_account, "outrigger-join", create.ttl).await?;
+    writeln!(out, "{token}")?;
+    Ok(())
+}
+
+/// Prints a kubeconfig, so that `meshctl kubeconfig … > FILE` is what its bearer gives to `kubectl` and `meshctl`.
+pub(crate) async fn kubeconfig(
+    arguments: &Kubeconfig,
+    client: &mut Client,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let Kubeconfig { namespace, service_account, ttl } = arguments;
+    let token = token(client, namespace, service_account, "outrigger-api", *ttl).await?;
+    let authority = STANDARD.encode(client.authority());
+    let server = client.server();
+    // Names the control plane has taken, an address and base64: nothing needs quoting.
+    write!(
+        out,
+        "apiVersion: v1
+kind: Config
+clusters:
+- name: outrigger
+  cluster:
+    server: {server}
+    certificate-authority-data: {authority}
+users:
+- name: {namespace}-{service_account}
+  user:
+    token: {token}
+contexts:
+- name: outrigger
+  context:
+    cluster: outrigger
+    user: {namespace}-{service_account}
+    namespace: {namespace}
+current-context: outrigger
+"
+    )?;
+    Ok(())
+}
+
+async fn token(
+    client: &mut Client,
+    namespace: &str,
+    service_account: &str,
+    audience: &str,
+    ttl: Duration,
+) -> Result<String, Failure> {
     let path = format!(
         "/api/v1/namespaces/{}/serviceaccounts/{}/token",
-        escaped(&create.namespace),
-        escaped(&create.service_account)
+        escaped(namespace),
+        escaped(service_account)
     );
     let body = json!({
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
-        "spec": {"audiences": [], "expirationSeconds": create.ttl.as_secs()},
+        "spec": {"audiences": [audience], "expirationSeconds": ttl.as_secs()},
     });
     let body = Some(("application/json", body.to_string()));
     let (_, answer) = client.ask(Method::POST, &path, Form::Objects, body).await?;
     let token = answer.pointer("/status/token").and_then(Value::as_str);
-    let token = token.ok_or_else(|| "the control plane answered without a token".to_owned())?;
-    writeln!(out, "{token}")?;
-    Ok(())
+    Ok(token.ok_or_else(|| "the control plane answered without a token".to_owned())?.to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
