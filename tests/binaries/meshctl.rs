@@ -185,3 +185,66 @@ fn apply_waits_until_every_sidecar_has_it_and_names_those_that_have_not() {
     });
     assert!(said.contains("sidecar demo/shopper is not connected"), "{said}");
 }
+
+#[test]
+fn a_backup_is_restored_as_it_was_here_and_elsewhere() {
+    let mut world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    world.serve("web", "web-a", "http", &["http"]);
+    let secret = |text: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: key, namespace: demo}}\nstringData: {{key: {text}}}\n"
+        )
+    };
+    world.apply(&secret("first"));
+    let file = world.dir().join("mesh.backup");
+    let file = file.to_str().unwrap();
+    let run = |world: &World, args: &[&str]| {
+        let output = meshctl(world, args);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = run(&world, &["backup", file]);
+    assert!(said.contains("objects at revision"), "{said}");
+    let mode = std::fs::metadata(file).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    let objects = |world: &World| {
+        let text = run(world, &["backup", "-"]);
+        let mut backup: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let items = backup["items"].as_array_mut().unwrap();
+        for object in items.iter_mut() {
+            object["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        }
+        std::mem::take(items)
+    };
+    let before = objects(&world);
+    let kinds: std::collections::BTreeSet<_> =
+        before.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert!(
+        kinds.contains("Secret") && !kinds.contains("Workload") && !kinds.contains("EndpointSlice"),
+        "{kinds:?}"
+    );
+
+    run(&world, &["delete", "service", "web", "-n", "demo"]);
+    world.apply(&secret("second"));
+    world.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: later}\n");
+    let foreseen = run(&world, &["restore", file, "--dry-run"]);
+    let lines = [
+        "secret/demo/key restored (dry run)",
+        "service/demo/web restored (dry run)",
+        "namespace/later deleted (dry run)",
+    ];
+    assert_eq!(foreseen.lines().collect::<Vec<_>>(), lines);
+    run(&world, &["restore", file]);
+    assert_eq!(objects(&world), before, "ages and identities too");
+    assert_eq!(run(&world, &["restore", file]).lines().count(), 1, "again it changes nothing");
+
+    let other = World::empty();
+    run(&other, &["restore", file]);
+    assert_eq!(objects(&other), before);
+    std::fs::write(file, "{\"kind\": \"Backup\", \"items\": [{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": \"No\"}}]}").unwrap();
+    let output = meshctl(&other, &["restore", file]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("metadata.name"), "{said}");
+    assert_eq!(objects(&other), before, "nothing is restored by half");
+}

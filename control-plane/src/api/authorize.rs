@@ -10,6 +10,7 @@
 //! | join and API tokens | – | admin |
 //! | Namespaces, MeshConfigs | view | cluster-admin |
 //! | RoleBindings, ClusterRoleBindings | admin | cluster-admin |
+//! | backup, restore | cluster-admin | cluster-admin |
 //!
 //! A RoleBinding gives a role in its namespace alone; a ClusterRoleBinding everywhere. Only who may do everything hands on
 //! rights.
@@ -64,6 +65,8 @@ impl<'a> Asked<'a> {
             Target::Token { namespace, .. } => {
                 Self { resource: "serviceaccounts", part: "token", namespace: Some(namespace), ..asked }
             }
+            Target::Backup => Self { resource: "backup", ..asked },
+            Target::Restore => Self { resource: "restore", ..asked },
             Target::Probe(_)
             | Target::Version
             | Target::Groups(_)

@@ -13,7 +13,7 @@ use super::query::{Query, Run};
 use super::represent::{self, Page, Shape};
 use super::status::{self, Failure};
 use super::write::{self, Wish, Writer, Written};
-use super::{Api, discovery, openapi, proxies, read, review, token};
+use super::{Api, backup, discovery, openapi, proxies, read, review, token};
 use crate::store::Key;
 use bytes::Bytes;
 use http::header::{ACCEPT, USER_AGENT};
@@ -73,6 +73,8 @@ fn noun(target: &Target) -> &'static str {
         Target::AccessReview => "selfsubjectaccessreviews",
         Target::RulesReview => "selfsubjectrulesreviews",
         Target::SubjectReview => "selfsubjectreviews",
+        Target::Backup => "backup",
+        Target::Restore => "restore",
         Target::Probe(_) => "probe",
         Target::Version
         | Target::Groups(_)
@@ -169,7 +171,9 @@ impl Api {
             | Target::Object { .. }
             | Target::Proxies { .. }
             | Target::Events
-            | Target::Token { .. } => {
+            | Target::Token { .. }
+            | Target::Backup
+            | Target::Restore => {
                 if let Some(asked) = Asked::of(&target, verb) {
                     self.authorize(&user, &asked).await?;
                 }
@@ -206,7 +210,14 @@ impl Api {
             Target::SubjectReview if verb == "create" => {
                 Ok(answer::json(StatusCode::CREATED, &review::subject(&user)))
             }
+            Target::Backup if verb == "get" => Ok(answer::json(StatusCode::OK, &backup::take(self).await?)),
+            Target::Restore if verb == "create" => {
+                let request = body::object(body::media(&head.headers), &bytes)?;
+                Ok(answer::json(StatusCode::OK, &backup::restore(self, &request).await?))
+            }
             Target::Events
+            | Target::Backup
+            | Target::Restore
             | Target::Token { .. }
             | Target::AccessReview
             | Target::RulesReview
@@ -371,6 +382,8 @@ impl Head {
             | Target::Collection { .. }
             | Target::Object { .. }
             | Target::Proxies { .. }
+            | Target::Backup
+            | Target::Restore
             | Target::Events
             | Target::Token { .. }
             | Target::AccessReview

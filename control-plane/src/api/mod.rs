@@ -14,6 +14,7 @@ mod accept;
 mod answer;
 mod authenticate;
 mod authorize;
+mod backup;
 pub(crate) mod birth;
 mod body;
 mod defaults;

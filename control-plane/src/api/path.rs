@@ -55,6 +55,10 @@ pub(crate) enum Target {
     AccessReview,
     RulesReview,
     SubjectReview,
+    /// `/backup`.
+    Backup,
+    /// `/restore`.
+    Restore,
 }
 
 /// Which half of the root is asked.
@@ -88,6 +92,8 @@ impl Target {
             ["livez" | "healthz", ..] => Some(Self::Probe(Probe::Live)),
             ["readyz", ..] => Some(Self::Probe(Probe::Ready)),
             ["version"] => Some(Self::Version),
+            ["backup"] => Some(Self::Backup),
+            ["restore"] => Some(Self::Restore),
             ["api"] => Some(Self::Groups(Groups::Legacy)),
             ["apis"] => Some(Self::Groups(Groups::Named)),
             ["openapi", "v2"] => Some(Self::OpenApiV2),

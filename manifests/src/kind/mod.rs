@@ -22,6 +22,7 @@ mod plain;
 pub use metadata::Metadata;
 pub use plain::{ConfigMap, Namespace, Secret};
 
+use serde_json::Value;
 use std::fmt;
 
 /// A kind of object.
@@ -95,6 +96,18 @@ impl Kind {
         Self::HttpRoute,
         Self::TrafficPolicy,
     ];
+
+    /// Whether an object of this kind, as stored, is the control plane's own work or about to be taken away: a derived
+    /// EndpointSlice, a Workload that its sidecar registered, anything being deleted. Everything else somebody wrote.
+    pub fn comes_by_itself(self, object: &Value) -> bool {
+        let metadata = |field: &str| object.get("metadata").and_then(|metadata| metadata.get(field));
+        let is_derived = self == Self::EndpointSlice
+            && metadata("labels")
+                .and_then(|labels| labels.get(slice::MANAGED_BY_LABEL))
+                .is_some_and(|by| by == slice::MANAGED_BY);
+        let is_registered = self == Self::Workload && workload::is_registered(object);
+        is_derived || is_registered || metadata("deletionTimestamp").is_some()
+    }
 
     const fn facts(self) -> Facts {
         match self {
@@ -269,6 +282,18 @@ impl fmt::Display for Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_comes_about_by_itself_is_told_from_what_people_wrote() {
+        let slice = |by: &str| json!({ "metadata": { "labels": { slice::MANAGED_BY_LABEL: by } } });
+        assert!(Kind::EndpointSlice.comes_by_itself(&slice(slice::MANAGED_BY)));
+        assert!(!Kind::EndpointSlice.comes_by_itself(&slice("people")));
+        let workload = json!({ "metadata": { "annotations": { "outrigger.dev/registered-by": "sidecar" } } });
+        assert!(Kind::Workload.comes_by_itself(&workload));
+        assert!(!Kind::Workload.comes_by_itself(&json!({ "metadata": {} })));
+        assert!(Kind::Service.comes_by_itself(&json!({ "metadata": { "deletionTimestamp": "now" } })));
+    }
 
     #[test]
     fn every_kind_is_found_by_url_and_by_manifest() {

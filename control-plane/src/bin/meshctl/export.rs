@@ -8,8 +8,6 @@ use crate::failure::Failure;
 use crate::paths::Resource;
 use clap::Args;
 use manifests::Kind;
-use manifests::kind::slice::{MANAGED_BY, MANAGED_BY_LABEL};
-use manifests::kind::workload::is_registered;
 use serde_json::Value;
 use std::io::Write;
 
@@ -43,7 +41,7 @@ pub(crate) async fn run(
         for object in items.into_iter().flatten() {
             let name = object.pointer("/metadata/name").and_then(Value::as_str);
             let is_other = kind == Kind::Namespace && namespace.is_some() && namespace != name;
-            if is_other || comes_by_itself(kind, object) {
+            if is_other || kind.comes_by_itself(object) {
                 continue;
             }
             if documents > 0 {
@@ -55,16 +53,6 @@ pub(crate) async fn run(
         }
     }
     Ok(())
-}
-
-/// Whether the control plane makes the object, or is about to take it away.
-fn comes_by_itself(kind: Kind, object: &Value) -> bool {
-    let metadata = |field: &str| object.get("metadata").and_then(|metadata| metadata.get(field));
-    let is_derived = kind == Kind::EndpointSlice
-        && metadata("labels")
-            .and_then(|labels| labels.get(MANAGED_BY_LABEL))
-            .is_some_and(|by| by == MANAGED_BY);
-    is_derived || (kind == Kind::Workload && is_registered(object)) || metadata("deletionTimestamp").is_some()
 }
 
 /// The object as a person would write it.
@@ -106,16 +94,5 @@ mod tests {
         assert_eq!(written(Kind::Service, &stored), expected);
         let annotated = json!({ "metadata": { "annotations": { LAST_APPLIED: "{}", "team": "a" } } });
         assert_eq!(written(Kind::Service, &annotated)["metadata"]["annotations"], json!({ "team": "a" }));
-    }
-
-    #[test]
-    fn what_comes_about_by_itself_is_told_from_what_people_wrote() {
-        let slice = |by: &str| json!({ "metadata": { "labels": { MANAGED_BY_LABEL: by } } });
-        assert!(comes_by_itself(Kind::EndpointSlice, &slice(MANAGED_BY)));
-        assert!(!comes_by_itself(Kind::EndpointSlice, &slice("people")));
-        let workload = json!({ "metadata": { "annotations": { "outrigger.dev/registered-by": "sidecar" } } });
-        assert!(comes_by_itself(Kind::Workload, &workload));
-        assert!(!comes_by_itself(Kind::Workload, &json!({ "metadata": {} })));
-        assert!(comes_by_itself(Kind::Service, &json!({ "metadata": { "deletionTimestamp": "now" } })));
     }
 }

@@ -4,6 +4,7 @@
 //! exit code: 0 done, 1 failed or something is wrong, 2 wrong usage. Never here: any knowledge the API does not have.
 
 mod apply;
+mod backup;
 mod check;
 mod client;
 mod delete;
@@ -53,6 +54,10 @@ enum Verb {
     Delete(delete::Arguments),
     /// Print everything that people wrote as manifests that can be applied again
     Export(export::Arguments),
+    /// Write everything that people wrote to a file, with its age and identity
+    Backup(backup::Backup),
+    /// Make the mesh what a backup says
+    Restore(backup::Restore),
     /// Make join tokens
     Token {
         #[command(subcommand)]
@@ -115,6 +120,8 @@ async fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Describe(arguments) => describe::run(&arguments, &mut client()?, out).await,
         Verb::Delete(arguments) => delete::run(&arguments, &mut client()?, out).await,
         Verb::Export(arguments) => export::run(&arguments, &mut client()?, out).await,
+        Verb::Backup(arguments) => backup::backup(&arguments, &mut client()?, out).await,
+        Verb::Restore(arguments) => backup::restore(&arguments, &mut client()?, out).await,
         Verb::Token { verb } => token::run(&verb, &mut client()?, out).await,
         Verb::Kubeconfig(arguments) => token::kubeconfig(&arguments, &mut client()?, out).await,
         Verb::Proxies(arguments) => proxies::run(&arguments, &mut client()?, out).await,

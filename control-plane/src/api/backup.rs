@@ -1,0 +1,77 @@
+//! `GET /backup` and `POST /restore`: everything that somebody wrote, all as it was at one revision, and the way back. What comes
+//! about by itself is left out both times: sidecars register their Workloads again, and slices are derived anew. Unlike a
+//! manifest that is applied, a restored object keeps its age and identity, by which older ones take precedence.
+
+use super::query::FieldValidation;
+use super::represent;
+use super::status::Failure;
+use super::{Api, birth, meta, validate};
+use crate::store::{Expect, Key, StoreError, Stored};
+use manifests::Kind;
+use manifests::envelope::kind_of;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// What a backup calls itself.
+pub(crate) const BACKUP: &str = "Backup";
+
+/// The backup, in the order in which it is restored.
+pub(crate) async fn take(api: &Api) -> Result<Value, StoreError> {
+    let list = api.store.list(None, None).await?;
+    let mut items: Vec<&Stored> =
+        list.items.iter().filter(|stored| !stored.key.kind.comes_by_itself(&stored.object)).collect();
+    let namespaces: BTreeSet<&str> =
+        items.iter().filter(|it| it.key.kind == Kind::Namespace).map(|it| it.key.name.as_str()).collect();
+    // What is in a namespace that is being deleted goes with it.
+    items.retain(|it| it.key.namespace.is_empty() || namespaces.contains(it.key.namespace.as_str()));
+    let place = |kind| Kind::ALL.into_iter().position(|known| known == kind);
+    items.sort_by_key(|stored| place(stored.key.kind));
+    Ok(json!({
+        "apiVersion": "outrigger.dev/v1alpha1", "kind": BACKUP,
+        "metadata": {"resourceVersion": list.revision.to_string(), "creationTimestamp": meta::timestamp(birth::now())},
+        "items": items.into_iter().map(represent::object).collect::<Vec<_>>(),
+    }))
+}
+
+/// Stores the objects of a backup, or of a part of one, as they are in it. Nothing is stored if one of them cannot be.
+pub(crate) async fn restore(api: &Api, backup: &Value) -> Result<Value, Failure> {
+    if backup.get("kind").and_then(Value::as_str) != Some(BACKUP) {
+        return Err(Failure::bad_request(format!(
+            "the body is no `{BACKUP}`: send what GET /backup answered"
+        )));
+    }
+    let mut objects = Vec::new();
+    for item in backup.get("items").and_then(Value::as_array).into_iter().flatten() {
+        let (key, object) = read(item)?;
+        if !key.kind.comes_by_itself(&object) {
+            objects.push((key, object));
+        }
+    }
+    let (mut written, mut unchanged) = (0, 0);
+    for (key, object) in objects {
+        if api.store.get(&key).await?.is_some_and(|stored| *stored.object == object) {
+            unchanged += 1;
+            continue;
+        }
+        api.store.put(key, object, Expect::Any).await?;
+        written += 1;
+    }
+    Ok(json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200,
+        "message": format!("{written} objects restored, {unchanged} were as they are in the backup"),
+    }))
+}
+
+fn read(item: &Value) -> Result<(Key, Value), Failure> {
+    let kind = kind_of(item).map_err(|problems| {
+        let said: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Failure::bad_request(format!("an item of the backup is of no kind known here: {}", said.join("; ")))
+    })?;
+    let mut object = item.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    validate::check(kind, &mut object, FieldValidation::Strict)?;
+    let text = |field| meta::text(&object, field).unwrap_or_default().to_owned();
+    Ok((Key::new(kind, text("namespace"), text("name")), object))
+}
