@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::world::{NAMESPACE, World};
 
-fn python(script: &str) -> Command {
+/// An interpreter that has the packages, about to run a script of this folder.
+pub(crate) fn python(script: &str) -> Command {
     let interpreter = std::env::var_os("OUTRIGGER_TEST_PYTHON").map(PathBuf::from).unwrap_or_else(|| {
-        panic!("set OUTRIGGER_TEST_PYTHON to a Python that has grpcio, or skip interop::grpcio by name")
+        panic!(
+            "set OUTRIGGER_TEST_PYTHON to a Python that has grpcio and kubernetes, or skip this check by name"
+        )
     });
     let mut command = Command::new(interpreter);
     command

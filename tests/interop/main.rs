@@ -10,4 +10,5 @@
 mod curl;
 mod grpcio;
 mod kubectl;
+mod kubernetes_client;
 mod prometheus;

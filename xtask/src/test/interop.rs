@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What the Python tests need: pinned, so that a release elsewhere breaks nothing here.
-const PYTHON_PACKAGES: [&str; 1] = ["grpcio==1.85.1"];
+const PYTHON_PACKAGES: [&str; 2] = ["grpcio==1.85.1", "kubernetes==37.0.2"];
 
 /// The tests in the module `module`, if what they need is installed.
 pub(super) fn with_tool(module: &str) -> Result<Tally> {
@@ -21,13 +21,13 @@ pub(super) fn with_tool(module: &str) -> Result<Tally> {
     tests_of(module, &[])
 }
 
-/// The tests with Python's grpcio, in a virtual environment under the target folder.
-pub(super) fn grpcio() -> Result<Tally> {
+/// The tests in the module `module` with packages of Python, in a virtual environment under the target folder.
+pub(super) fn with_python(module: &str) -> Result<Tally> {
     let Some(python) = python()? else {
-        let note = "python3 with venv, or grpcio from PyPI, cannot be had (no network?)";
+        let note = "python3 with venv, or its packages from PyPI, cannot be had (no network?)";
         return Ok(Tally::skipped(1).because(note));
     };
-    tests_of("grpcio", &[("OUTRIGGER_TEST_PYTHON", python.into_os_string())])
+    tests_of(module, &[("OUTRIGGER_TEST_PYTHON", python.into_os_string())])
 }
 
 /// The tests in one module of the interop binary.
@@ -43,16 +43,16 @@ fn tests_of(module: &str, environment: &[(&str, OsString)]) -> Result<Tally> {
 fn python() -> Result<Option<PathBuf>> {
     let environment = target_dir()?.join("interop-python");
     let python = environment.join("bin/python");
-    if has_grpcio(&python) {
+    if has_packages(&python) {
         return Ok(Some(python));
     }
     let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(&environment))
         && succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PYTHON_PACKAGES));
-    Ok((made && has_grpcio(&python)).then_some(python))
+    Ok((made && has_packages(&python)).then_some(python))
 }
 
-fn has_grpcio(python: &Path) -> bool {
-    succeeds(Command::new(python).args(["-c", "import grpc"]).stderr(Stdio::null()))
+fn has_packages(python: &Path) -> bool {
+    succeeds(Command::new(python).args(["-c", "import grpc, kubernetes"]).stderr(Stdio::null()))
 }
 
 fn succeeds(command: &mut Command) -> bool {

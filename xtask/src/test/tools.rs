@@ -28,6 +28,7 @@ pub(super) enum Sign {
 }
 
 const NETNS: &[&str] = &[netns::NAME];
+const PYTHON: &[&str] = &["interop::grpcio", "interop::kubernetes_client"];
 
 /// Everything, for each check.
 pub(super) const TOOLS: [Tool; 21] = [
@@ -41,16 +42,16 @@ pub(super) const TOOLS: [Tool; 21] = [
     program("runuser", "util-linux", NETNS),
     program("useradd", "passwd", NETNS),
     program("curl", "curl", &[netns::NAME, "interop::curl"]),
-    program("python3", "python3", &[netns::NAME, "interop::grpcio"]),
+    program("python3", "python3", &[netns::NAME, PYTHON[0], PYTHON[1]]),
     program("node", "nodejs", NETNS),
     program("musl-gcc", "musl-tools", NETNS),
     program("psql", "postgresql", NETNS),
     program("redis-server", "redis-server", NETNS),
     program("redis-benchmark", "redis-tools", NETNS),
     program("kubectl", "kubernetes-client", &["interop::kubectl"]),
-    // For the virtual environment that grpcio is put into.
-    module("venv", "python3-venv", &["interop::grpcio"]),
-    module("ensurepip", "python3-venv", &["interop::grpcio"]),
+    // For the virtual environment that packages are put into.
+    module("venv", "python3-venv", PYTHON),
+    module("ensurepip", "python3-venv", PYTHON),
     program("promtool", "prometheus", &["interop::prometheus"]),
     // libFuzzer is C++.
     program("c++", "g++", &["fuzz"]),
