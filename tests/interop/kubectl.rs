@@ -277,3 +277,116 @@ fn rights_are_given_and_taken_as_in_kubernetes() {
     let token = clean(&world, &["create", "token", "deployer", "-n", "demo", "--audience", "outrigger-api"]);
     assert_eq!(token.trim().split('.').count(), 3, "a signed token");
 }
+
+#[test]
+fn every_way_to_change_an_object_changes_it() {
+    let world = World::new();
+    let yaml = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo, labels: {app: web}}\nspec:\n  selector: {app: web}\n  ports: [{name: http, port: 80}]\n";
+    let file = manifest(&world, "web.yaml", yaml);
+    let ok = |args: &[&str]| clean(&world, &[args, &["-n", "demo"]].concat());
+    let field = |path: &str| ok(&["get", "svc", "web", "-o", &format!("jsonpath={{{path}}}")]);
+
+    let dry = ok(&["apply", "-f", &file, "--dry-run=server"]);
+    assert_eq!(dry.trim(), "service/web created (server dry run)");
+    assert_eq!(ok(&["get", "svc", "-o", "name"]), "", "a dry run stores nothing");
+    assert_eq!(ok(&["create", "-f", &file, "--save-config"]).trim(), "service/web created");
+
+    ok(&["label", "svc", "web", "tier=front"]);
+    ok(&["annotate", "svc", "web", "team=a"]);
+    assert_eq!(field(".metadata.labels.tier"), "front");
+    assert_eq!(field(".metadata.annotations.team"), "a");
+    ok(&["label", "svc", "web", "tier-"]);
+    assert_eq!(field(".metadata.labels.tier"), "");
+    // Strategic merge knows that ports are told apart by their numbers.
+    ok(&["patch", "svc", "web", "-p", r#"{"spec": {"ports": [{"name": "admin", "port": 81}]}}"#]);
+    assert_eq!(field(".spec.ports[*].port"), "80 81");
+    ok(&[
+        "patch",
+        "svc",
+        "web",
+        "--type=merge",
+        "-p",
+        r#"{"spec": {"ports": [{"name": "http", "port": 80}]}}"#,
+    ]);
+    assert_eq!(field(".spec.ports[*].port"), "80");
+    ok(&[
+        "patch",
+        "svc",
+        "web",
+        "--type=json",
+        "-p",
+        r#"[{"op": "replace", "path": "/spec/ports/0/port", "value": 82}]"#,
+    ]);
+    assert_eq!(field(".spec.ports[*].port"), "82");
+    ok(&["replace", "--save-config", "-f", &file]);
+    assert_eq!(field(".spec.ports[*].port"), "80");
+
+    let editor =
+        manifest(&world, "editor.sh", "#!/bin/sh\nsed -i 's/^    app: web$/    app: edited/' \"$1\"\n");
+    std::fs::set_permissions(&editor, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let edited =
+        command(&world, &["edit", "svc", "web", "-n", "demo"]).env("KUBE_EDITOR", &editor).output().unwrap();
+    assert!(edited.status.success(), "{edited:?}");
+    assert_eq!(field(".spec.selector.app"), "edited");
+
+    let different = command(&world, &["diff", "-f", &file]).output().unwrap();
+    let said = String::from_utf8_lossy(&different.stdout).into_owned();
+    assert!(different.status.code() == Some(1) && said.contains("app: edited"), "{different:?}");
+    ok(&["apply", "-f", &file]);
+    assert_eq!(command(&world, &["diff", "-f", &file]).output().unwrap().status.code(), Some(0));
+
+    let described = ok(&["describe", "svc", "web"]);
+    assert!(described.contains("Selector:") && described.contains("app=web"), "{described}");
+    assert!(ok(&["get", "svc", "-l", "app=web", "-o", "wide"]).contains("app=web"));
+    assert!(
+        ok(&["get", "svc", "--field-selector", "metadata.name=web", "-o", "name"]).contains("service/web")
+    );
+    assert!(ok(&["get", "svc", "-o", "json"]).contains("\"kind\": \"List\""));
+    assert!(clean(&world, &["get", "svc", "-A"]).contains("demo"));
+    assert!(clean(&world, &["api-resources"]).contains("trafficpolicies"));
+    assert!(clean(&world, &["explain", "service.spec.ports"]).contains("appProtocol"));
+    let deleted = ok(&["delete", "svc", "-l", "app=web"]);
+    assert!(deleted.contains("\"web\" deleted"), "{deleted}");
+}
+
+#[test]
+fn fields_have_owners_and_conditions_can_be_waited_for() {
+    let world = World::new();
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: web, namespace: demo}\nspec:\n  parentRefs: [{group: '', kind: Service, name: web}]\n  rules: [{backendRefs: [{name: web, port: 80}]}]\n";
+    let file = manifest(&world, "route.yaml", route);
+    let yaml = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec:\n  ports: [{name: http, port: 80}]\n";
+    let folder = world.dir().join("kustomize");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("web.yaml"), yaml).unwrap();
+    std::fs::write(
+        folder.join("kustomization.yaml"),
+        "resources: [web.yaml]\nlabels: [{pairs: {made-by: kustomize}}]\n",
+    )
+    .unwrap();
+    let made = clean(&world, &["apply", "-k", folder.to_str().unwrap()]);
+    assert_eq!(made.trim(), "service/web created");
+    assert!(clean(&world, &["get", "svc", "-n", "demo", "-l", "made-by=kustomize"]).contains("web"));
+
+    let server_side = ["apply", "--server-side", "-f", &file];
+    assert_eq!(
+        clean(&world, &server_side).trim(),
+        "httproute.gateway.networking.k8s.io/web serverside-applied"
+    );
+    let changed = manifest(&world, "changed.yaml", &route.replace("port: 80", "port: 81"));
+    let other = ["apply", "--server-side", "--field-manager", "other", "-f", &changed];
+    let refused = kubectl(&world, &other);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("conflict") && said.contains("kubectl"), "{said}");
+    clean(&world, &[&other[..], &["--force-conflicts"]].concat());
+    clean(&world, &[&server_side[..], &["--force-conflicts"]].concat());
+    let accepted = "jsonpath={.status.parents[0].conditions[?(@.type==\"Accepted\")].status}=True";
+    clean(&world, &["wait", "-n", "demo", "httproute/web", "--for", accepted, "--timeout=30s"]);
+    clean(&world, &["delete", "--wait=true", "-f", &file]);
+
+    // kubectl's own reader of YAML lets the last one win; what is sent as it is, the server sees.
+    let twice = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"}, "spec": {"ports": [{"port": 80, "port": 81}]}}"#;
+    let twice = manifest(&world, "twice.json", twice);
+    let refused = kubectl(&world, &["create", "--raw", "/api/v1/namespaces/demo/services", "-f", &twice]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("duplicate field \"spec.ports[0].port\""), "{said}");
+}

@@ -7,9 +7,10 @@ use super::authenticate::User;
 use super::authorize::Asked;
 use super::body::{self, Media};
 use super::delete::{self, Outcome};
+use super::duplicates::duplicates;
 use super::patch::Patch;
 use super::path::{Groups, PROXIES, Part, Probe, Target};
-use super::query::{Query, Run};
+use super::query::{FieldValidation, Query, Run};
 use super::represent::{self, Page, Shape};
 use super::status::{self, Failure};
 use super::write::{self, Wish, Writer, Written};
@@ -267,9 +268,10 @@ impl Api {
                 Ok(answer::stream(broadcast.frames()))
             }
             "create" if namespace.is_some() == kind.is_namespaced() => {
-                let object = body::object(body::media(&head.headers), bytes)?;
-                let written =
+                let (object, doubled) = head.object(bytes)?;
+                let mut written =
                     write::create(self, kind, namespace.as_deref(), object, query, &head.writer()).await?;
+                written.warnings.extend(doubled);
                 Ok(answer_written(&written, &view, verb))
             }
             "deletecollection" => {
@@ -296,6 +298,7 @@ impl Api {
         bytes: &[u8],
     ) -> Result<Response<Body>, Failure> {
         let view = read::view(Shape::Stored(key.kind), head.form()?, &head.query);
+        let mut doubled = Vec::new();
         let wish = match (verb, part) {
             ("get", _) => {
                 let stored = read::get(self, key).await?;
@@ -315,11 +318,16 @@ impl Api {
                     }
                 });
             }
-            ("update", _) => Wish::Replace(body::object(body::media(&head.headers), bytes)?),
+            ("update", _) => {
+                let object;
+                (object, doubled) = head.object(bytes)?;
+                Wish::Replace(object)
+            }
             ("patch", _) => head.patch(bytes)?,
             _ => return Err(head.not_allowed()),
         };
-        let written = write::update(self, key, part, &wish, &head.query, &head.writer()).await?;
+        let mut written = write::update(self, key, part, &wish, &head.query, &head.writer()).await?;
+        written.warnings.extend(doubled);
         Ok(answer_written(&written, &view, verb))
     }
 
@@ -392,6 +400,23 @@ impl Head {
         };
         let found = found.ok_or_else(|| Failure::no_such_path(&self.path))?;
         self.read_only(|| answer::json(StatusCode::OK, &found))
+    }
+
+    /// The object in the body, and the warnings about fields it says twice.
+    fn object(&self, bytes: &[u8]) -> Result<(Value, Vec<String>), Failure> {
+        let media = body::media(&self.headers);
+        let object = body::object(media, bytes)?;
+        let doubled = match self.query.validation {
+            // YAML with the same key twice is none.
+            _ if media != Media::Json => Vec::new(),
+            FieldValidation::Ignore => Vec::new(),
+            FieldValidation::Warn | FieldValidation::Strict => duplicates(bytes),
+        };
+        let doubled: Vec<_> = doubled.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+        if self.query.validation == FieldValidation::Strict && !doubled.is_empty() {
+            return Err(Failure::bad_request(format!("strict decoding error: {}", doubled.join(", "))));
+        }
+        Ok((object, doubled))
     }
 
     /// The change a PATCH asks for.

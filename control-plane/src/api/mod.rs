@@ -20,6 +20,7 @@ mod body;
 mod defaults;
 mod delete;
 mod discovery;
+mod duplicates;
 mod fields;
 mod handle;
 mod meta;
