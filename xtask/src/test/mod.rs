@@ -55,7 +55,7 @@ const FUZZ: &str = "fuzz";
 /// For each target.
 const FUZZ_SECONDS: u32 = 60;
 
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 14] = [
     Check { name: "format", run: |_| one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
     Check { name: "tidy", run: |_| tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
     Check { name: "lints", run: |_| lints() },

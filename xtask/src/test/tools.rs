@@ -42,7 +42,7 @@ pub(super) const TOOLS: [Tool; 21] = [
     program("runuser", "util-linux", NETNS),
     program("useradd", "passwd", NETNS),
     program("curl", "curl", &[netns::NAME, "interop::curl"]),
-    program("python3", "python3", &[netns::NAME, PYTHON[0], PYTHON[1]]),
+    program("python3", "python3", &[netns::NAME, "interop::grpcio", "interop::kubernetes_client"]),
     program("node", "nodejs", NETNS),
     program("musl-gcc", "musl-tools", NETNS),
     program("psql", "postgresql", NETNS),
