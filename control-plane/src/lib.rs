@@ -5,6 +5,7 @@ pub mod app;
 pub mod bootstrap;
 pub mod ca;
 pub mod controller;
+pub mod events;
 pub mod index;
 pub mod listen;
 pub mod peer;

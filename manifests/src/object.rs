@@ -12,7 +12,7 @@ use crate::kind::service::Service;
 use crate::kind::slice::EndpointSlice;
 use crate::kind::traffic_policy::TrafficPolicy;
 use crate::kind::workload::Workload;
-use crate::kind::{ConfigMap, Kind, Metadata, Namespace, Secret};
+use crate::kind::{ConfigMap, Event, Kind, Metadata, Namespace, Secret};
 use crate::path::FieldPath;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -47,6 +47,8 @@ pub enum Object {
     ExternalService(ExternalService),
     /// A TrafficPolicy.
     TrafficPolicy(TrafficPolicy),
+    /// An Event.
+    Event(Event),
     /// A RoleBinding.
     RoleBinding(RoleBinding),
     /// A ClusterRoleBinding.
@@ -105,6 +107,7 @@ impl Object {
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::ExternalService(_) => Kind::ExternalService,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
+            Self::Event(_) => Kind::Event,
             Self::RoleBinding(_) => Kind::RoleBinding,
             Self::ClusterRoleBinding(_) => Kind::ClusterRoleBinding,
         }
@@ -124,6 +127,7 @@ impl Object {
             Self::PeerAuthentication(object) => &object.metadata,
             Self::ExternalService(object) => &object.metadata,
             Self::TrafficPolicy(object) => &object.metadata,
+            Self::Event(object) => &object.metadata,
             Self::RoleBinding(object) | Self::ClusterRoleBinding(object) => &object.metadata,
         }
     }
@@ -208,6 +212,9 @@ fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
         Kind::ExternalService => decode(value, report)
             .and_then(|it| check::external_service::read(&it, report))
             .map(Object::ExternalService),
+        Kind::Event => {
+            decode(value, report).and_then(|it| check::plain::event(it, report)).map(Object::Event)
+        }
         Kind::RoleBinding => decode(value, report)
             .and_then(|it| check::role_binding::in_namespace(&it, report))
             .map(Object::RoleBinding),

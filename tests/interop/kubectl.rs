@@ -390,3 +390,32 @@ fn fields_have_owners_and_conditions_can_be_waited_for() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("duplicate field \"spec.ports[0].port\""), "{said}");
 }
+
+#[test]
+fn what_happens_is_told_by_events() {
+    let world = World::new();
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: web, namespace: demo}\nspec:\n  parentRefs: [{group: '', kind: Service, name: web}]\n  rules: [{backendRefs: [{name: web, port: 80}]}]\n";
+    clean(&world, &["apply", "-f", &manifest(&world, "route.yaml", route)]);
+    let warning = [
+        "get",
+        "events",
+        "-n",
+        "demo",
+        "--field-selector",
+        "type=Warning,involvedObject.name=web",
+        "--no-headers",
+    ];
+    eventually("it is told that the route leads nowhere", || {
+        let told = clean(&world, &warning);
+        holds(told.contains("httproute/web") && told.contains("Accepted"), told)
+    });
+    let described = clean(&world, &["describe", "httproute", "web", "-n", "demo"]);
+    assert!(described.contains("Events:") && described.contains("outrigger-control-plane"), "{described}");
+    world.service("web", 80, Some("http"), "main");
+    eventually("and that it does now", || {
+        let told = clean(&world, &["get", "events", "-n", "demo", "-o", "wide"]);
+        holds(told.contains("Normal") && told.starts_with("LAST SEEN"), told)
+    });
+    clean(&world, &["events", "-n", "demo"]);
+    clean(&world, &["delete", "events", "--all", "-n", "demo"]);
+}

@@ -61,7 +61,6 @@ impl<'a> Asked<'a> {
                 namespace: namespace.as_deref(),
                 ..asked
             },
-            Target::Events => Self { resource: "events", ..asked },
             Target::Token { namespace, .. } => {
                 Self { resource: "serviceaccounts", part: "token", namespace: Some(namespace), ..asked }
             }

@@ -77,10 +77,6 @@ fn resources() -> Vec<Resource> {
         verbs,
     };
     resources.push(Resource {
-        short_names: &["ev"],
-        ..other("", "v1", "events", "event", "Event", true, &["list"])
-    });
-    resources.push(Resource {
         response: Some(("authentication.k8s.io", "v1")),
         ..other("", "v1", "serviceaccounts/token", "", "TokenRequest", true, &["create"])
     });

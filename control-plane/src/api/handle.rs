@@ -49,8 +49,7 @@ impl Head {
 
 /// What a request does, as Kubernetes names it.
 fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
-    let is_collection =
-        matches!(target, Target::Collection { .. } | Target::Events | Target::Proxies { name: None, .. });
+    let is_collection = matches!(target, Target::Collection { .. } | Target::Proxies { name: None, .. });
     match (method.as_str(), is_collection) {
         ("GET" | "HEAD", true) if query.watch => "watch",
         ("GET" | "HEAD", true) => "list",
@@ -69,7 +68,6 @@ fn noun(target: &Target) -> &'static str {
     match target {
         Target::Collection { kind, .. } | Target::Object { kind, .. } => kind.plural(),
         Target::Proxies { .. } => PROXIES,
-        Target::Events => "events",
         Target::Token { .. } => "tokenrequests",
         Target::AccessReview => "selfsubjectaccessreviews",
         Target::RulesReview => "selfsubjectrulesreviews",
@@ -171,7 +169,6 @@ impl Api {
             Target::Collection { .. }
             | Target::Object { .. }
             | Target::Proxies { .. }
-            | Target::Events
             | Target::Token { .. }
             | Target::Backup
             | Target::Restore => {
@@ -190,11 +187,6 @@ impl Api {
                 self.object(head, verb, &key, part, &bytes).await
             }
             Target::Proxies { namespace, name } => self.proxies(head, verb, namespace, name),
-            Target::Events if verb == "list" => {
-                let view = read::view(Shape::Event, head.form()?, &head.query);
-                let page = Page { revision: self.store.revision().await?, ..Page::default() };
-                Ok(answer::json(StatusCode::OK, &view.list(Vec::new(), &page)))
-            }
             Target::Token { namespace, account } if verb == "create" => {
                 let request = body::object(body::media(&head.headers), &bytes)?;
                 let created = token::create(self, &namespace, &account, request).await?;
@@ -216,8 +208,7 @@ impl Api {
                 let request = body::object(body::media(&head.headers), &bytes)?;
                 Ok(answer::json(StatusCode::OK, &backup::restore(self, &request).await?))
             }
-            Target::Events
-            | Target::Backup
+            Target::Backup
             | Target::Restore
             | Target::Token { .. }
             | Target::AccessReview
@@ -392,7 +383,6 @@ impl Head {
             | Target::Proxies { .. }
             | Target::Backup
             | Target::Restore
-            | Target::Events
             | Target::Token { .. }
             | Target::AccessReview
             | Target::RulesReview

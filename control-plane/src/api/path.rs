@@ -46,8 +46,6 @@ pub(crate) enum Target {
         namespace: Option<String>,
         name: Option<String>,
     },
-    /// Kubernetes' events, which tools ask for and the mesh does not record.
-    Events,
     Token {
         namespace: String,
         account: String,
@@ -121,7 +119,6 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
         ("authorization.k8s.io", "v1", ["selfsubjectaccessreviews"]) => return Some(Target::AccessReview),
         ("authorization.k8s.io", "v1", ["selfsubjectrulesreviews"]) => return Some(Target::RulesReview),
         ("authentication.k8s.io", "v1", ["selfsubjectreviews"]) => return Some(Target::SubjectReview),
-        ("", "v1", ["events"] | ["namespaces", _, "events"]) => return Some(Target::Events),
         ("", "v1", ["namespaces", namespace, "serviceaccounts", account, "token"]) => {
             return Some(Target::Token { namespace: (*namespace).into(), account: (*account).into() });
         }
@@ -172,6 +169,7 @@ pub(crate) fn has_status(kind: Kind) -> bool {
             | Kind::EndpointSlice
             | Kind::MeshConfig
             | Kind::PeerAuthentication
+            | Kind::Event
             | Kind::RoleBinding
             | Kind::ClusterRoleBinding
     )
@@ -210,7 +208,7 @@ mod tests {
             ("/api/v1", Some(Target::Resources { group: String::new(), version: "v1".into() })),
             ("/api", Some(Target::Groups(Groups::Legacy))),
             ("/readyz/verbose", Some(Target::Probe(Probe::Ready))),
-            ("/api/v1/namespaces/a/events", Some(Target::Events)),
+            ("/api/v1/namespaces/a/events", collection(Kind::Event, Some("a"))),
             (
                 "/api/v1/namespaces/a/serviceaccounts/b/token",
                 Some(Target::Token { namespace: "a".into(), account: "b".into() }),

@@ -19,13 +19,11 @@ pub(crate) fn object(stored: &Stored) -> Value {
     object
 }
 
-/// What rows are made of: a kind that is stored, sidecars, or events.
+/// What rows are made of: a kind that is stored, or sidecars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Stored(Kind),
     Proxy,
-    /// Asked for by `kubectl describe`; there are none.
-    Event,
 }
 
 impl Shape {
@@ -33,7 +31,6 @@ impl Shape {
         match self {
             Self::Stored(kind) => kind.api_version().to_owned(),
             Self::Proxy => format!("{MESH_GROUP}/{MESH_VERSION}"),
-            Self::Event => "v1".to_owned(),
         }
     }
 
@@ -41,7 +38,6 @@ impl Shape {
         match self {
             Self::Stored(kind) => kind.name(),
             Self::Proxy => "Proxy",
-            Self::Event => "Event",
         }
     }
 
@@ -53,7 +49,6 @@ impl Shape {
         match self {
             Self::Stored(kind) => kind.columns().iter().map(stored).collect(),
             Self::Proxy => super::proxies::columns(),
-            Self::Event => json!([]),
         }
     }
 
@@ -61,7 +56,6 @@ impl Shape {
         match self {
             Self::Stored(kind) => kind.cells(object, now),
             Self::Proxy => super::proxies::cells(object, now),
-            Self::Event => Vec::new(),
         }
     }
 }

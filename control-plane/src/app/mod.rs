@@ -24,7 +24,7 @@ use crate::bootstrap::{DataDirectory, Settings};
 use crate::ca::{self, ServingNames};
 use crate::listen::{HandshakeMetrics, incoming};
 use crate::xds::{Directory, DiscoveryMetrics};
-use crate::{index, registry};
+use crate::{events, index, registry};
 use discovery::Discovery;
 use kept::Kept;
 use listeners::Listeners;
@@ -116,6 +116,7 @@ impl App {
         let store = || Arc::clone(&kept.store);
         let feed = index::spawn(&standing, store(), settings.trust_domain, trust_bundle, revision);
         let workloads = registry::Registry::default();
+        standing.spawn("events", events::recorder::run(store()));
         standing.spawn("registry", registry::keeper::run(workloads.clone(), store()));
 
         let directory = Directory::new(feed.clone());

@@ -279,7 +279,7 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
             let name = SourceName::ConfigMap(namespace()?, key.name.clone());
             Change::CaSource(name, map.as_ref().map(CaSource::of_config_map))
         }
-        (Kind::Namespace | Kind::RoleBinding | Kind::ClusterRoleBinding, _) => return Ok(None),
+        (Kind::Namespace | Kind::Event | Kind::RoleBinding | Kind::ClusterRoleBinding, _) => return Ok(None),
     };
     Ok(Some(change))
 }

@@ -69,7 +69,7 @@ pub(super) fn change(object: Object) -> Change {
             let name = SourceName::ConfigMap(namespace, it.metadata.name.clone());
             Change::CaSource(name, Some(CaSource::of_config_map(&it)))
         }
-        Object::Namespace(_) | Object::RoleBinding(_) | Object::ClusterRoleBinding(_) => {
+        Object::Namespace(_) | Object::Event(_) | Object::RoleBinding(_) | Object::ClusterRoleBinding(_) => {
             panic!("not translated")
         }
     }

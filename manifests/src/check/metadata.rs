@@ -54,6 +54,7 @@ fn check_name(kind: Kind, given: &ObjectMeta, path: &FieldPath, report: &mut Rep
         | Kind::ExternalService
         | Kind::TrafficPolicy
         | Kind::RoleBinding
+        | Kind::Event
         | Kind::ClusterRoleBinding => {
             value::name::<Subdomain>(text, path, report).map(|_| ())?;
         }

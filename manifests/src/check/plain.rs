@@ -2,7 +2,7 @@
 
 use super::metadata;
 use crate::diagnostic::{Code, Report};
-use crate::kind::{ConfigMap, Kind, Namespace, Secret};
+use crate::kind::{ConfigMap, Event, Kind, Namespace, Secret};
 use crate::path::FieldPath;
 use k8s_openapi::api::core::v1 as core;
 use std::collections::BTreeMap;
@@ -10,6 +10,16 @@ use std::collections::BTreeMap;
 /// Reads a Namespace.
 pub(crate) fn namespace(given: core::Namespace, report: &mut Report) -> Option<Namespace> {
     Some(Namespace { metadata: metadata::read(Kind::Namespace, &given.metadata, report)? })
+}
+
+/// Reads an Event.
+pub(crate) fn event(given: core::Event, report: &mut Report) -> Option<Event> {
+    let metadata = metadata::read(Kind::Event, &given.metadata, report);
+    if given.involved_object.name.as_deref().unwrap_or_default().is_empty() {
+        let path = FieldPath::of("involvedObject").field("name");
+        report.error(Code::MissingField, path, "it happened to nothing", "name the object");
+    }
+    Some(Event { metadata: metadata? })
 }
 
 /// Reads a ConfigMap.

@@ -38,6 +38,7 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
         | Object::ExternalService(_)
         | Object::TrafficPolicy(_)
         | Object::RoleBinding(_)
+        | Object::Event(_)
         | Object::ClusterRoleBinding(_) => None,
     });
     let namespaces = set.manifests.iter().filter(|manifest| manifest.kind() == Kind::Namespace);
@@ -75,6 +76,7 @@ pub fn check(set: &ManifestSet, completeness: Completeness) -> Vec<Diagnostic> {
             | Object::MeshConfig(_)
             | Object::PeerAuthentication(_)
             | Object::ExternalService(_)
+            | Object::Event(_)
             | Object::RoleBinding(_)
             | Object::ClusterRoleBinding(_) => {}
         }

@@ -2,6 +2,7 @@
 //! them. What enters is an object as stored; a field that is missing or of a wrong type becomes `<none>`, never an error.
 
 use super::Kind;
+use super::age::{age, since};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -103,6 +104,16 @@ const TRAFFIC_POLICY: &[Column] = &[
     AGE,
 ];
 
+const EVENT: &[Column] = &[
+    text("Last Seen", "How long ago it happened last"),
+    text("Type", "Normal, or Warning"),
+    text("Reason", "What happened, in a word"),
+    text("Object", "What it happened to"),
+    text("Message", "What happened"),
+    wide(text("Source", "Who says so")),
+    wide(number("Count", "How often it happened")),
+    wide(NAME),
+];
 const ROLE_BINDING: &[Column] = &[
     NAME,
     text("Role", "What its subjects may do"),
@@ -127,6 +138,7 @@ impl Kind {
             Self::MeshConfig => MESH_CONFIG,
             Self::PeerAuthentication => PEER_AUTHENTICATION,
             Self::TrafficPolicy => TRAFFIC_POLICY,
+            Self::Event => EVENT,
             Self::RoleBinding | Self::ClusterRoleBinding => ROLE_BINDING,
         }
     }
@@ -210,6 +222,21 @@ impl Kind {
                 Value::from(selector(object, "/spec/selector/matchLabels")),
                 age,
             ],
+            Self::Event => {
+                let seen = ["/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+                let seen = seen.into_iter().find_map(|pointer| at(object, pointer)).unwrap_or_default();
+                let kind = at(object, "/involvedObject/kind").unwrap_or_default().to_lowercase();
+                vec![
+                    Value::from(since(seen, now)),
+                    or_none("/type"),
+                    or_none("/reason"),
+                    Value::from(format!("{kind}/{}", at(object, "/involvedObject/name").unwrap_or_default())),
+                    or_none("/message"),
+                    or_none("/source/component"),
+                    object.get("count").filter(|count| count.is_i64()).cloned().unwrap_or(Value::from(1)),
+                    name,
+                ]
+            }
             Self::RoleBinding | Self::ClusterRoleBinding => vec![
                 name,
                 Value::from(format!("ClusterRole/{}", at(object, "/roleRef/name").unwrap_or("<none>"))),
@@ -346,63 +373,10 @@ fn condition<'a>(conditions: Option<&'a Value>, kind: &str) -> Option<&'a str> {
         .as_str()
 }
 
-fn age(object: &Value, now: Timestamp) -> String {
-    match at(object, "/metadata/creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok()) {
-        Some(created) => human(now.as_second() - created.as_second()),
-        None => "<unknown>".to_owned(),
-    }
-}
-
-/// Kubernetes' way to say how long: two units while the second one matters.
-fn human(seconds: i64) -> String {
-    let two = |first: i64, unit: &str, second: i64, small: &str| match second {
-        0 => format!("{first}{unit}"),
-        _ => format!("{first}{unit}{second}{small}"),
-    };
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        i64::MIN..-1 => "<invalid>".to_owned(),
-        -1..0 => "0s".to_owned(),
-        0..120 => format!("{seconds}s"),
-        120..600 => two(minutes, "m", seconds % 60, "s"),
-        600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
-        28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => two(days, "d", hours % 24, "h"),
-        691_200..63_072_000 => format!("{days}d"),
-        63_072_000..252_288_000 => two(days / 365, "y", days % 365, "d"),
-        252_288_000.. => format!("{}y", days / 365),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn an_age_is_said_as_kubernetes_says_it() {
-        for (seconds, said) in [
-            (-5, "<invalid>"),
-            (-1, "0s"),
-            (0, "0s"),
-            (119, "119s"),
-            (120, "2m"),
-            (125, "2m5s"),
-            (600, "10m"),
-            (10_799, "179m"),
-            (10_860, "3h1m"),
-            (100_000, "27h"),
-            (172_800, "2d"),
-            (180_000, "2d2h"),
-            (700_000, "8d"),
-            (63_072_000, "2y"),
-            (63_158_400, "2y1d"),
-            (300_000_000, "9y"),
-        ] {
-            assert_eq!(human(seconds), said);
-        }
-    }
 
     #[test]
     fn every_row_has_a_cell_for_every_column_even_of_an_empty_object() {

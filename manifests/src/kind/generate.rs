@@ -22,6 +22,7 @@ fn generate(kind: Kind) -> Value {
         Kind::Secret => whole::<core::Secret>(),
         Kind::ConfigMap => whole::<core::ConfigMap>(),
         Kind::EndpointSlice => whole::<discovery::EndpointSlice>(),
+        Kind::Event => whole::<core::Event>(),
         Kind::RoleBinding => whole::<rbac::RoleBinding>(),
         Kind::ClusterRoleBinding => whole::<rbac::ClusterRoleBinding>(),
         Kind::Workload => parts::<WorkloadSpec, WorkloadStatus>(

@@ -14,13 +14,14 @@ pub mod slice;
 pub mod traffic_policy;
 pub mod workload;
 
+mod age;
 #[cfg(test)]
 mod generate;
 mod metadata;
 mod plain;
 
 pub use metadata::Metadata;
-pub use plain::{ConfigMap, Namespace, Secret};
+pub use plain::{ConfigMap, Event, Namespace, Secret};
 
 use serde_json::Value;
 use std::fmt;
@@ -54,6 +55,8 @@ pub enum Kind {
     RoleBinding,
     /// `rbac.authorization.k8s.io/v1` ClusterRoleBinding: who may do what over the API, everywhere.
     ClusterRoleBinding,
+    /// `v1` Event: what happened to an object.
+    Event,
 }
 
 /// Where objects of a kind live.
@@ -81,7 +84,7 @@ struct Facts {
 
 impl Kind {
     /// Every kind, in the order in which a set of manifests is applied: what others refer to comes first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Namespace,
         Self::ClusterRoleBinding,
         Self::RoleBinding,
@@ -95,10 +98,11 @@ impl Kind {
         Self::EndpointSlice,
         Self::HttpRoute,
         Self::TrafficPolicy,
+        Self::Event,
     ];
 
     /// Whether an object of this kind, as stored, is the control plane's own work or about to be taken away: a derived
-    /// EndpointSlice, a Workload that its sidecar registered, anything being deleted. Everything else somebody wrote.
+    /// EndpointSlice, a Workload that its sidecar registered, an Event, anything being deleted. Everything else somebody wrote.
     pub fn comes_by_itself(self, object: &Value) -> bool {
         let metadata = |field: &str| object.get("metadata").and_then(|metadata| metadata.get(field));
         let is_derived = self == Self::EndpointSlice
@@ -106,7 +110,7 @@ impl Kind {
                 .and_then(|labels| labels.get(slice::MANAGED_BY_LABEL))
                 .is_some_and(|by| by == slice::MANAGED_BY);
         let is_registered = self == Self::Workload && workload::is_registered(object);
-        is_derived || is_registered || metadata("deletionTimestamp").is_some()
+        is_derived || is_registered || self == Self::Event || metadata("deletionTimestamp").is_some()
     }
 
     const fn facts(self) -> Facts {
@@ -120,6 +124,7 @@ impl Kind {
                 Facts { categories: &["all"], ..core("Service", "services", "service", &["svc"]) }
             }
             Self::Secret => core("Secret", "secrets", "secret", &[]),
+            Self::Event => core("Event", "events", "event", &["ev"]),
             Self::ConfigMap => core("ConfigMap", "configmaps", "configmap", &["cm"]),
             Self::ExternalService => {
                 ours("ExternalService", "externalservices", "externalservice", &["extsvc"])

@@ -10,6 +10,13 @@ pub struct Namespace {
     pub metadata: Metadata,
 }
 
+/// An Event: what happened to an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its name and labels.
+    pub metadata: Metadata,
+}
+
 /// A ConfigMap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigMap {

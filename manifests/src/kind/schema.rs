@@ -27,6 +27,7 @@ impl Kind {
             Self::MeshConfig => include_str!("../../schemas/MeshConfig.json"),
             Self::PeerAuthentication => include_str!("../../schemas/PeerAuthentication.json"),
             Self::ExternalService => include_str!("../../schemas/ExternalService.json"),
+            Self::Event => include_str!("../../schemas/Event.json"),
             Self::RoleBinding => include_str!("../../schemas/RoleBinding.json"),
             Self::ClusterRoleBinding => include_str!("../../schemas/ClusterRoleBinding.json"),
             Self::TrafficPolicy => include_str!("../../schemas/TrafficPolicy.json"),
