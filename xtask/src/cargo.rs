@@ -31,11 +31,19 @@ const MESH: [&str; 5] = ["control-plane", "meshctl", "sidecar", "origin", "load"
 /// Builds the release binaries of a mesh and the program that drives it. Nothing else: each binary is optimised as a
 /// whole, which is most of the time a first build takes.
 pub(crate) fn release_build(driver: &str) -> Result<()> {
+    // The benchmark's floor is a program of its own.
+    let floor = (driver == "bench").then_some("relay");
+    release_binaries(MESH.into_iter().chain([driver]).chain(floor))
+}
+
+/// Builds these release binaries.
+///
+/// # Errors
+/// The build fails.
+pub(crate) fn release_binaries<'a>(binaries: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let mut build = cargo()?;
     build.args(["build", "--release"]);
-    // The benchmark's floor is a program of its own.
-    let floor = (driver == "bench").then_some(&"relay");
-    for binary in MESH.iter().chain([&driver]).chain(floor) {
+    for binary in binaries {
         build.args(["--bin", binary]);
     }
     run(&mut build)

@@ -8,6 +8,7 @@ mod codegen;
 mod demo;
 mod fuzz;
 mod layout;
+mod scale;
 mod test;
 mod tidy;
 
@@ -33,6 +34,8 @@ enum Command {
     Tidy,
     /// A sidecar pair side by side with Envoy and with no proxy
     Bench(bench::Options),
+    /// Many simulated sidecars against one control plane: what they cost it, and how fast they follow
+    Scale(scale::Options),
     /// Feed everything that reads what others send with inputs, guided by what of it they reach
     Fuzz(fuzz::Options),
     /// Generate Rust from the .proto files
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy_all(),
         Command::Bench(options) => bench::run(&options),
+        Command::Scale(options) => scale::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Codegen(options) => codegen::run(&options),
         Command::Layout => layout::run(),

@@ -6,12 +6,16 @@ use super::query::FieldValidation;
 use super::represent;
 use super::status::Failure;
 use super::{Api, birth, meta, validate};
+use crate::controller::stamp;
 use crate::store::{Expect, Key, StoreError, Stored};
+use futures_util::StreamExt;
 use manifests::Kind;
 use manifests::envelope::kind_of;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// Objects written at the same time: they share the store's fsyncs.
+const CONCURRENT: usize = 64;
 /// What a backup calls itself.
 pub(crate) const BACKUP: &str = "Backup";
 
@@ -47,14 +51,18 @@ pub(crate) async fn restore(api: &Api, backup: &Value) -> Result<Value, Failure>
             objects.push((key, object));
         }
     }
-    let (mut written, mut unchanged) = (0, 0);
-    for (key, object) in objects {
-        if api.store.get(&key).await?.is_some_and(|stored| *stored.object == object) {
-            unchanged += 1;
-            continue;
+    let store = &api.store;
+    let writes = objects.into_iter().map(async |(key, object)| {
+        let is_there = store.get(&key).await?.is_some_and(|stored| *stored.object == object);
+        if !is_there {
+            store.put(key, object, Expect::Any).await?;
         }
-        api.store.put(key, object, Expect::Any).await?;
-        written += 1;
+        Ok::<_, StoreError>(is_there)
+    });
+    let mut writes = futures_util::stream::iter(writes).buffer_unordered(CONCURRENT);
+    let (mut written, mut unchanged) = (0, 0);
+    while let Some(was_there) = writes.next().await {
+        *(if was_there? { &mut unchanged } else { &mut written }) += 1;
     }
     Ok(json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200,
@@ -70,6 +78,10 @@ fn read(item: &Value) -> Result<(Key, Value), Failure> {
     let mut object = item.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
+    }
+    // One that somebody wrote into the file by hand.
+    if meta::text(&object, "uid").is_none() {
+        stamp::born(&mut object, birth::now());
     }
     validate::check(kind, &mut object, FieldValidation::Strict)?;
     let text = |field| meta::text(&object, field).unwrap_or_default().to_owned();

@@ -71,8 +71,9 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 /// A test that sleeps is slow when the machine is fast and wrong when it is slow. Free to sleep are `eventually`, which
 /// waits for a claim in `tests/src`, and tests whose clock is paused.
 fn sleeping_tests(path: &str, text: &str, code: &str) -> Vec<Finding> {
-    let whole_file =
-        path.starts_with("tests/") && !path.starts_with("tests/load/") || path.ends_with("/tests.rs");
+    // Programs that measure keep time themselves.
+    let measures = ["tests/load/", "tests/scale/"].iter().any(|folder| path.starts_with(folder));
+    let whole_file = path.starts_with("tests/") && !measures || path.ends_with("/tests.rs");
     let mut in_tests = whole_file;
     let mut only_in_tests = false;
     let mut clock_is_paused = false;

@@ -1,0 +1,122 @@
+//! One number of sidecars: what is measured, in order.
+
+use crate::api::Api;
+use crate::arrivals::Arrivals;
+use crate::link::Link;
+use crate::swarm::Swarm;
+use crate::{Options, mesh, process};
+use anyhow::{Context, Result};
+use mesh_load::mesh::Mesh;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// From the last sidecar's registration to the measurement of memory: what its arrival left to do is done.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    sidecars: usize,
+    seeded: Duration,
+    registered: Duration,
+    kib_each: f64,
+    endpoint: Change,
+    route: Change,
+    back: Duration,
+}
+
+/// Changes of one sort.
+#[derive(Debug)]
+struct Change {
+    p50: Duration,
+    p99: Duration,
+    cpu_each: Duration,
+    bytes_each: u64,
+}
+
+/// Starts a control plane, fills it, connects the sidecars, changes things, and starts it again.
+///
+/// # Errors
+/// Anything that does not come about in time.
+pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> Result<Figures> {
+    let dir = tempfile::tempdir()?;
+    let mut control_plane = Mesh::start(bin_dir, dir.path())?;
+    let pid = control_plane.control_plane_pid();
+    let mut api = Api::connect(&control_plane.kubeconfig()).await?;
+    let start = Instant::now();
+    mesh::seed(&mut api, options.services, options.endpoints).await?;
+    let seeded = start.elapsed();
+    let token = control_plane.token(mesh::NAMESPACE, "caller")?;
+    let address = control_plane.discovery()?.trim_start_matches("https://").parse()?;
+    let link = Link::join(address, &control_plane.trust_bundle(), &token).await?;
+    tokio::time::sleep(SETTLE).await;
+    let before = process::resident(pid)?;
+
+    let start = Instant::now();
+    let swarm = Swarm::start(link, sidecars, options.called, options.services).await?;
+    let registered = start.elapsed();
+    tokio::time::sleep(SETTLE).await;
+    let kib_each = (process::resident(pid)? - before) / sidecars as f64;
+
+    let shared = swarm.shared.clone();
+    let mut changes = async |arrivals: &Arrivals, is_route: bool| -> Result<Change> {
+        let (cpu, bytes) = (process::cpu(pid)?, shared.bytes.load(Ordering::Relaxed));
+        let mut latencies = Vec::new();
+        for number in 0..options.changes {
+            arrivals.begin(sidecars);
+            match is_route {
+                true => mesh::change_route(&mut api, number).await?,
+                false => mesh::change_endpoint(&mut api, number).await?,
+            }
+            latencies.extend(arrivals.all().await.with_context(|| format!("change {number}"))?);
+        }
+        let each = u32::try_from(options.changes * sidecars)?;
+        latencies.sort_unstable();
+        let at =
+            |share: usize| latencies.get((latencies.len() - 1) * share / 100).copied().unwrap_or_default();
+        Ok(Change {
+            p50: at(50),
+            p99: at(99),
+            cpu_each: (process::cpu(pid)? - cpu) / each,
+            bytes_each: (shared.bytes.load(Ordering::Relaxed) - bytes) / u64::from(each),
+        })
+    };
+    let endpoint = changes(&swarm.shared.endpoints, false).await?;
+    let route = changes(&swarm.shared.routes, true).await?;
+
+    swarm.shared.registered.begin(sidecars);
+    tokio::task::block_in_place(|| control_plane.restart_control_plane())?;
+    let start = Instant::now();
+    swarm.shared.registered.all().await.context("coming back after a restart")?;
+    let back = start.elapsed();
+    Ok(Figures { sidecars, seeded, registered, kib_each, endpoint, route, back })
+}
+
+/// The figures as a table in Markdown.
+pub(crate) fn table(all: &[Figures]) -> String {
+    let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
+    let micros = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e6);
+    let seconds = |time: Duration| format!("{:.1}", time.as_secs_f64());
+    let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
+    let mut row = |name, cell: &dyn Fn(&Figures) -> String| rows.push((name, all.iter().map(cell).collect()));
+    row("writing the mesh, s", &|it| seconds(it.seeded));
+    row("all registered, s", &|it| seconds(it.registered));
+    row("memory of a connected sidecar, KiB", &|it| format!("{:.1}", it.kib_each));
+    row("one endpoint, p50, ms", &|it| ms(it.endpoint.p50));
+    row("one endpoint, p99, ms", &|it| ms(it.endpoint.p99));
+    row("one endpoint, CPU of a push, µs", &|it| micros(it.endpoint.cpu_each));
+    row("one endpoint, bytes of a push", &|it| it.endpoint.bytes_each.to_string());
+    row("one route, p50, ms", &|it| ms(it.route.p50));
+    row("one route, p99, ms", &|it| ms(it.route.p99));
+    row("one route, CPU of a push, µs", &|it| micros(it.route.cpu_each));
+    row("one route, bytes of a push", &|it| it.route.bytes_each.to_string());
+    row("all back after a restart, s", &|it| seconds(it.back));
+    let head: Vec<_> = all.iter().map(|it| it.sidecars.to_string()).collect();
+    let mut text = format!("| sidecars | {} |\n| --- |{}\n", head.join(" | "), " ---: |".repeat(all.len()));
+    for (name, cells) in rows {
+        text.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
+    }
+    text
+}
