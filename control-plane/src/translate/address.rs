@@ -9,10 +9,14 @@ use mesh_protocol::endpoint::Endpoint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+/// The endpoint of a Service. Nothing comes before all of them, and is there to begin from.
+type Which = Option<(ServiceName, Subdomain)>;
+
 /// Endpoints by address. What is compiled from it never depends on the order of changes.
 #[derive(Debug, Default)]
 pub struct AddressBook {
-    at: BTreeMap<IpAddr, BTreeMap<(ServiceName, Subdomain), Endpoint>>,
+    /// In one map: a map for each address would take 3 KiB for the one endpoint that is usually there.
+    at: BTreeMap<(IpAddr, Which), Endpoint>,
     addresses_of: BTreeMap<ServiceName, BTreeMap<Subdomain, IpAddr>>,
     touched: BTreeSet<IpAddr>,
 }
@@ -28,20 +32,15 @@ impl AddressBook {
             self.addresses_of.insert(service.clone(), next.clone())
         };
         for (name, address) in before.into_iter().flatten() {
-            if next.get(&name) != Some(&address)
-                && let Some(there) = self.at.get_mut(&address)
-            {
-                there.remove(&(service.clone(), name));
-                if there.is_empty() {
-                    self.at.remove(&address);
-                }
+            if next.get(&name) != Some(&address) {
+                self.at.remove(&(address, Some((service.clone(), name))));
                 self.touched.insert(address);
             }
         }
         for endpoint in endpoints {
             let address = endpoint.address.to_canonical();
-            let there = self.at.entry(address).or_default();
-            let before = there.insert((service.clone(), endpoint.name.clone()), endpoint.clone());
+            let which = Some((service.clone(), endpoint.name.clone()));
+            let before = self.at.insert((address, which), endpoint.clone());
             if before.as_ref() != Some(endpoint) {
                 self.touched.insert(address);
             }
@@ -64,8 +63,8 @@ impl AddressBook {
             let service = Some(service.clone());
             return Some(Address { address, service, endpoints: Vec::new(), external_services: Vec::new() });
         }
-        let endpoints: Vec<_> =
-            self.at.get(&address).into_iter().flat_map(|it| it.values().cloned()).collect();
+        let there = self.at.range((address, None)..).take_while(|((at, _), _)| *at == address);
+        let endpoints: Vec<_> = there.map(|(_, endpoint)| endpoint.clone()).collect();
         let external_services: Vec<_> = index.externals.at(address).collect();
         let is_known = !(endpoints.is_empty() && external_services.is_empty());
         is_known.then_some(Address { address, service: None, endpoints, external_services })
