@@ -22,6 +22,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 const EVENTS_MAX: usize = 5_000;
 /// From a failure of the store to the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Where Events about what lies in no namespace are, as in Kubernetes.
+const DEFAULT_NAMESPACE: &str = "default";
 /// Who says so.
 const COMPONENT: &str = "outrigger-control-plane";
 
@@ -75,7 +77,12 @@ async fn follow(store: &dyn Store) -> Result<std::convert::Infallible, StoreErro
 
 async fn write(store: &dyn Store, notice: &Notice, times: u32, now: Timestamp) -> Result<(), StoreError> {
     let about = &notice.about;
-    let namespace = if about.namespace.is_empty() { "default" } else { &about.namespace };
+    let namespace = if about.namespace.is_empty() { DEFAULT_NAMESPACE } else { &about.namespace };
+    // What happens to objects while their namespace is deleted would outlive it.
+    let place = store.get(&Key::new(Kind::Namespace, "", namespace)).await?;
+    if place.is_none_or(|stored| stored.object.pointer("/metadata/deletionTimestamp").is_some()) {
+        return Ok(());
+    }
     let mut hash = SipHasher13::new();
     (&notice.uid, &notice.reason, &notice.message).hash(&mut hash);
     let name = format!("{}.{:016x}", about.name, hash.finish());
@@ -150,6 +157,9 @@ mod tests {
     async fn an_event_is_written_counted_and_taken_away() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&folder.path().join("store"), &Registry::new()).unwrap();
+        let namespace = Key::new(Kind::Namespace, "", "shop");
+        let active = json!({"metadata": {"name": "shop"}});
+        store.put(namespace.clone(), active, Expect::Absent).await.unwrap();
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         write(&store, &notice(), 1, start).await.unwrap();
         write(&store, &notice(), 4, start + Duration::from_secs(10)).await.unwrap();
@@ -166,5 +176,10 @@ mod tests {
         assert_eq!(store.list(Some(Kind::Event), None).await.unwrap().items.len(), 1);
         take_away(&store, start + KEPT + Duration::from_secs(11)).await.unwrap();
         assert!(store.list(Some(Kind::Event), None).await.unwrap().items.is_empty());
+        let terminating = json!({"metadata": {"name": "shop", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        store.put(namespace, terminating, Expect::Any).await.unwrap();
+        write(&store, &notice(), 1, start).await.unwrap();
+        let left = store.list(Some(Kind::Event), None).await.unwrap().items;
+        assert!(left.is_empty(), "nothing is told of what goes with its namespace: {left:?}");
     }
 }
