@@ -101,7 +101,7 @@ impl<'a> Asked<'a> {
         (if is_reading { read } else { write }, reach)
     }
 
-    /// As in `may not list services in the namespace "shop"`.
+    /// As in `cannot list resource "services" in API group "" in the namespace "shop"`, which is how Kubernetes says it.
     fn sentence(&self) -> String {
         let part = if self.part.is_empty() { String::new() } else { format!("/{}", self.part) };
         let place = match self.namespace {
@@ -157,12 +157,7 @@ impl Rights {
     fn of(user: &User, everywhere: &List, here: Option<&List>) -> Self {
         let greatest = |list: &List| {
             let bindings = list.items.iter().filter_map(|stored| {
-                let mut object = (*stored.object).clone();
-                // Managed fields are read as strictly as the rest, and say nothing here.
-                if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-                    metadata.remove("managedFields");
-                }
-                let binding = Object::from_json(stored.key.kind, object).ok()?;
+                let binding = Object::from_json(stored.key.kind, Value::clone(&stored.object)).ok()?;
                 if let Object::RoleBinding(it) | Object::ClusterRoleBinding(it) = binding {
                     Some(it)
                 } else {

@@ -156,26 +156,9 @@ impl Api {
             return head.read_only(|| answer::json(StatusCode::OK, &version()));
         }
         let user = user?;
-        match &target {
-            // What there is, and who one is, anyone with a name may ask.
-            Target::Probe(_) | Target::Version => {}
-            Target::Groups(_)
-            | Target::Group(_)
-            | Target::Resources { .. }
-            | Target::OpenApiV2
-            | Target::OpenApiV3Index
-            | Target::OpenApiV3 { .. } => return head.discovery(&target),
-            Target::AccessReview | Target::RulesReview | Target::SubjectReview => {}
-            Target::Collection { .. }
-            | Target::Object { .. }
-            | Target::Proxies { .. }
-            | Target::Token { .. }
-            | Target::Backup
-            | Target::Restore => {
-                if let Some(asked) = Asked::of(&target, verb) {
-                    self.authorize(&user, &asked).await?;
-                }
-            }
+        // What there is, and who one is, anyone with a name may ask.
+        if let Some(asked) = Asked::of(&target, verb) {
+            self.authorize(&user, &asked).await?;
         }
         let bytes = body::read(&head.headers, body).await?;
         match target {
@@ -208,6 +191,12 @@ impl Api {
                 let request = body::object(body::media(&head.headers), &bytes)?;
                 Ok(answer::json(StatusCode::OK, &backup::restore(self, &request).await?))
             }
+            Target::Groups(_)
+            | Target::Group(_)
+            | Target::Resources { .. }
+            | Target::OpenApiV2
+            | Target::OpenApiV3Index
+            | Target::OpenApiV3 { .. } => head.discovery(&target),
             Target::Backup
             | Target::Restore
             | Target::Token { .. }
@@ -215,13 +204,7 @@ impl Api {
             | Target::RulesReview
             | Target::SubjectReview
             | Target::Probe(_)
-            | Target::Version
-            | Target::Groups(_)
-            | Target::Group(_)
-            | Target::Resources { .. }
-            | Target::OpenApiV2
-            | Target::OpenApiV3Index
-            | Target::OpenApiV3 { .. } => Err(head.not_allowed()),
+            | Target::Version => Err(head.not_allowed()),
         }
     }
 
@@ -259,7 +242,8 @@ impl Api {
                 Ok(answer::stream(broadcast.frames()))
             }
             "create" if namespace.is_some() == kind.is_namespaced() => {
-                let (object, doubled) = head.object(bytes)?;
+                let doubled = head.doubled(bytes)?;
+                let object = body::object(body::media(&head.headers), bytes)?;
                 let mut written =
                     write::create(self, kind, namespace.as_deref(), object, query, &head.writer()).await?;
                 written.warnings.extend(doubled);
@@ -289,7 +273,6 @@ impl Api {
         bytes: &[u8],
     ) -> Result<Response<Body>, Failure> {
         let view = read::view(Shape::Stored(key.kind), head.form()?, &head.query);
-        let mut doubled = Vec::new();
         let wish = match (verb, part) {
             ("get", _) => {
                 let stored = read::get(self, key).await?;
@@ -309,14 +292,11 @@ impl Api {
                     }
                 });
             }
-            ("update", _) => {
-                let object;
-                (object, doubled) = head.object(bytes)?;
-                Wish::Replace(object)
-            }
+            ("update", _) => Wish::Replace(body::object(body::media(&head.headers), bytes)?),
             ("patch", _) => head.patch(bytes)?,
             _ => return Err(head.not_allowed()),
         };
+        let doubled = head.doubled(bytes)?;
         let mut written = write::update(self, key, part, &wish, &head.query, &head.writer()).await?;
         written.warnings.extend(doubled);
         Ok(answer_written(&written, &view, verb))
@@ -392,21 +372,17 @@ impl Head {
         self.read_only(|| answer::json(StatusCode::OK, &found))
     }
 
-    /// The object in the body, and the warnings about fields it says twice.
-    fn object(&self, bytes: &[u8]) -> Result<(Value, Vec<String>), Failure> {
-        let media = body::media(&self.headers);
-        let object = body::object(media, bytes)?;
-        let doubled = match self.query.validation {
-            // YAML with the same key twice is none.
-            _ if media != Media::Json => Vec::new(),
-            FieldValidation::Ignore => Vec::new(),
-            FieldValidation::Warn | FieldValidation::Strict => duplicates(bytes),
-        };
-        let doubled: Vec<_> = doubled.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+    /// Warnings about fields that the body, if it is JSON, says twice. (YAML that does is refused as a text.)
+    fn doubled(&self, bytes: &[u8]) -> Result<Vec<String>, Failure> {
+        if self.query.validation == FieldValidation::Ignore {
+            return Ok(Vec::new());
+        }
+        let doubled: Vec<_> =
+            duplicates(bytes).iter().map(|path| format!("duplicate field \"{path}\"")).collect();
         if self.query.validation == FieldValidation::Strict && !doubled.is_empty() {
             return Err(Failure::bad_request(format!("strict decoding error: {}", doubled.join(", "))));
         }
-        Ok((object, doubled))
+        Ok(doubled)
     }
 
     /// The change a PATCH asks for.

@@ -274,6 +274,38 @@ async fn a_bad_object_is_refused_with_every_field_at_fault() {
 }
 
 #[tokio::test]
+async fn a_field_that_is_said_twice_is_refused_or_warned_of_in_every_body() {
+    let mut mesh = Mesh::start().await;
+    mesh.post(SERVICES, service("orders")).await;
+    let path = format!("{SERVICES}/orders");
+    let whole = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders", "name": "orders"}, "spec": {"ports": [{"port": 80}]}}"#;
+    let part = r#"{"metadata": {"labels": {"a": "b"}, "labels": {"a": "c"}}}"#;
+    for (method, path, media, text) in [
+        (Method::POST, SERVICES.to_owned(), "application/json", whole),
+        (Method::PUT, path.clone(), "application/json", whole),
+        (Method::PATCH, path.clone(), "application/merge-patch+json", part),
+        (Method::PATCH, format!("{path}?fieldManager=me"), "application/apply-patch+yaml", whole),
+    ] {
+        let request = |query: &str| {
+            let path = if path.contains('?') { format!("{path}&{query}") } else { format!("{path}?{query}") };
+            let request = Request::builder().method(method.clone()).uri(path).header("Content-Type", media);
+            request.body(Full::new(Bytes::from(text))).unwrap()
+        };
+        let refused = mesh.send_as(administrator(), request("fieldValidation=Strict")).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{method} {media}");
+        let bytes = refused.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&bytes).contains("duplicate field"), "{method} {media}");
+        let warned = mesh.send_as(administrator(), request("fieldValidation=Warn")).await;
+        let is_told =
+            warned.headers().get_all("Warning").iter().any(|it| it.to_str().unwrap().contains("duplicate"));
+        assert!(
+            is_told || method == Method::POST && warned.status() == StatusCode::CONFLICT,
+            "{method} {media}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_dry_run_answers_and_stores_nothing() {
     let mut mesh = Mesh::start().await;
     let (code, object) = mesh.post(&format!("{SERVICES}?dryRun=All"), service("orders")).await;
