@@ -1,8 +1,18 @@
 //! Where the repository and its build are, and how cargo and other programs are started.
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The flags of a command that are all those of the program it starts.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Passed {
+    /// Flags of the program that is started; `--help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) flags: Vec<String>,
+}
 
 /// The repository's folder.
 pub(crate) fn repository() -> Result<PathBuf> {

@@ -27,15 +27,15 @@ struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// A whole mesh on this machine with real traffic: a canary shifts, an instance dies, nobody notices
-    Demo(demo::Options),
+    Demo(cargo::Passed),
     /// Everything continuous integration checks: format, lints, tidy, unit, end-to-end and interop tests
     Test(test::Options),
     /// The project's own rules on sources, names, crates and documents
     Tidy,
     /// A sidecar pair side by side with Envoy and with no proxy
-    Bench(bench::Options),
+    Bench(cargo::Passed),
     /// Many simulated sidecars against one control plane: what they cost it, and how fast they follow
-    Scale(scale::Options),
+    Scale(cargo::Passed),
     /// Feed everything that reads what others send with inputs, guided by what of it they reach
     Fuzz(fuzz::Options),
     /// Generate Rust from the .proto files

@@ -1,6 +1,7 @@
 //! When a change came to each sidecar: one change at a time, and whoever waits for it waits for all.
 
 use anyhow::{Result, bail};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -21,19 +22,25 @@ pub(crate) struct Arrivals {
 struct State {
     since: Option<Instant>,
     latencies: Vec<Duration>,
+    /// Whom it came to: what comes to one again counts for nobody else.
+    whom: BTreeSet<usize>,
     wanted: usize,
 }
 
 impl Arrivals {
     /// A change is made now, and is to come to so many.
     pub(crate) fn begin(&self, wanted: usize) {
-        *self.state() = State { since: Some(Instant::now()), latencies: Vec::with_capacity(wanted), wanted };
+        let latencies = Vec::with_capacity(wanted);
+        *self.state() = State { since: Some(Instant::now()), latencies, whom: BTreeSet::new(), wanted };
     }
 
-    /// It has come to one, who has acknowledged it.
-    pub(crate) fn came(&self) {
+    /// It has come to this one, who has acknowledged it.
+    pub(crate) fn came(&self, whom: usize) {
         let mut state = self.state();
         let Some(since) = state.since else { return };
+        if !state.whom.insert(whom) {
+            return;
+        }
         state.latencies.push(since.elapsed());
         if state.latencies.len() == state.wanted {
             self.arrived.notify_one();

@@ -9,13 +9,11 @@
 //! | [`swarm`] | the simulated sidecars |
 //! | [`arrivals`] | when a change came to each of them |
 //! | [`round`] | one number of sidecars: what is measured, in order |
-//! | [`process`] | CPU and memory of the control plane |
 
 mod api;
 mod arrivals;
 mod link;
 mod mesh;
-mod process;
 mod round;
 mod swarm;
 

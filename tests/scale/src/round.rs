@@ -4,8 +4,9 @@ use crate::api::Api;
 use crate::arrivals::Arrivals;
 use crate::link::Link;
 use crate::swarm::Swarm;
-use crate::{Options, mesh, process};
+use crate::{Options, mesh};
 use anyhow::{Context, Result};
+use mesh_load::bench::machine::{cpu_microseconds, memory};
 use mesh_load::mesh::Mesh;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -32,7 +33,8 @@ pub(crate) struct Figures {
 struct Change {
     p50: Duration,
     p99: Duration,
-    cpu_each: Duration,
+    /// In microseconds.
+    cpu_each: f64,
     bytes_each: u64,
 }
 
@@ -52,17 +54,17 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
     let address = control_plane.discovery()?.trim_start_matches("https://").parse()?;
     let link = Link::join(address, &control_plane.trust_bundle(), &token).await?;
     tokio::time::sleep(SETTLE).await;
-    let before = process::resident(pid)?;
+    let before = resident_kib(pid)?;
 
     let start = Instant::now();
     let swarm = Swarm::start(link, sidecars, options.called, options.services).await?;
     let registered = start.elapsed();
     tokio::time::sleep(SETTLE).await;
-    let kib_each = (process::resident(pid)? - before) / sidecars as f64;
+    let kib_each = (resident_kib(pid)? - before) / sidecars as f64;
 
     let shared = swarm.shared.clone();
     let mut changes = async |arrivals: &Arrivals, is_route: bool| -> Result<Change> {
-        let (cpu, bytes) = (process::cpu(pid)?, shared.bytes.load(Ordering::Relaxed));
+        let (cpu, bytes) = (cpu_microseconds(&[pid])?, shared.bytes.load(Ordering::Relaxed));
         let mut latencies = Vec::new();
         for number in 0..options.changes {
             arrivals.begin(sidecars);
@@ -79,7 +81,7 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
         Ok(Change {
             p50: at(50),
             p99: at(99),
-            cpu_each: (process::cpu(pid)? - cpu) / each,
+            cpu_each: (cpu_microseconds(&[pid])? - cpu) / f64::from(each),
             bytes_each: (shared.bytes.load(Ordering::Relaxed) - bytes) / u64::from(each),
         })
     };
@@ -89,15 +91,19 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
     swarm.shared.registered.begin(sidecars);
     tokio::task::block_in_place(|| control_plane.restart_control_plane())?;
     let start = Instant::now();
-    swarm.shared.registered.all().await.context("coming back after a restart")?;
+    let came_back = swarm.shared.registered.all().await;
+    came_back.with_context(|| format!("coming back after a restart ({})", swarm.shared.last_failure()))?;
     let back = start.elapsed();
     Ok(Figures { sidecars, seeded, registered, kib_each, endpoint, route, back })
+}
+
+fn resident_kib(pid: u32) -> Result<f64> {
+    Ok(memory(&[pid])?.resident * 1024.0)
 }
 
 /// The figures as a table in Markdown.
 pub(crate) fn table(all: &[Figures]) -> String {
     let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
-    let micros = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e6);
     let seconds = |time: Duration| format!("{:.1}", time.as_secs_f64());
     let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
     let mut row = |name, cell: &dyn Fn(&Figures) -> String| rows.push((name, all.iter().map(cell).collect()));
@@ -106,11 +112,11 @@ pub(crate) fn table(all: &[Figures]) -> String {
     row("memory of a connected sidecar, KiB", &|it| format!("{:.1}", it.kib_each));
     row("one endpoint, p50, ms", &|it| ms(it.endpoint.p50));
     row("one endpoint, p99, ms", &|it| ms(it.endpoint.p99));
-    row("one endpoint, CPU of a push, µs", &|it| micros(it.endpoint.cpu_each));
+    row("one endpoint, CPU of a push, µs", &|it| format!("{:.1}", it.endpoint.cpu_each));
     row("one endpoint, bytes of a push", &|it| it.endpoint.bytes_each.to_string());
     row("one route, p50, ms", &|it| ms(it.route.p50));
     row("one route, p99, ms", &|it| ms(it.route.p99));
-    row("one route, CPU of a push, µs", &|it| micros(it.route.cpu_each));
+    row("one route, CPU of a push, µs", &|it| format!("{:.1}", it.route.cpu_each));
     row("one route, bytes of a push", &|it| it.route.bytes_each.to_string());
     row("all back after a restart, s", &|it| seconds(it.back));
     let head: Vec<_> = all.iter().map(|it| it.sidecars.to_string()).collect();

@@ -13,8 +13,8 @@ use mesh_protocol::wire::discovery::aggregated_discovery_service_client::Aggrega
 use mesh_protocol::{Locality, Weight};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -39,9 +39,16 @@ pub(crate) struct Shared {
     pub(crate) routes: Arrivals,
     /// Bytes of responses.
     pub(crate) bytes: AtomicU64,
-    /// Responses.
-    pub(crate) responses: AtomicU64,
+    /// Why a stream ended last, for whoever waits in vain.
+    failure: Mutex<String>,
     connecting: Semaphore,
+}
+
+impl Shared {
+    /// Why a stream ended last.
+    pub(crate) fn last_failure(&self) -> String {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Running sidecars; dropping them ends them.
@@ -63,7 +70,7 @@ impl Swarm {
             endpoints: Arrivals::default(),
             routes: Arrivals::default(),
             bytes: AtomicU64::new(0),
-            responses: AtomicU64::new(0),
+            failure: Mutex::default(),
             connecting: Semaphore::new(CONNECTING),
         });
         shared.registered.begin(sidecars);
@@ -76,7 +83,8 @@ impl Swarm {
             let member = Member { shared: shared.clone(), number, calls, held: HashMap::new() };
             members.spawn(member.run());
         }
-        shared.registered.all().await.context("registering the sidecars")?;
+        let registered = shared.registered.all().await;
+        registered.with_context(|| format!("registering the sidecars ({})", shared.last_failure()))?;
         Ok(Self { shared, _members: members })
     }
 }
@@ -92,8 +100,9 @@ struct Member {
 impl Member {
     async fn run(mut self) {
         loop {
-            // Whatever ended it, it comes back.
-            drop(self.stream().await);
+            if let Err(error) = self.stream().await {
+                *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = format!("{error:#}");
+            }
             // Spread by number: the same in every run.
             let share = (self.number.wrapping_mul(2_654_435_761) % 1000) as u32;
             tokio::time::sleep(COME_BACK * share / 1000).await;
@@ -141,7 +150,6 @@ impl Member {
         requests: &mpsc::Sender<wire::DeltaDiscoveryRequest>,
     ) -> Result<()> {
         self.shared.bytes.fetch_add(response.encoded_len() as u64, Ordering::Relaxed);
-        self.shared.responses.fetch_add(1, Ordering::Relaxed);
         let (mut endpoint, mut route) = (false, false);
         let held = self.held.entry(response.type_url.clone()).or_default();
         for resource in response.resources {
@@ -161,13 +169,13 @@ impl Member {
             requests.send(acknowledgement).await?;
         }
         if endpoint {
-            self.shared.endpoints.came();
+            self.shared.endpoints.came(self.number);
         }
         if route {
-            self.shared.routes.came();
+            self.shared.routes.came(self.number);
         }
         if response.announced > 0 {
-            self.shared.registered.came();
+            self.shared.registered.came(self.number);
         }
         Ok(())
     }

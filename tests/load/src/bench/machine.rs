@@ -28,7 +28,7 @@ impl AddAssign for Memory {
 }
 
 /// CPU time that these processes have used so far, all threads, user and system, in microseconds.
-pub(super) fn cpu_microseconds(pids: &[u32]) -> Result<f64> {
+pub fn cpu_microseconds(pids: &[u32]) -> Result<f64> {
     pids.iter().map(|pid| scheduled(*pid).or_else(|_| ticks(*pid))).sum()
 }
 
@@ -71,7 +71,7 @@ pub(super) fn busy_share(during: Duration) -> Result<f64> {
 }
 
 /// Memory that these processes hold now.
-pub(super) fn memory(pids: &[u32]) -> Result<Memory> {
+pub fn memory(pids: &[u32]) -> Result<Memory> {
     let mut total = Memory::default();
     for pid in pids {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
