@@ -20,8 +20,8 @@ mod yaml;
 pub use check::{Completeness, check};
 pub use diagnostic::{Code, Diagnostic, Position, Severity, Subject};
 pub use kind::{
-    Kind, Metadata, Scope, external_service, mesh_config, mtls, peer_authentication, role_binding, route,
-    service, slice, traffic_policy, workload,
+    Kind, Metadata, PERMANENT_NAMESPACES, Scope, external_service, mesh_config, mtls, peer_authentication,
+    role_binding, route, service, slice, traffic_policy, workload,
 };
 pub use locate::Outline;
 pub use object::{Object, Reading};

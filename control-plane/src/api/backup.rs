@@ -28,8 +28,7 @@ pub(crate) async fn take(api: &Api) -> Result<Value, StoreError> {
         items.iter().filter(|it| it.key.kind == Kind::Namespace).map(|it| it.key.name.as_str()).collect();
     // What is in a namespace that is being deleted goes with it.
     items.retain(|it| it.key.namespace.is_empty() || namespaces.contains(it.key.namespace.as_str()));
-    let place = |kind| Kind::ALL.into_iter().position(|known| known == kind);
-    items.sort_by_key(|stored| place(stored.key.kind));
+    items.sort_by_key(|stored| stored.key.kind.order());
     Ok(json!({
         "apiVersion": "outrigger.dev/v1alpha1", "kind": BACKUP,
         "metadata": {"resourceVersion": list.revision.to_string(), "creationTimestamp": meta::timestamp(birth::now())},

@@ -5,12 +5,10 @@ use super::query::{Query, Run};
 use super::status::Failure;
 use super::{Api, birth, meta, read};
 use crate::store::{Expect, Key, StoreError, Stored};
-use manifests::Kind;
+use manifests::{Kind, PERMANENT_NAMESPACES};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Namespaces the mesh cannot do without.
-pub(crate) const PERMANENT_NAMESPACES: [&str; 2] = ["default", "outrigger-system"];
 /// How often a deletion is tried again when others write the same object.
 const ATTEMPTS: usize = 16;
 

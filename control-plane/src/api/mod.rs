@@ -5,7 +5,7 @@
 //! knows what a manifest does to traffic.
 //!
 //! ```text
-//! serve ─> handle: authenticate ─> authorize ─> query, body ─> read | write | delete | token | review | discovery
+//! serve ─> handle: authenticate ─> authorize ─> query, body ─> read | write | delete | token | review | backup | discovery
 //!                                                        │      └─> meta, patch, defaults, validate, fields: pure
 //!                                                 represent         └─> store <─ namespaces (a task)
 //! ```
@@ -49,8 +49,7 @@ pub use proxies::ProxyDirectory;
 pub use token::{MintRefusal, MintedToken, TokenAuthority};
 
 use crate::store::{Expect, Key, Store, StoreError};
-use delete::PERMANENT_NAMESPACES;
-use manifests::Kind;
+use manifests::{Kind, PERMANENT_NAMESPACES};
 use mesh_process::DrainSignal;
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::json;

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! DATA-DIR/ca.key, ca.crt ──> Authority ──┬─ sign(CSR, identity) <── SigningService <── sidecars
-//! DATA-DIR/join-token.key ──> Tokens ─┘                             │
-//!                                 └─ mint <── API (kubectl create token, meshctl token create)
+//! DATA-DIR/join-token.key ──> Tokens ─────┘                             │
+//!                               └─ mint <── API (kubectl create token, meshctl token create)
 //! Authority ──> serving certificate of our own listeners, admin certificate in DATA-DIR/kubeconfig, trust bundle
 //! ```
 

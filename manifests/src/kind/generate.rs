@@ -1,5 +1,6 @@
 //! From the types that read a kind to its file in `schemas/`. It is no part of the programs: what the types of Kubernetes and
-//! of the Gateway API bring for this would be half of their code.
+//! of the Gateway API bring for this would be a good part of their code, and of the
+//! time it takes to optimise them.
 
 use super::Kind;
 use super::external_service::{ExternalServiceSpec, ExternalServiceStatus};

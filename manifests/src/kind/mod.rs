@@ -59,6 +59,9 @@ pub enum Kind {
     Event,
 }
 
+/// Namespaces that are always there: the one of objects that name none, and the control plane's own.
+pub const PERMANENT_NAMESPACES: [&str; 2] = ["default", "outrigger-system"];
+
 /// Where objects of a kind live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -100,6 +103,11 @@ impl Kind {
         Self::TrafficPolicy,
         Self::Event,
     ];
+
+    /// Its place in [`Kind::ALL`].
+    pub fn order(self) -> usize {
+        Self::ALL.iter().position(|kind| *kind == self).unwrap_or(Self::ALL.len())
+    }
 
     /// Whether an object of this kind, as stored, is the control plane's own work or about to be taken away: a derived
     /// EndpointSlice, a Workload that its sidecar registered, an Event, anything being deleted. Everything else somebody wrote.

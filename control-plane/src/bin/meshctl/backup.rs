@@ -8,8 +8,8 @@ use crate::failure::Failure;
 use crate::paths::Resource;
 use clap::Args;
 use http::Method;
-use manifests::Kind;
 use manifests::envelope::kind_of;
+use manifests::{Kind, PERMANENT_NAMESPACES};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,8 +18,6 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of objects in one request; the server takes three times as many.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// Namespaces that are always there.
-const PERMANENT: [&str; 2] = ["default", "outrigger-system"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
@@ -125,7 +123,7 @@ async fn send(client: &mut Client, batch: Vec<(&Key, &Value)>, out: &mut dyn Wri
 /// What names an object, in the order in which objects are restored: what others refer to first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    place: Option<usize>,
+    order: usize,
     kind: Kind,
     namespace: String,
     name: String,
@@ -140,12 +138,11 @@ impl Key {
                 object.get("metadata").and_then(|metadata| metadata.get(field)).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()
         };
-        let place = Kind::ALL.into_iter().position(|known| known == kind);
-        Ok(Self { place, kind, namespace: text("namespace"), name: text("name") })
+        Ok(Self { order: kind.order(), kind, namespace: text("namespace"), name: text("name") })
     }
 
     fn is_permanent(&self) -> bool {
-        self.kind == Kind::Namespace && PERMANENT.contains(&self.name.as_str())
+        self.kind == Kind::Namespace && PERMANENT_NAMESPACES.contains(&self.name.as_str())
     }
 }
 
