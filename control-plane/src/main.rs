@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 fn serve(settings: Settings) -> anyhow::Result<()> {
     mesh_process::logging::init(settings.log_format, &settings.log_level)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let served = runtime.block_on(async { App::open(settings)?.run(announce).await });
+    let served = runtime.block_on(async { App::open(settings).await?.run(announce).await });
     // What is still running has had its grace time.
     runtime.shutdown_background();
     Ok(served?)

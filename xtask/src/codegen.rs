@@ -9,7 +9,11 @@ use std::path::Path;
 /// The program that generates; a workspace of its own, so that no other build waits for it.
 const GENERATOR: &str = "control-plane/protocol/protogen/Cargo.toml";
 /// Folders of generated files.
-const GENERATED: [&str; 2] = ["control-plane/protocol/src/generated", "tests/load/src/generated"];
+const GENERATED: [&str; 3] = [
+    "control-plane/protocol/src/generated",
+    "control-plane/src/store/etcd/generated",
+    "tests/load/src/generated",
+];
 
 /// The flags of `codegen`.
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 
 use super::{Api, ApiServer, namespaces};
 use crate::listen::Incoming;
+use crate::store::{CONTROLLERS, as_leader};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -29,7 +30,14 @@ const PING_PERIOD: Duration = Duration::from_secs(30);
 impl ApiServer {
     /// Serves until drained: then no connection is taken any more, watches end, and the requests under way finish.
     pub async fn serve(&self, mut connections: Incoming, tasks: &Tasks) {
-        tasks.spawn("api-namespaces", namespaces::reap(self.0.clone()));
+        let (api, drain) = (self.0.clone(), self.0.drain.clone());
+        let reaping = as_leader(self.0.store.clone(), CONTROLLERS, move || namespaces::reap(api.clone()));
+        tasks.spawn("api-namespaces", async move {
+            tokio::select! {
+                () = reaping => {}
+                () = drain.draining() => {}
+            }
+        });
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         // The semaphore is never closed: the loop ends when the listener drains.
         while let Ok(place) = places.clone().acquire_owned().await {

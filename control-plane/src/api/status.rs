@@ -231,7 +231,9 @@ impl From<StoreError> for Failure {
             StoreError::Full(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "InsufficientStorage", error.to_string())
             }
-            StoreError::Unavailable(_) | StoreError::Closed => Self::unavailable(error.to_string()),
+            StoreError::Unavailable(_) | StoreError::Unreachable(_) | StoreError::Closed => {
+                Self::unavailable(error.to_string())
+            }
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::ca::AuthorityError;
 use crate::ca::admin::KubeconfigError;
 use crate::ca::serving::ServingError;
 use crate::ca::token::SecretError;
-use crate::store::OpenError;
+use crate::store::{Disagreement, OpenError};
+use mesh_process::Stop;
 use std::io;
 
 /// Why the control plane cannot start or go on.
@@ -32,6 +33,15 @@ pub enum AppError {
     /// The store cannot be opened.
     #[error("cannot open the store")]
     Store(#[from] OpenError),
+    /// Another mesh's replicas share the store.
+    #[error("cannot join the control planes that share this store")]
+    Disagreement(#[from] Disagreement),
+    /// The name of this control plane among others can't be read or made.
+    #[error("cannot name this control plane")]
+    ReplicaName(#[source] io::Error),
+    /// A signal came before it was ready.
+    #[error("told to stop by {0} before the store could be opened")]
+    Stopped(Stop),
     /// The listeners' certificate cannot be made.
     #[error(transparent)]
     Serving(#[from] ServingError),

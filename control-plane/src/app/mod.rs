@@ -23,6 +23,7 @@ use crate::api::{ApiParts, ApiServer};
 use crate::bootstrap::{DataDirectory, Settings};
 use crate::ca::{self, ServingNames};
 use crate::listen::{HandshakeMetrics, incoming};
+use crate::store::{CONTROLLERS, as_leader};
 use crate::xds::{Directory, DiscoveryMetrics};
 use crate::{events, index, registry};
 use discovery::Discovery;
@@ -60,24 +61,30 @@ pub struct App {
     identity: Identity,
     families: Registry,
     signals: Signals,
+    /// The store's own tasks: the last to end.
+    keeping: Tasks,
     /// Held for its lock.
     _directory: DataDirectory,
 }
 
 impl App {
-    /// Does everything that can fail because of the machine, the settings or the data directory. Blocks, and nothing
+    /// Does everything that can fail because of the machine, the settings, the data directory or etcd. Blocks, and nothing
     /// is served yet.
     ///
     /// # Errors
     /// [`AppError`]: why it cannot start.
-    pub fn open(settings: Settings) -> Result<Self, AppError> {
-        let signals = signals().map_err(AppError::Signals)?;
+    pub async fn open(settings: Settings) -> Result<Self, AppError> {
+        let mut signals = signals().map_err(AppError::Signals)?;
         let directory = DataDirectory::open(&settings.data_dir)?;
         let listeners = Listeners::bind(&settings)?;
         let families = Registry::new();
         register_process_metrics(&families, "control-plane", env!("CARGO_PKG_VERSION"))?;
-        let kept = Kept::open(&directory, &settings, &families)?;
         let addresses = listeners.addresses().map_err(AppError::Socket)?;
+        let keeping = Tasks::new();
+        let kept = tokio::select! {
+            kept = Kept::open(&directory, &settings, &families, addresses.discovery, &keeping) => kept?,
+            stop = signals.next() => return Err(AppError::Stopped(stop)),
+        };
         let mut names = ServingNames::of_listeners(&[addresses.api, addresses.discovery]);
         settings.server_name.iter().for_each(|name| names.add(name));
         let now = SystemTime::now();
@@ -93,6 +100,7 @@ impl App {
             identity,
             families,
             signals,
+            keeping,
             _directory: directory,
         })
     }
@@ -102,7 +110,18 @@ impl App {
     /// # Errors
     /// [`AppError`]: a part could not start, or broke.
     pub async fn run(self, announce: impl FnOnce(&Ready)) -> Result<(), AppError> {
-        let Self { settings, listeners, kept, ready, names, identity, families, signals, _directory } = self;
+        let Self {
+            settings,
+            listeners,
+            kept,
+            ready,
+            names,
+            identity,
+            families,
+            signals,
+            keeping,
+            _directory,
+        } = self;
         let (drain, readiness) = (Drain::new(), Readiness::new());
         let configuration = readiness.condition("configuration");
         // Tasks without an end of their own, and those that end when nothing is to be served any more.
@@ -116,7 +135,9 @@ impl App {
         let store = || Arc::clone(&kept.store);
         let feed = index::spawn(&standing, store(), settings.trust_domain, trust_bundle, revision);
         let workloads = registry::Registry::default();
-        standing.spawn("events", events::recorder::run(store()));
+        let events = store();
+        let events = move || events::recorder::run(Arc::clone(&events));
+        standing.spawn("events", as_leader(store(), CONTROLLERS, events));
         standing.spawn("registry", registry::keeper::run(workloads.clone(), store()));
 
         let directory = Directory::new(feed.clone());
@@ -156,10 +177,16 @@ impl App {
             }
             drain.signal().draining().await;
             stop(&standing, &serving, &drain).await;
+            let (closing, signal) = (store(), drain.signal());
+            tokio::select! {
+                () = closing.close() => {}
+                () = signal.forced() => {}
+            }
         };
         tokio::select! {
             () = work => Ok(()),
             name = standing.panicked() => Err(AppError::Broken(name)),
+            name = keeping.panicked() => Err(AppError::Broken(name)),
             () = exposition::serve(listeners.metrics, views) => Ok(()),
             () = async { signals.govern(&drain).await; std::future::pending().await } => Ok(()),
         }

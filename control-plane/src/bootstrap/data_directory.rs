@@ -3,11 +3,15 @@
 //! Enters: a path. Leaves: the directory, private and locked for as long as this process lives, and the names of the
 //! files in it. Never here: what the files mean.
 
-use mesh_process::file::create_private_dir;
+use crate::ca::random;
+use mesh_process::file::{create_private_dir, write_private};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// Bytes of a control plane's name.
+const NAME_BYTES: usize = 8;
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,35 @@ impl DataDirectory {
     pub fn store(&self) -> PathBuf {
         self.path.join("store.redb")
     }
+
+    /// What this control plane is called among others that share its store: made once, at random.
+    ///
+    /// # Errors
+    /// When the file with it can't be read or written.
+    pub fn replica_name(&self) -> io::Result<String> {
+        let path = self.path.join("replica");
+        let naming = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        match std::fs::read_to_string(&path) {
+            Ok(name) if is_replica_name(name.trim()) => return Ok(name.trim().to_owned()),
+            Ok(_) => {
+                let advice = "it holds no name of a control plane: remove it to have another one made";
+                return Err(naming(io::Error::new(io::ErrorKind::InvalidData, advice)));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(naming(error)),
+            Err(_) => {}
+        }
+        let name: String = random::bytes::<NAME_BYTES>()
+            .map_err(io::Error::other)?
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        write_private(&path, name.as_bytes()).map_err(naming)?;
+        Ok(name)
+    }
+}
+
+fn is_replica_name(text: &str) -> bool {
+    text.len() == 2 * NAME_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -81,6 +114,17 @@ mod tests {
         DataDirectory::open(&path).expect("free again");
         let mode = std::fs::metadata(&path).expect("created").permissions().mode() & 0o777;
         assert_eq!(mode, 0o700);
+    }
+
+    #[test]
+    fn a_control_plane_keeps_its_name() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let directory = DataDirectory::open(parent.path()).expect("free");
+        let name = directory.replica_name().expect("made");
+        assert_eq!(directory.replica_name().expect("read"), name);
+        std::fs::write(parent.path().join("replica"), "me").expect("writable");
+        let problem = directory.replica_name().expect_err("no name").to_string();
+        assert!(problem.contains("replica: it holds no name of a control plane"), "{problem}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line as it is written: every flag with its default and its help. Each flag is also an environment variable
 //! and a key of the `--config` file; that, and their precedence, is `mesh_process::settings`.
 
+use crate::store::{EtcdEndpoint, EtcdOptions, EtcdTls};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh_names::TrustDomain;
 use mesh_process::logging::{Format, checked_level};
@@ -63,6 +64,44 @@ pub struct Settings {
     #[arg(long, value_enum, default_value_t)]
     pub store: StoreKind,
 
+    /// A member of the etcd cluster, as http://HOST:PORT or https://HOST:PORT; comma-separated or repeated. Every control
+    /// plane of the mesh names the same cluster; the data directory still holds its keys
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        required_if_eq("store", "etcd"),
+        help_heading = "Several control planes"
+    )]
+    pub etcd_endpoints: Vec<EtcdEndpoint>,
+
+    /// What every key in etcd begins with: one for each mesh
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "/outrigger",
+        value_parser = etcd_prefix,
+        help_heading = "Several control planes"
+    )]
+    pub etcd_prefix: String,
+
+    /// CA certificates in PEM under which the members must prove their names; for https
+    #[arg(long, value_name = "FILE", help_heading = "Several control planes")]
+    pub etcd_ca: Option<PathBuf>,
+
+    /// The certificate to show to etcd, in PEM
+    #[arg(long, value_name = "FILE", requires = "etcd_key", help_heading = "Several control planes")]
+    pub etcd_cert: Option<PathBuf>,
+
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE", requires = "etcd_cert", help_heading = "Several control planes")]
+    pub etcd_key: Option<PathBuf>,
+
+    /// Where the other control planes reach this one's discovery listener; by default this machine's address on the way
+    /// to etcd, with the listener's port
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Several control planes")]
+    pub replica_addr: Option<SocketAddr>,
+
     /// The trust domain of the mesh; cannot change once the data directory exists
     #[arg(long, value_name = "NAME", default_value_t)]
     pub trust_domain: TrustDomain,
@@ -82,6 +121,8 @@ pub enum StoreKind {
     /// A file in the data directory.
     #[default]
     Embedded,
+    /// An etcd cluster, 3.4 or later, that several control planes share.
+    Etcd,
 }
 
 /// Reads the settings of `control-plane serve`.
@@ -92,6 +133,26 @@ pub fn settings(arguments: impl IntoIterator<Item = OsString>) -> Result<Setting
     let line: CommandLine = mesh_process::settings::parse(arguments)?;
     let Verb::Serve(settings) = line.verb;
     Ok(*settings)
+}
+
+impl Settings {
+    /// How etcd is reached.
+    pub fn etcd(&self) -> EtcdOptions {
+        let client = self.etcd_cert.clone().zip(self.etcd_key.clone());
+        EtcdOptions {
+            endpoints: self.etcd_endpoints.clone(),
+            tls: EtcdTls { ca: self.etcd_ca.clone(), client },
+            prefix: self.etcd_prefix.clone(),
+        }
+    }
+}
+
+fn etcd_prefix(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.trim_matches('/').split('/').all(|part| !part.is_empty());
+    match is_path && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err("write a path such as /outrigger".to_owned()),
+    }
 }
 
 fn server_name(text: &str) -> Result<String, String> {
@@ -136,8 +197,24 @@ mod tests {
     }
 
     #[test]
-    fn only_stores_that_exist_are_offered() {
-        let problem = read(&["--data-dir", "/d", "--store", "etcd"]).expect_err("not there");
-        assert!(problem.contains("[possible values: embedded]"), "{problem}");
+    fn a_store_is_one_there_is_with_what_it_needs() {
+        let problem = read(&["--data-dir", "/d", "--store", "paper"]).expect_err("not there");
+        assert!(problem.contains("[possible values: embedded, etcd]"), "{problem}");
+        let problem = read(&["--data-dir", "/d", "--store", "etcd"]).expect_err("where?");
+        assert!(problem.contains("--etcd-endpoints <URL>"), "{problem}");
+        let etcd = ["--data-dir", "/d", "--store", "etcd", "--etcd-endpoints", "http://a:1,https://b"];
+        let settings = read(&etcd).expect("enough");
+        let shown: Vec<_> = settings.etcd().endpoints.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["http://a:1", "https://b:2379"]);
+        assert_eq!(settings.etcd().prefix, "/outrigger");
+        for (flag, value, says) in [
+            ("--etcd-cert", "c.pem", "--etcd-key <FILE>"),
+            ("--etcd-prefix", "mesh", "write a path such as /outrigger"),
+            ("--etcd-prefix", "/", "write a path such as /outrigger"),
+            ("--etcd-endpoints", "a:1", "write http://HOST:PORT"),
+        ] {
+            let problem = read(&[&etcd[..], &[flag, value]].concat()).expect_err(value);
+            assert!(problem.contains(says), "{problem}");
+        }
     }
 }

@@ -203,10 +203,21 @@ impl Authority {
         self.not_after
     }
 
+    /// The SHA-256 of each CA certificate to trust, in hex.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.trust_bundle.iter().map(|der| fingerprint(der)).collect()
+    }
+
     /// The CA certificates to trust, in DER; never none.
     pub fn trust_bundle(&self) -> &[Vec<u8>] {
         &self.trust_bundle
     }
+}
+
+/// The SHA-256 of some bytes, in hex.
+pub(crate) fn fingerprint(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for Authority {

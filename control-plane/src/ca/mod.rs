@@ -12,7 +12,7 @@
 pub mod admin;
 pub mod authority;
 pub mod bundle;
-mod random;
+pub(crate) mod random;
 pub mod service;
 pub mod serving;
 pub mod sign;

@@ -3,7 +3,7 @@
 //! an admin, checked by any replica that has the secret. A token is a bearer secret: it proves nothing after its expiry, and
 //! a token for the one is refused by the other.
 
-use super::authority::timestamp;
+use super::authority::{fingerprint, timestamp};
 use super::random::{self, NoRandomness};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -50,6 +50,7 @@ const TOKEN_MAX_BYTES: usize = 4096;
 
 /// Makes and checks tokens.
 pub struct Tokens {
+    fingerprint: String,
     trust_domain: TrustDomain,
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -153,12 +154,19 @@ impl Tokens {
             return Err(SecretError::Length { path, found: secret.len() });
         }
         Ok(Self {
+            fingerprint: fingerprint(&secret),
             trust_domain: trust_domain.clone(),
             encoding: EncodingKey::from_secret(&secret),
             decoding: DecodingKey::from_secret(&secret),
             join: validation(Audience::Join),
             api: validation(Audience::Api),
         })
+    }
+
+    /// The SHA-256 of the secret, in hex: equal where tokens are good for each other. It tells nothing of the secret, which
+    /// is random and of 32 bytes.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Makes a token for this service account, until `ttl` from now.

@@ -7,7 +7,7 @@ use super::service_status::{RESOLVED_REFS, TARGET_PORTS, with_condition, with_vi
 use super::stamp;
 use super::virtual_ips::Assignment;
 use super::work::{Desired, Subject, Work};
-use crate::store::{Expect, Key, Revision, Store, StoreError};
+use crate::store::{CONTROLLERS, Expect, Key, Revision, Store, StoreError};
 use crate::translate::{DerivedSlice, RouteName, RouteStatus, Verdict};
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use manifests::Kind;
 use manifests::kind::slice::{MANAGED_BY, MANAGED_BY_LABEL};
 use mesh_names::ServiceName;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,36 +26,56 @@ const ATTEMPTS: usize = 5;
 /// From a failed write to the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Writes what `work` asks for until the task is dropped.
+/// Writes what `work` asks for whenever this process leads, until the task is dropped. What waits while another leads is
+/// mostly written by it; then there is nothing to do.
 pub async fn run(store: Arc<dyn Store>, work: Arc<Work>) {
     loop {
-        let entries = work.take().await;
-        let writes = entries.into_iter().map(|(subject, desired)| {
-            let (store, work) = (&*store, &*work);
-            async move {
-                match write(store, &subject, &desired).await {
-                    Ok(()) => None,
-                    Err(error) => {
-                        work.put_back(subject, desired);
-                        Some(error)
-                    }
+        let mut leads = store.lead(CONTROLLERS).await;
+        loop {
+            // Not cut off within a batch: what was taken out would be lost.
+            let entries = tokio::select! {
+                entries = work.take() => entries,
+                () = leads.lost() => break,
+            };
+            if let Err(StoreError::Closed) = write_all(&store, &work, entries).await {
+                return;
+            }
+        }
+    }
+}
+
+async fn write_all(
+    store: &Arc<dyn Store>,
+    work: &Work,
+    entries: BTreeMap<Subject, Desired>,
+) -> Result<(), StoreError> {
+    let writes = entries.into_iter().map(|(subject, desired)| {
+        let store = &**store;
+        async move {
+            match write(store, &subject, &desired).await {
+                Ok(()) => None,
+                Err(error) => {
+                    work.put_back(subject, desired);
+                    Some(error)
                 }
             }
-        });
-        let mut writes = futures_util::stream::iter(writes).buffer_unordered(CONCURRENT);
-        let (mut failures, mut last) = (0_usize, None);
-        while let Some(outcome) = writes.next().await {
-            if let Some(error) = outcome {
-                failures += 1;
-                last = Some(error);
-            }
         }
-        if let Some(StoreError::Closed) = last {
-            return;
+    });
+    let mut writes = futures_util::stream::iter(writes).buffer_unordered(CONCURRENT);
+    let (mut failures, mut last) = (0_usize, None);
+    while let Some(outcome) = writes.next().await {
+        if let Some(error) = outcome {
+            failures += 1;
+            last = Some(error);
         }
-        if let Some(error) = last {
+    }
+    match last {
+        None => Ok(()),
+        Some(error @ StoreError::Closed) => Err(error),
+        Some(error) => {
             tracing::warn!(failures, %error, "derived objects could not be written; trying again");
             tokio::time::sleep(RETRY_AFTER).await;
+            Ok(())
         }
     }
 }

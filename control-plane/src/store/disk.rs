@@ -3,8 +3,8 @@
 //! thread only.
 
 use super::image::Image;
+use super::stored_kind::{kind_name, kind_of};
 use super::{Event, Key, OpenError, Revision, StoreError, Stored};
-use manifests::Kind;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -136,18 +136,6 @@ impl Disk {
         transaction.commit()?;
         Ok(())
     }
-}
-
-fn kind_name(kind: Kind) -> String {
-    if kind.group().is_empty() {
-        kind.plural().to_owned()
-    } else {
-        format!("{}.{}", kind.plural(), kind.group())
-    }
-}
-
-fn kind_of(name: &str) -> Option<Kind> {
-    Kind::ALL.iter().copied().find(|kind| kind_name(*kind) == name)
 }
 
 /// What a failed write means for the one who asked for it.

@@ -9,7 +9,7 @@
 use super::disk::{self, Backing, Disk, Record};
 use super::image::{Change, Image};
 use super::watch::Place;
-use super::{Expect, Key, List, OpenError, Revision, Store, StoreError, Stored, Watch};
+use super::{Expect, Key, Leadership, List, OpenError, Replica, Revision, Store, StoreError, Stored, Watch};
 use futures_util::future::BoxFuture;
 use manifests::Kind;
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
@@ -170,6 +170,22 @@ impl Store for EmbeddedStore {
         let revision = self.image().revision();
         Box::pin(async move { Ok(revision) })
     }
+
+    fn replica(&self) -> &str {
+        ""
+    }
+
+    fn replicas(&self) -> BoxFuture<'_, Result<Vec<Replica>, StoreError>> {
+        Box::pin(async { Ok(vec![Replica { name: String::new(), discovery: String::new() }]) })
+    }
+
+    fn lead(&self, _office: &'static str) -> BoxFuture<'_, Leadership> {
+        Box::pin(async { Leadership::alone() })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// The writer thread's own state.
@@ -244,9 +260,10 @@ impl Writer {
         }
         let (disk, image) = Disk::open(&self.path, &self.backing).map_err(|error| match error {
             OpenError::Io { source, .. } => disk::write_error(redb::Error::Io(source)),
-            other @ (OpenError::Locked(_) | OpenError::Damaged { .. } | OpenError::Format { .. }) => {
-                StoreError::Unavailable(other.to_string())
-            }
+            other @ (OpenError::Locked(_)
+            | OpenError::Damaged { .. }
+            | OpenError::Format { .. }
+            | OpenError::Unreachable(_)) => StoreError::Unavailable(other.to_string()),
         })?;
         if image.revision() != self.images.borrow().revision() {
             self.images.send_replace(Arc::new(image));

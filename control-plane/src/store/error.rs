@@ -46,6 +46,9 @@ pub enum StoreError {
     /// The write could not be made durable; it may or may not have happened.
     #[error("the store could not write: {0}")]
     Unavailable(String),
+    /// The store cannot be asked now. Nothing was written.
+    #[error("the store cannot be reached: {0}")]
+    Unreachable(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -75,6 +78,9 @@ pub enum OpenError {
         /// The format this version reads.
         known: u64,
     },
+    /// No quorum of etcd answers.
+    #[error("{0}; is etcd running there, and does it take this client's certificate?")]
+    Unreachable(String),
     /// The operating system refused.
     #[error("cannot open {path}", path = .path.display())]
     Io {

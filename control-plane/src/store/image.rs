@@ -29,7 +29,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// The image of what was read from disk: no history, so watches start from now.
+    /// The image of what was read at once: no history, so watches start from now.
     pub(crate) fn new(revision: Revision, objects: impl IntoIterator<Item = Stored>) -> Self {
         let objects = objects.into_iter().map(|stored| (stored.key.clone(), stored)).collect();
         Self { revision, floor: revision, objects, history: Vector::new() }
@@ -101,6 +101,11 @@ impl Image {
         }
     }
 
+    /// Takes note that up to `revision` nothing else has changed.
+    pub(crate) fn advance(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
     /// Whether a watch can start after `from`.
     pub(crate) fn reaches(&self, from: Revision) -> Result<(), StoreError> {
         if (self.floor..=self.revision).contains(&from) {
@@ -112,8 +117,11 @@ impl Image {
     /// The changes after `from`, oldest first.
     pub(crate) fn after(&self, from: Revision) -> Result<impl Iterator<Item = &Event>, StoreError> {
         self.reaches(from)?;
-        // Revisions follow each other without a gap, so the place of a change follows from its revision.
-        let skip = usize::try_from(from.0 - self.floor.0).unwrap_or(usize::MAX).min(self.history.len());
+        // Revisions only rise, with gaps where the store has other things to count.
+        let skip = match self.history.binary_search_by_key(&from, Event::revision) {
+            Ok(place) => place + 1,
+            Err(place) => place,
+        };
         Ok((skip..self.history.len()).filter_map(|place| self.history.get(place)))
     }
 }

@@ -11,7 +11,10 @@
 mod disk;
 mod embedded;
 mod error;
+mod etcd;
 mod image;
+mod leadership;
+mod stored_kind;
 mod watch;
 
 #[cfg(test)]
@@ -19,6 +22,8 @@ mod conformance;
 
 pub use embedded::EmbeddedStore;
 pub use error::{OpenError, StoreError};
+pub use etcd::{Disagreement, EtcdEndpoint, EtcdOptions, EtcdStore, EtcdTls, MeshRecord};
+pub use leadership::{CONTROLLERS, Leadership, Replica, as_leader};
 pub use watch::{Feed, Watch};
 
 use futures_util::future::BoxFuture;
@@ -169,4 +174,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be read.
     fn revision(&self) -> BoxFuture<'_, Result<Revision, StoreError>>;
+
+    /// This process's name among those that share the store; empty if it is the only one that can.
+    fn replica(&self) -> &str;
+
+    /// The processes that share the store and are alive, with this one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn replicas(&self) -> BoxFuture<'_, Result<Vec<Replica>, StoreError>>;
+
+    /// Waits until this process holds an office that one process at a time holds. One that dies loses it in seconds.
+    fn lead(&self, office: &'static str) -> BoxFuture<'_, Leadership>;
+
+    /// Gives up what this process holds, so that others need not wait until it is missed. What is written stays.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }

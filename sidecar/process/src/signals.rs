@@ -68,7 +68,11 @@ impl Signals {
         drain.force();
     }
 
-    async fn next(&mut self) -> Stop {
+    /// The next signal: for a process that is not far enough to drain.
+    ///
+    /// # Cancel safety
+    /// Safe: a signal that was not returned is returned next time.
+    pub async fn next(&mut self) -> Stop {
         tokio::select! {
             _ = self.terminate.recv() => Stop::Terminate,
             _ = self.interrupt.recv() => Stop::Interrupt,

@@ -21,6 +21,19 @@ pub(super) fn with_tool(module: &str) -> Result<Tally> {
     tests_of(module, &[])
 }
 
+/// The store over a real etcd, and control planes that share one.
+pub(super) fn etcd() -> Result<Tally> {
+    let mut tally = with_tool("etcd")?;
+    if tally.skipped == 0 {
+        let selection = Selection {
+            nextest: "package(control-plane) and test(/^store::etcd::tests::/)",
+            cargo: &["--package", "control-plane", "--lib", "store::etcd::tests::"],
+        };
+        tally.add(&run_tests(selection, &[])?);
+    }
+    Ok(tally)
+}
+
 /// The tests in the module `module` with packages of Python, in a virtual environment under the target folder.
 pub(super) fn with_python(module: &str) -> Result<Tally> {
     let Some(python) = python()? else {

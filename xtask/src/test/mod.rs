@@ -55,7 +55,7 @@ const FUZZ: &str = "fuzz";
 /// For each target.
 const FUZZ_SECONDS: u32 = 60;
 
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     Check { name: "format", run: |_| one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
     Check { name: "tidy", run: |_| tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
     Check { name: "lints", run: |_| lints() },
@@ -67,6 +67,7 @@ const CHECKS: [Check; 14] = [
     Check { name: "interop::kubectl", run: |_| interop::with_tool("kubectl") },
     Check { name: "interop::grpcio", run: |_| interop::with_python("grpcio") },
     Check { name: "interop::kubernetes_client", run: |_| interop::with_python("kubernetes_client") },
+    Check { name: "interop::etcd", run: |_| interop::etcd() },
     Check { name: "interop::prometheus", run: |_| interop::with_tool("prometheus") },
     Check { name: "generated", run: |_| generated() },
     Check { name: FUZZ, run: fuzzed },
@@ -136,10 +137,12 @@ fn lints() -> Result<Tally> {
     one(cargo::cargo()?.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-/// Tests beside the code.
+/// Tests beside the code, but for those that need programs we did not write.
 fn unit() -> Result<Tally> {
-    let selection =
-        Selection { nextest: "not package(tests)", cargo: &["--workspace", "--exclude", "tests"] };
+    let selection = Selection {
+        nextest: "not package(tests) and not test(/^store::etcd::tests::/)",
+        cargo: &["--workspace", "--exclude", "tests", "--", "--skip", "store::etcd::tests::"],
+    };
     tally::run_tests(selection, &[])
 }
 

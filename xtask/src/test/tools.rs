@@ -31,7 +31,7 @@ const NETNS: &[&str] = &[netns::NAME];
 const PYTHON: &[&str] = &["interop::grpcio", "interop::kubernetes_client"];
 
 /// Everything, for each check.
-pub(super) const TOOLS: [Tool; 21] = [
+pub(super) const TOOLS: [Tool; 22] = [
     program("nft", "nftables", NETNS),
     program("ip", "iproute2", NETNS),
     program("iptables-nft-restore", "iptables", NETNS),
@@ -52,6 +52,7 @@ pub(super) const TOOLS: [Tool; 21] = [
     // For the virtual environment that packages are put into.
     module("venv", "python3-venv", PYTHON),
     module("ensurepip", "python3-venv", PYTHON),
+    program("etcd", "etcd-server", &["interop::etcd"]),
     program("promtool", "prometheus", &["interop::prometheus"]),
     // libFuzzer is C++.
     program("c++", "g++", &["fuzz"]),
