@@ -253,7 +253,7 @@ impl App {
         let life = Life {
             command: self.settings.command.clone(),
             ready_timeout: self.settings.ready_timeout,
-            control_plane: self.settings.control_plane.to_string(),
+            control_plane: self.settings.control_planes.to_string(),
             grace: self.settings.grace,
             asked: self.asked,
             readiness: self.readiness.clone(),
@@ -311,7 +311,7 @@ impl App {
         if life.before.is_none() {
             views.take().map(|views| front.spawn("views", views));
         }
-        let reach = || Reach::new(self.settings.control_plane.clone(), self.settings.trust_domain(), dial);
+        let reach = || Reach::new(self.settings.control_planes.clone(), self.settings.trust_domain(), dial);
         let inbound_port = Port::new(self.preflight.listeners.inbound.port());
         let inbound_port =
             inbound_port.ok_or_else(|| io::Error::other("the inbound listener has no port"))?;

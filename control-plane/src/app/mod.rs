@@ -139,6 +139,9 @@ impl App {
         let events = move || events::recorder::run(Arc::clone(&events));
         standing.spawn("events", as_leader(store(), CONTROLLERS, events));
         standing.spawn("registry", registry::keeper::run(workloads.clone(), store()));
+        let (orphans, shared) = (workloads.clone(), store());
+        let orphans = move || registry::orphans::run(orphans.clone(), Arc::clone(&shared));
+        standing.spawn("orphans", as_leader(store(), CONTROLLERS, orphans));
 
         let directory = Directory::new(feed.clone());
         let proxies = Arc::new(directory.clone());

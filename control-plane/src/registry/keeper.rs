@@ -1,17 +1,17 @@
 //! The task that brings the store to what the leases say.
 
-use super::leases::Desired;
-use super::object::{registered, silenced};
+use super::follower::Follower;
+use super::leases::{Desired, Standing};
+use super::object::{control_plane, registered, silenced};
 use super::{Registry, StoredAt};
 use crate::controller::stamp;
 use crate::controller::writer::update;
-use crate::store::{Event, Expect, Key, Revision, Store, StoreError, Watch};
+use crate::store::{Expect, Key, Revision, Store, StoreError};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use manifests::Kind;
-use manifests::kind::workload::is_registered;
 use mesh_names::{Namespace, WorkloadName};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,17 +21,11 @@ const CONCURRENT: usize = 64;
 /// From a failed write to the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Keeps the store until the task is dropped or the store is closed. Workloads registered before the process started
+/// Keeps the store until the task is dropped or the store is closed. Workloads registered here before the process started
 /// are taken over first. A Workload that someone deletes while its sidecar is connected is written again.
 pub async fn run(registry: Registry, store: Arc<dyn Store>) {
-    while let Err(error) = restore(&registry, &*store).await {
-        if matches!(error, StoreError::Closed) {
-            return;
-        }
-        tracing::warn!(%error, "registered workloads could not be read; trying again");
-        tokio::time::sleep(RETRY_AFTER).await;
-    }
-    let mut deletions = None;
+    let mut follower = Follower::new(registry.clone(), Arc::clone(&store));
+    let mut again: Option<Instant> = None;
     loop {
         let (changes, deadline) = {
             let mut state = registry.state();
@@ -41,11 +35,14 @@ pub async fn run(registry: Registry, store: Arc<dyn Store>) {
             tokio::select! {
                 () = registry.0.changed.notified() => {}
                 () = until(deadline) => {}
-                deleted = next_deletion(&*store, &mut deletions) => match deleted {
-                    Ok(name) => registry.state().leases.rewrite(name),
+                () = until(again), if again.is_some() => again = None,
+                followed = follower.next(), if again.is_none() => match followed {
+                    Ok(()) => {}
                     Err(StoreError::Closed) => return,
-                    // What was deleted meanwhile stays so until its sidecar says something.
-                    Err(error) => tracing::debug!(%error, "the watch of workloads starts again"),
+                    Err(error) => {
+                        tracing::warn!(%error, "registered workloads could not be read; trying again");
+                        again = Some(Instant::now() + RETRY_AFTER);
+                    }
                 },
             }
             continue;
@@ -91,51 +88,6 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// The next Workload that was deleted, by whomever.
-///
-/// # Cancel safety
-/// Safe once the watch is there: it is kept in `watch`.
-async fn next_deletion(store: &dyn Store, watch: &mut Option<Watch>) -> Result<WorkloadName, StoreError> {
-    loop {
-        let running = match watch {
-            Some(running) => running,
-            None => {
-                let now = store.revision().await?;
-                watch.insert(store.watch(Some(Kind::Workload), now).await?)
-            }
-        };
-        match running.next().await {
-            Ok(Event::Deleted(stored)) => {
-                let name = format!("{}/{}", stored.key.namespace, stored.key.name);
-                if let Ok(name) = name.parse() {
-                    return Ok(name);
-                }
-            }
-            Ok(Event::Put { .. }) => {}
-            Err(error) => {
-                *watch = None;
-                return Err(error);
-            }
-        }
-    }
-}
-
-async fn restore(registry: &Registry, store: &dyn Store) -> Result<(), StoreError> {
-    let workloads = store.list(Some(Kind::Workload), None).await?;
-    let now = Instant::now();
-    let mut state = registry.state();
-    for stored in workloads.items.iter().filter(|stored| is_registered(&stored.object)) {
-        let account = stored.object.pointer("/spec/serviceAccount").and_then(|it| it.as_str());
-        let account = account.unwrap_or("default").parse();
-        let name = format!("{}/{}", stored.key.namespace, stored.key.name).parse::<WorkloadName>();
-        // What does not parse was not written here.
-        if let (Ok(name), Ok(account)) = (name, account) {
-            state.leases.restore(name, account, now);
-        }
-    }
-    Ok(())
-}
-
 /// Tells the stream behind a workload that what it announced is stored.
 fn confirm(registry: &Registry, name: &WorkloadName, desired: &Desired, revision: Revision) {
     let Desired::Registered { announcement, .. } = desired else { return };
@@ -146,18 +98,35 @@ fn confirm(registry: &Registry, name: &WorkloadName, desired: &Desired, revision
 
 async fn write(store: &dyn Store, name: &WorkloadName, desired: &Desired) -> Result<Revision, StoreError> {
     let key = Key::new(Kind::Workload, name.namespace.as_str(), name.name.as_str());
-    let now = Timestamp::now();
+    let (here, now) = (store.replica(), Timestamp::now());
+    // Nothing is said of a workload that another control plane has meanwhile.
+    let ours = |before: Option<&Value>| before.is_some_and(|it| control_plane(it) == here);
     match desired {
         Desired::Registered { announcement, account, standing } => {
-            ensure_namespace(store, &name.namespace).await?;
-            let object = |before: Option<&_>| registered(name, announcement, account, *standing, before, now);
+            let is_word_of_its_sidecar = *standing != Standing::Lost;
+            if is_word_of_its_sidecar {
+                ensure_namespace(store, &name.namespace).await?;
+            }
+            let object = |before: Option<&Value>| match is_word_of_its_sidecar || ours(before) {
+                true => registered(name, announcement, account, *standing, here, before, now),
+                false => None,
+            };
             update(store, &key, object).await
         }
-        Desired::Silent => update(store, &key, |before| before.and_then(|it| silenced(it, now))).await,
-        Desired::Absent => match store.delete(key, Expect::Any).await {
-            Ok(stored) => Ok(stored.revision),
-            Err(StoreError::NotFound { .. }) => Ok(Revision::default()),
-            Err(error) => Err(error),
+        Desired::Silent => {
+            update(store, &key, |before| before.filter(|it| ours(Some(it))).and_then(|it| silenced(it, now)))
+                .await
+        }
+        Desired::Absent => match store.get(&key).await? {
+            Some(there) if ours(Some(&there.object)) => {
+                match store.delete(key, Expect::At(there.revision)).await {
+                    Ok(stored) => Ok(stored.revision),
+                    Err(StoreError::NotFound { .. }) => Ok(Revision::default()),
+                    // Changed in between: it is looked at again.
+                    Err(error) => Err(error),
+                }
+            }
+            Some(_) | None => Ok(Revision::default()),
         },
     }
 }
@@ -165,7 +134,7 @@ async fn write(store: &dyn Store, name: &WorkloadName, desired: &Desired) -> Res
 /// An identity of a namespace is issued for a token made for it, so that someone meant the namespace to be there.
 async fn ensure_namespace(store: &dyn Store, namespace: &Namespace) -> Result<(), StoreError> {
     let key = Key::new(Kind::Namespace, "", namespace.as_str());
-    let create = |before: Option<&serde_json::Value>| {
+    let create = |before: Option<&Value>| {
         if before.is_some() {
             return None;
         }

@@ -17,6 +17,10 @@
 //! After a restart of the control plane stored workloads are `Lost` with a longer grace: their sidecars are on their
 //! way back.
 //!
+//! Of several control planes, each knows the workloads whose sidecars are connected to it, and what the others wrote of
+//! theirs. The last to write has the workload: a sidecar that went from one to the other is at the other. What a stream says
+//! whose workload another control plane has is only noted, as behind a newer stream here, until the other has lost it.
+//!
 //! When most workloads are lost, it is the control plane that is cut off: none of them becomes unready for that, and when
 //! the majority is back the others get the longer grace too. Else the first sidecar to reconnect would be told that all
 //! others are gone. Callers find out by themselves which endpoints really are.
@@ -30,7 +34,8 @@ use tokio::time::Instant;
 /// From the end of a workload's stream to the moment it counts as unready. Long enough for a sidecar to reconnect,
 /// to this replica or another; short enough that retries carry callers through.
 pub const LOST_GRACE: Duration = Duration::from_secs(10);
-/// From the start of the control plane to the moment a stored workload that has not come back counts as unready: all
+/// From the start of the control plane (or the end of the one it was connected to) to the moment a stored workload that has
+/// not come back counts as unready: all
 /// sidecars reconnect at once then, with backoff.
 pub const RESTART_GRACE: Duration = Duration::from_secs(30);
 /// From there to its deletion. People can see what was lost for that long.
@@ -119,6 +124,8 @@ pub struct Leases {
     /// When something ends by itself, and whose.
     deadlines: BTreeSet<(Instant, WorkloadName)>,
     changed: BTreeSet<WorkloadName>,
+    /// The workloads that other control planes have, alive, and whose they are.
+    elsewhere: HashMap<WorkloadName, ServiceAccount>,
     /// How many are [`Phase::Lost`].
     lost: usize,
 }
@@ -136,13 +143,23 @@ struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Held(StreamId),
-    Lost { since: Instant, unready_at: Instant, cut_off: bool },
-    Unready { delete_at: Instant },
+    /// The stream lives, and another control plane has the workload.
+    Elsewhere(StreamId),
+    Lost {
+        since: Instant,
+        unready_at: Instant,
+        cut_off: bool,
+    },
+    Unready {
+        delete_at: Instant,
+    },
 }
 
 impl Leases {
-    /// Takes over a workload that was stored before the process started.
+    /// Takes over a stored workload whose sidecar is on its way back: of an earlier process, or of a control plane that is
+    /// gone.
     pub fn restore(&mut self, name: WorkloadName, account: ServiceAccount, now: Instant) {
+        self.elsewhere.remove(&name);
         if self.leases.contains_key(&name) {
             return;
         }
@@ -170,14 +187,20 @@ impl Leases {
         if let Some(first) = spoken_for.filter(|first| **first != name) {
             return Err(Refusal::Renamed { first: first.clone(), then: name });
         }
-        if let Some(lease) = self.leases.get(&name) {
-            let is_alive = !matches!(lease.phase, Phase::Unready { .. });
-            if is_alive && lease.account != peer.service_account {
-                return Err(Refusal::Held { name, holder: lease.account.clone() });
-            }
+        let is_alive = |lease: &&Lease| !matches!(lease.phase, Phase::Unready { .. });
+        let here = self.leases.get(&name).filter(is_alive).map(|lease| &lease.account);
+        let holder = here.or_else(|| self.elsewhere.get(&name));
+        if let Some(holder) = holder.filter(|holder| **holder != peer.service_account) {
+            return Err(Refusal::Held { name, holder: holder.clone() });
         }
         let mut superseded = match self.leases.get_mut(&name) {
-            Some(Lease { phase: Phase::Held(holder), superseded, .. }) if stream < *holder => {
+            Some(Lease { phase: Phase::Elsewhere(holder), said, .. }) if stream == *holder => {
+                *said = Some(announcement);
+                return Ok(name);
+            }
+            Some(Lease { phase: Phase::Held(holder) | Phase::Elsewhere(holder), superseded, .. })
+                if stream < *holder =>
+            {
                 let forgotten = note(superseded, stream, announcement);
                 self.superseded.insert(stream, name.clone());
                 self.forget(forgotten);
@@ -192,6 +215,7 @@ impl Leases {
             self.forget(forgotten);
         }
         self.superseded.remove(&stream);
+        self.elsewhere.remove(&name);
         self.streams.insert(stream, name.clone());
         let lease = Lease {
             account: peer.service_account.clone(),
@@ -214,6 +238,18 @@ impl Leases {
         }
         let Some(name) = self.streams.remove(&stream) else { return };
         let Some(lease) = self.leases.get_mut(&name) else { return };
+        if let Phase::Elsewhere(_) = lease.phase {
+            match lease.superseded.pop() {
+                Some((before, said)) => {
+                    lease.phase = Phase::Elsewhere(before);
+                    lease.said = Some(said);
+                    self.superseded.remove(&before);
+                    self.streams.insert(before, name);
+                }
+                None => drop(self.leases.remove(&name)),
+            }
+            return;
+        }
         let has_left = lease.said.as_ref().is_some_and(|said| said.state == AnnouncedState::Leaving);
         if has_left {
             self.leases.remove(&name);
@@ -230,6 +266,45 @@ impl Leases {
             self.deadlines.insert((unready_at, name));
             self.lost += 1;
         }
+    }
+
+    /// Notes that another control plane has a workload, alive: its sidecar went there.
+    pub fn taken(&mut self, name: WorkloadName, account: ServiceAccount) {
+        self.changed.remove(&name);
+        if let Some(lease) = self.leases.get_mut(&name) {
+            match lease.phase {
+                Phase::Held(stream) => lease.phase = Phase::Elsewhere(stream),
+                Phase::Elsewhere(_) => {}
+                Phase::Lost { .. } | Phase::Unready { .. } => {
+                    self.end_phase(&name);
+                    self.leases.remove(&name);
+                }
+            }
+        }
+        self.elsewhere.insert(name, account);
+    }
+
+    /// Notes that no other control plane has a workload alive, or that it is not stored any more: whoever is connected here
+    /// has it.
+    pub fn freed(&mut self, name: WorkloadName) {
+        self.elsewhere.remove(&name);
+        if let Some(lease) = self.leases.get_mut(&name)
+            && let Phase::Elsewhere(stream) = lease.phase
+        {
+            lease.phase = Phase::Held(stream);
+            self.changed.insert(name);
+        }
+    }
+
+    /// The workloads that other control planes have, as far as is known.
+    pub fn elsewhere(&self) -> impl Iterator<Item = &WorkloadName> {
+        self.elsewhere.keys()
+    }
+
+    /// The workloads that a stream here holds.
+    pub fn held(&self) -> impl Iterator<Item = &WorkloadName> {
+        let is_held = |lease: &Lease| matches!(lease.phase, Phase::Held(_));
+        self.leases.iter().filter(move |(_, lease)| is_held(lease)).map(|(name, _)| name)
     }
 
     /// When something will end by itself, if nothing happens before.
@@ -266,7 +341,7 @@ impl Leases {
     pub fn holder(&self, name: &WorkloadName) -> Option<StreamId> {
         match self.leases.get(name)?.phase {
             Phase::Held(stream) => Some(stream),
-            Phase::Lost { .. } | Phase::Unready { .. } => None,
+            Phase::Elsewhere(_) | Phase::Lost { .. } | Phase::Unready { .. } => None,
         }
     }
 
@@ -296,7 +371,7 @@ impl Leases {
             Phase::Unready { .. } => {
                 self.leases.remove(&name);
             }
-            Phase::Held(_) => return,
+            Phase::Held(_) | Phase::Elsewhere(_) => return,
         }
         self.changed.insert(name);
     }
@@ -306,7 +381,7 @@ impl Leases {
     fn end_phase(&mut self, name: &WorkloadName) -> Option<(StreamId, Announcement)> {
         let lease = self.leases.get_mut(name)?;
         match lease.phase {
-            Phase::Held(stream) => {
+            Phase::Held(stream) | Phase::Elsewhere(stream) => {
                 self.streams.remove(&stream);
                 return Some((stream, lease.said.take()?));
             }
@@ -332,9 +407,15 @@ impl Leases {
         let Some(announcement) = lease.said.clone() else { return Desired::Silent };
         let standing = match (lease.phase, announcement.state) {
             (Phase::Unready { .. }, _) => Standing::Lost,
-            (Phase::Held(_) | Phase::Lost { .. }, AnnouncedState::Ready) => Standing::Ready,
-            (Phase::Held(_) | Phase::Lost { .. }, AnnouncedState::NotReady) => Standing::NotReady,
-            (Phase::Held(_) | Phase::Lost { .. }, AnnouncedState::Leaving) => Standing::Leaving,
+            (Phase::Held(_) | Phase::Elsewhere(_) | Phase::Lost { .. }, AnnouncedState::Ready) => {
+                Standing::Ready
+            }
+            (Phase::Held(_) | Phase::Elsewhere(_) | Phase::Lost { .. }, AnnouncedState::NotReady) => {
+                Standing::NotReady
+            }
+            (Phase::Held(_) | Phase::Elsewhere(_) | Phase::Lost { .. }, AnnouncedState::Leaving) => {
+                Standing::Leaving
+            }
         };
         Desired::Registered { announcement: Box::new(announcement), account: lease.account.clone(), standing }
     }

@@ -6,11 +6,15 @@
 //! | --- | --- |
 //! | [`leases`] | who holds which name, until when: pure |
 //! | [`keeper`] | the task that brings the store to what the leases say |
+//! | `follower` | what the store says of workloads, taken to the leases |
+//! | [`orphans`] | the workloads of a control plane that is gone |
 //! | `object` | a Workload object as JSON |
 
+mod follower;
 pub mod keeper;
 pub mod leases;
 mod object;
+pub mod orphans;
 
 pub(crate) use object::LEAVING;
 
@@ -130,3 +134,6 @@ impl Drop for Registration {
         self.registry.0.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod several_tests;

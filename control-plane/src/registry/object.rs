@@ -11,13 +11,36 @@ use serde_json::{Map, Value, json};
 
 /// The reason of the condition `Ready` while a workload drains for good.
 pub(crate) const LEAVING: &str = "Leaving";
+/// That of a workload whose sidecar is gone.
+const LOST: &str = "Lost";
 
-/// The object to store for an announcement; nothing if `before` says the same.
+/// The control plane that has a registered workload; empty where there is only one.
+pub(super) fn control_plane(object: &Value) -> &str {
+    object.pointer("/status/controlPlane").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether a registered workload's sidecar is known to be gone.
+pub(super) fn is_lost(object: &Value) -> bool {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let ready = conditions.into_iter().flatten().find(|it| it.get("type").is_some_and(|it| it == "Ready"));
+    ready.is_some_and(|it| it.get("reason").is_some_and(|it| it == LOST))
+}
+
+/// The object as another control plane's; nothing if it is already.
+pub(super) fn adopted(before: &Value, control_plane: &str) -> Option<Value> {
+    let mut object = before.clone();
+    let status = object.as_object_mut()?.entry("status").or_insert_with(|| json!({}));
+    status.as_object_mut()?.insert("controlPlane".to_owned(), control_plane.into());
+    (object != *before).then_some(object)
+}
+
+/// The object to store for an announcement to the control plane `here`; nothing if `before` says the same.
 pub(super) fn registered(
     name: &WorkloadName,
     announcement: &Announcement,
     account: &ServiceAccount,
     standing: Standing,
+    here: &str,
     before: Option<&Value>,
     now: Timestamp,
 ) -> Option<Value> {
@@ -42,7 +65,10 @@ pub(super) fn registered(
         Some(before) => stamp::succeed(&mut object, before),
     }
     let generation = generation(&object);
-    let status = with_condition(before, standing, &announcement.reason, generation, now);
+    let mut status = with_condition(before, standing, &announcement.reason, generation, now);
+    if let Some(fields) = status.as_object_mut().filter(|_| !here.is_empty()) {
+        fields.insert("controlPlane".to_owned(), here.into());
+    }
     object.as_object_mut()?.insert("status".to_owned(), status);
     (before != Some(&object)).then_some(object)
 }
@@ -115,7 +141,7 @@ fn with_condition(
         Standing::Leaving => (false, LEAVING, "its sidecar drains: it finishes what it has".to_owned()),
         Standing::Lost => {
             let grace = LOST_GRACE.as_secs();
-            (false, "Lost", format!("its sidecar's stream ended and did not come back within {grace} s"))
+            (false, LOST, format!("its sidecar's stream ended and did not come back within {grace} s"))
         }
     };
     let others = status.get("conditions").and_then(Value::as_array).into_iter().flatten();

@@ -127,6 +127,9 @@ pub struct WorkloadStatus {
     /// `Ready`: the instance takes traffic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// The control plane its sidecar is connected to, or was last; absent where there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<String>,
 }
 
 /// The annotation of Workloads that sidecars registered, as opposed to those that people wrote.

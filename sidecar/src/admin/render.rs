@@ -89,7 +89,7 @@ fn settings(settings: &Settings) -> Value {
         })
     });
     json!({
-        "controlPlane": settings.control_plane.to_string(),
+        "controlPlane": settings.control_planes.to_string(),
         "trustBundle": settings.trust_bundle.display().to_string(),
         "tokenFile": settings.token_file.display().to_string(),
         "identity": settings.identity.to_string(),

@@ -101,9 +101,16 @@ pub struct RunFlags {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The control plane's discovery address
-    #[arg(long, value_name = "https://HOST:PORT", help_heading = "Mesh")]
-    pub control_plane: ControlPlane,
+    /// The control plane's discovery address. Of several control planes, each, comma-separated or repeated: one is used at
+    /// a time, and another when it is lost
+    #[arg(
+        long,
+        value_name = "https://HOST:PORT",
+        value_delimiter = ',',
+        required = true,
+        help_heading = "Mesh"
+    )]
+    pub control_plane: Vec<ControlPlane>,
 
     /// CA certificates under which the control plane must prove who it is; `ca.crt` in its data directory
     #[arg(long, value_name = "FILE", help_heading = "Mesh")]

@@ -101,6 +101,32 @@ impl fmt::Display for ControlPlane {
     }
 }
 
+/// The control planes of the mesh, at least one: the sidecar uses whichever answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlanes(Vec<ControlPlane>);
+
+impl ControlPlanes {
+    /// These.
+    pub fn new(control_planes: Vec<ControlPlane>) -> Self {
+        Self(control_planes)
+    }
+
+    /// Each of them.
+    pub fn each(&self) -> &[ControlPlane] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ControlPlanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, control_plane) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{control_plane}")?;
+        }
+        Ok(())
+    }
+}
+
 /// A port of the application: `8080`, `8080/http`, or with a name that Services' `targetPort` can use `web=8080/http`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inbound {

@@ -8,7 +8,9 @@ mod settings;
 mod state;
 
 pub use flags::InboundMode;
-pub use grammar::{ControlPlane, DnsAddress, DnsServer, GrammarError, Host, Inbound, Upstream, User};
+pub use grammar::{
+    ControlPlane, ControlPlanes, DnsAddress, DnsServer, GrammarError, Host, Inbound, Upstream, User,
+};
 pub use settings::{AccessLog, Problems, Settings, Start, Surroundings};
 pub(crate) use state::narrow;
 pub use state::{State, StateError};

@@ -2,7 +2,7 @@
 //! the process is looked at here but where the home directory is.
 
 use crate::bootstrap::flags::{InboundMode, RunFlags};
-use crate::bootstrap::grammar::{ControlPlane, DnsAddress, DnsServer, Inbound, Place, Upstream, User, Zone};
+use crate::bootstrap::grammar::{ControlPlanes, DnsAddress, DnsServer, Inbound, Place, Upstream, User, Zone};
 use crate::command::Command;
 use crate::intercept::Mark;
 use crate::worker::Capture;
@@ -27,7 +27,7 @@ const DNS_UPSTREAMS_MAX: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the control plane is.
-    pub control_plane: ControlPlane,
+    pub control_planes: ControlPlanes,
     /// File with the CA certificates to trust at first.
     pub trust_bundle: PathBuf,
     /// File with the join token.
@@ -189,7 +189,7 @@ impl Settings {
         }
         match state_dir {
             Some(state_dir) if problems.is_empty() => Ok(Self {
-                control_plane: flags.control_plane,
+                control_planes: ControlPlanes::new(flags.control_plane),
                 trust_bundle: flags.trust_bundle,
                 token_file: flags.token_file,
                 identity: SpiffeId::new(flags.trust_domain, flags.namespace, flags.service_account),

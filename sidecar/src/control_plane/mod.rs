@@ -1,16 +1,16 @@
-//! How the control plane is reached. Enters: its URL. Leaves: a gRPC channel over mutual TLS with a server that proved
-//! to be the control plane, and nobody else, and this machine's own address as seen on the way there. The address is
-//! looked up anew for each connection and every answer is tried, in random order, so that one dead replica or stale
-//! record does not keep a sidecar away. Reconnecting is the callers' business: they know what they wait for.
+//! How the control plane is reached. Enters: the URL of each replica. Leaves: a gRPC channel over mutual TLS with a server
+//! that proved to be the control plane, and nobody else, and this machine's own address as seen on the way there. Names are
+//! looked up anew for each connection, and every replica and every address of it is tried, in random order, so that one dead
+//! replica or stale record does not keep a sidecar away, and those that lose one replica spread over the others. Reconnecting is the callers' business: they know what they wait for.
 
 mod resolve;
 mod transport;
 
-use crate::bootstrap::ControlPlane;
+use crate::bootstrap::{ControlPlane, ControlPlanes};
 use crate::dial::Dial;
 use mesh_mtls::{Alpn, Connector, HandshakeError, HandshakeFailure, control_plane_id};
 use mesh_names::{SpiffeId, TrustDomain};
-use resolve::{ResolveError, Resolver};
+use resolve::{ResolveError, Resolver, shuffle};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,7 @@ const ADDRESSES_MAX: usize = 8;
 /// Knows where the control plane is and who it must prove to be.
 #[derive(Debug)]
 pub(crate) struct Reach {
-    control_plane: ControlPlane,
+    control_planes: ControlPlanes,
     expect: SpiffeId,
     resolver: Resolver,
     dial: Dial,
@@ -42,30 +42,30 @@ pub(crate) struct Reached {
     pub(crate) peer: SocketAddr,
 }
 
-/// Why the control plane can't be reached.
+/// Why the control plane can't be reached: no replica answers as it must.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReachError {
-    /// Its name leads nowhere.
-    #[error("the control plane {at} cannot be reached: {source}")]
-    Resolve {
-        /// Its URL.
-        at: String,
-        /// Why.
-        source: ResolveError,
-    },
-    /// No address of it answers as it must.
-    #[error("the control plane {at} cannot be reached: {}", Attempts(.attempts))]
-    Addresses {
-        /// Its URL.
-        at: String,
-        /// What went wrong at each address tried.
-        attempts: Vec<(SocketAddr, AttemptError)>,
-    },
+#[error("the control plane {at} cannot be reached: {}", Attempts(.attempts))]
+pub(crate) struct ReachError {
+    /// The URLs.
+    at: String,
+    /// What went wrong at each name and address tried.
+    attempts: Vec<(Place, AttemptError)>,
+}
+
+/// What was tried.
+#[derive(Debug)]
+enum Place {
+    Address(SocketAddr),
+    /// A name that led nowhere; the error says which.
+    Name,
 }
 
 /// What went wrong at one address.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttemptError {
+    /// No address.
+    #[error("{0}")]
+    Resolve(ResolveError),
     /// No TCP connection.
     #[error("{0}")]
     Connect(io::Error),
@@ -91,31 +91,34 @@ impl ReachError {
                     | HandshakeFailure::WrongIdentity { .. }
                     | HandshakeFailure::BadIdentity(_)
             ),
-            AttemptError::Connect(_) | AttemptError::Http2(_) | AttemptError::Deadline => false,
+            AttemptError::Resolve(_)
+            | AttemptError::Connect(_)
+            | AttemptError::Http2(_)
+            | AttemptError::Deadline => false,
         };
-        match self {
-            Self::Addresses { attempts, .. } => attempts.iter().all(|(_, error)| another(error)),
-            Self::Resolve { .. } => false,
-        }
+        self.attempts.iter().all(|(_, error)| another(error))
     }
 }
 
-struct Attempts<'a>(&'a [(SocketAddr, AttemptError)]);
+struct Attempts<'a>(&'a [(Place, AttemptError)]);
 
 impl fmt::Display for Attempts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (address, error)) in self.0.iter().enumerate() {
+        for (index, (place, error)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{address}: {error}")?;
+            match place {
+                Place::Address(address) => write!(f, "{separator}{address}: {error}")?,
+                Place::Name => write!(f, "{separator}{error}")?,
+            }
         }
         Ok(())
     }
 }
 
 impl Reach {
-    /// The control plane at this URL, of this trust domain, over sockets opened so.
-    pub(crate) fn new(control_plane: ControlPlane, trust_domain: &TrustDomain, dial: Dial) -> Self {
-        Self { control_plane, expect: control_plane_id(trust_domain), resolver: Resolver::new(dial), dial }
+    /// The control plane at these URLs, of this trust domain, over sockets opened so.
+    pub(crate) fn new(control_planes: ControlPlanes, trust_domain: &TrustDomain, dial: Dial) -> Self {
+        Self { control_planes, expect: control_plane_id(trust_domain), resolver: Resolver::new(dial), dial }
     }
 
     /// Opens a connection, as whoever `connector` is.
@@ -126,38 +129,48 @@ impl Reach {
     /// # Cancel safety
     /// Cancelling drops what was opened.
     pub(crate) async fn connect(&self, connector: &Connector) -> Result<Reached, ReachError> {
-        let at = self.control_plane.to_string();
-        let resolved = self.resolver.resolve(self.control_plane.host()).await;
-        let mut addresses = match resolved {
-            Ok(addresses) => addresses,
-            Err(source) => return Err(ReachError::Resolve { at, source }),
-        };
-        addresses.truncate(ADDRESSES_MAX);
         let mut attempts = Vec::new();
-        for ip in addresses {
-            let address = SocketAddr::new(ip, self.control_plane.port().number());
-            // Boxed: a handshake's state is large, and this is the rare part of every future that contains it.
-            let attempt = Box::pin(self.attempt(address, connector));
-            match tokio::time::timeout(ADDRESS_DEADLINE, attempt).await {
-                Ok(Ok(reached)) => return Ok(reached),
-                Ok(Err(error)) => attempts.push((address, error)),
-                Err(_elapsed) => attempts.push((address, AttemptError::Deadline)),
+        let mut control_planes: Vec<&ControlPlane> = self.control_planes.each().iter().collect();
+        shuffle(&mut control_planes);
+        for control_plane in control_planes {
+            let mut addresses = match self.resolver.resolve(control_plane.host()).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    attempts.push((Place::Name, AttemptError::Resolve(error)));
+                    continue;
+                }
+            };
+            addresses.truncate(ADDRESSES_MAX);
+            for ip in addresses {
+                let address = SocketAddr::new(ip, control_plane.port().number());
+                // Boxed: a handshake's state is large, and this is the rare part of every future that contains it.
+                let attempt = Box::pin(self.attempt(control_plane, address, connector));
+                match tokio::time::timeout(ADDRESS_DEADLINE, attempt).await {
+                    Ok(Ok(reached)) => return Ok(reached),
+                    Ok(Err(error)) => attempts.push((Place::Address(address), error)),
+                    Err(_elapsed) => attempts.push((Place::Address(address), AttemptError::Deadline)),
+                }
             }
         }
-        Err(ReachError::Addresses { at, attempts })
+        Err(ReachError { at: self.control_planes.to_string(), attempts })
     }
 
-    async fn attempt(&self, peer: SocketAddr, connector: &Connector) -> Result<Reached, AttemptError> {
+    async fn attempt(
+        &self,
+        control_plane: &ControlPlane,
+        peer: SocketAddr,
+        connector: &Connector,
+    ) -> Result<Reached, AttemptError> {
         let stream = self.dial.tcp(peer).await.map_err(AttemptError::Connect)?;
         stream.set_nodelay(true).map_err(AttemptError::Connect)?;
         let local = stream.local_addr().map_err(AttemptError::Connect)?.ip();
-        let name = match self.control_plane.host() {
+        let name = match control_plane.host() {
             crate::bootstrap::Host::Name(name) => name.clone(),
             crate::bootstrap::Host::Address(ip) => ip.to_string(),
         };
         let tls = connector.connect(stream, &self.expect, &name, Alpn::H2, None);
         let tls = tls.await.map_err(AttemptError::Handshake)?;
-        let channel = transport::channel(tls, &self.control_plane).await.map_err(AttemptError::Http2)?;
+        let channel = transport::channel(tls, control_plane).await.map_err(AttemptError::Http2)?;
         Ok(Reached { channel, local: local.to_canonical(), peer })
     }
 }

@@ -78,16 +78,17 @@ impl Resolver {
     }
 }
 
+/// Puts a short list in random order.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     reason = "a place in a short list"
 )]
-fn shuffle(addresses: &mut [IpAddr]) {
-    for last in (1..addresses.len()).rev() {
+pub(super) fn shuffle<T>(list: &mut [T]) {
+    for last in (1..list.len()).rev() {
         let other = (random() * (last + 1) as f64) as usize;
-        addresses.swap(last, other.min(last));
+        list.swap(last, other.min(last));
     }
 }
 

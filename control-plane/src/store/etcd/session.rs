@@ -36,7 +36,8 @@ pub(super) struct Session {
     cluster: Arc<Cluster>,
     keys: Keys,
     name: Bytes,
-    lease: watch::Receiver<Option<Lease>>,
+    /// The lease while there is one.
+    pub(super) lease: watch::Receiver<Option<Lease>>,
 }
 
 impl Session {

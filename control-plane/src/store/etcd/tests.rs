@@ -150,11 +150,15 @@ async fn one_replica_leads_and_another_does_when_it_is_gone() {
         tokio::task::yield_now().await;
     }
     let mut other = Box::pin(b.lead("controllers"));
+    // Renewed for longer than a lease lasts by itself.
+    let first = a.session.lease.borrow().unwrap();
+    let mut lease = a.session.lease.clone();
     tokio::select! {
         _ = &mut other => panic!("two lead at once"),
         () = leads.lost() => panic!("lost without cause"),
-        // More than a lease lasts: it is renewed.
-        () = tokio::time::sleep(Duration::from_secs(12)) => {}
+        renewed = lease.wait_for(|now| now.unwrap().until > first.until + Duration::from_secs(10)) => {
+            assert_eq!(renewed.unwrap().unwrap().id, first.id);
+        }
     }
     // It ends as it should: nobody waits for its lease.
     a_tasks.abort();

@@ -2,7 +2,7 @@
 //! gRPC, and answers the test writes.
 
 use super::*;
-use crate::bootstrap::State;
+use crate::bootstrap::{ControlPlanes, State};
 use crate::demand::{self, Demand};
 use crate::dial::Dial;
 use crate::register::{Left, Registrar, registrar};
@@ -149,6 +149,10 @@ async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("nothing happened for ten seconds")
 }
 
+fn at(address: SocketAddr) -> ControlPlanes {
+    ControlPlanes::new(vec![format!("https://{address}").parse().unwrap()])
+}
+
 fn orders() -> ServiceName {
     "shop/orders".parse().unwrap()
 }
@@ -192,11 +196,7 @@ impl Sidecar {
         let domain = TrustDomain::default();
         let follower = Follower::new(Parts {
             own: Own { trust_domain: domain.clone(), workload: "shop/front-1".parse().unwrap() },
-            reach: Arc::new(Reach::new(
-                format!("https://{control_plane}").parse().unwrap(),
-                &domain,
-                Dial::default(),
-            )),
+            reach: Arc::new(Reach::new(at(control_plane), &domain, Dial::default())),
             identity,
             pinned: vec![],
             registration: Registration::of_name("front-1".parse().unwrap(), Port::new(15008).unwrap()),
@@ -391,8 +391,7 @@ async fn whoever_is_not_the_control_plane_is_told_nothing() {
     let address = listener.local_addr().unwrap();
     let acceptor = Acceptor::new(scene.pki.identity(&imposter), &[Alpn::H2]);
     let serve = async { acceptor.accept(listener.accept().await.unwrap().0).await.is_ok() };
-    let reach =
-        Reach::new(format!("https://{address}").parse().unwrap(), &TrustDomain::default(), Dial::default());
+    let reach = Reach::new(at(address), &TrustDomain::default(), Dial::default());
     let connector = Connector::new(identity);
     let (reached, accepted) = in_time(async { tokio::join!(reach.connect(&connector), serve) }).await;
     assert!(!accepted);
