@@ -8,6 +8,7 @@
 )]
 
 mod curl;
+mod etcd;
 mod grpcio;
 mod kubectl;
 mod kubernetes_client;

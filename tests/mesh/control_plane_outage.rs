@@ -57,7 +57,7 @@ fn kill_minus_nine_amid_500_applies_loses_no_acknowledged_object() {
         .collect();
     let next = AtomicUsize::new(0);
     let applied = std::sync::Mutex::new(Vec::new());
-    let pid = world.mesh.control_plane_pid();
+    let pid = world.mesh.control_plane_pid().unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

@@ -5,7 +5,9 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`world`] | a mesh in a folder of its own, with helpers to add services and origins |
+//! | [`api`] | requests to the control plane's API |
 //! | [`door`] | a plain port that leads to a sidecar's inbound port, as a peer of the mesh |
+//! | [`etcd`] | an etcd cluster whose members can be stopped |
 //! | [`frames`] | HTTP/2 frames written and read one by one |
 //! | [`holding`] | an application that answers when the test says so |
 //! | [`http1`] | HTTP/1.1 requests written and answers read byte by byte |
@@ -24,7 +26,9 @@
     reason = "a test that can't go on should panic, with what it saw"
 )]
 
+pub mod api;
 pub mod door;
+pub mod etcd;
 pub mod frames;
 pub mod holding;
 pub mod http1;

@@ -1,6 +1,7 @@
 //! A mesh in a folder of its own. Dropping it ends every process and removes the folder; a panicking test keeps it and
 //! says where the logs are.
 
+use crate::etcd::Etcd;
 use crate::wait::{eventually, holds};
 use mesh_load::mesh::{Beside, Mesh};
 use mesh_load::running::Running;
@@ -70,6 +71,16 @@ impl World {
         Self { mesh, dir: Some(dir) }
     }
 
+    /// Control planes that share an etcd cluster of so many members, with the namespace [`NAMESPACE`].
+    pub fn shared(control_planes: usize, members: usize) -> (Self, Etcd) {
+        let dir = tempfile::tempdir().unwrap();
+        let etcd = Etcd::start(members, dir.path());
+        let mesh = Mesh::start_several(&bin_dir(), dir.path(), control_planes, &etcd.endpoints()).unwrap();
+        let world = Self { mesh, dir: Some(dir) };
+        world.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n"));
+        (world, etcd)
+    }
+
     /// Its folder.
     pub fn dir(&self) -> &Path {
         self.dir.as_ref().unwrap().path()
@@ -83,6 +94,17 @@ impl World {
         let file = self.dir().join("apply.yaml");
         std::fs::write(&file, yaml).unwrap();
         self.mesh.apply(&file).unwrap();
+    }
+
+    /// Applies YAML at one of several control planes.
+    ///
+    /// # Errors
+    /// meshctl's words.
+    pub fn apply_at(&self, number: usize, yaml: &str) -> Result<(), String> {
+        let file = self.dir().join(format!("apply-{number}.yaml"));
+        std::fs::write(&file, yaml).unwrap();
+        let applied = self.mesh.meshctl_at(number, &["apply", "-f", file.to_str().unwrap()]);
+        applied.map(drop).map_err(|error| format!("{error:#}"))
     }
 
     /// Applies a Service whose port leads to the workloads labelled `app: NAME`, at the port they call `target`.

@@ -6,6 +6,7 @@
 //! | [`generator`] | the clients: constant arrival rate or closed loop, every answer checked, one JSON report |
 //! | [`greeter`] | the gRPC service `outrigger.demo.Greeter`, generated from `proto/greeter.proto` |
 //! | [`mesh`] | a whole mesh of child processes: control plane, sidecars, origins |
+//! | [`member`] | one of its members: an application and its sidecar |
 //! | [`relay`] | bytes through mutual TLS: the least that any proxy pair does |
 //! | [`running`] | child processes: started until their ready line, stopped, their output kept |
 //! | [`scrape`] | metrics in the text format, read back |
@@ -19,6 +20,7 @@ pub mod bench;
 pub mod demo;
 pub mod generator;
 pub mod machines;
+pub mod member;
 pub mod mesh;
 pub mod origin;
 pub mod relay;

@@ -1,35 +1,28 @@
-//! A mesh of child processes: one control plane, and members that are an application with a sidecar beside it. The
+//! A mesh of child processes: one control plane or several, and members that are an application with a sidecar beside it. The
 //! demo, the benchmark and the end-to-end tests all start it this way: on loopback, on ports the system chooses; or each
 //! member on a machine of its own, where its sidecar captures what it sends.
 
 use crate::machines::{Group, Machines, SWITCH};
+use crate::member::Member;
 use crate::running::Running;
-use crate::scrape::{Samples, scrape};
 use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 /// A running mesh. Dropping it ends every process.
 #[derive(Debug)]
 pub struct Mesh {
     bin_dir: PathBuf,
     dir: PathBuf,
-    control_plane: Running,
+    /// At least one.
+    control_planes: Vec<Running>,
+    /// The flags of all of them that say where objects are kept.
+    store: Vec<OsString>,
     members: Vec<Member>,
     // After all that runs on them.
     machines: Option<Machines>,
-}
-
-/// An application and the sidecar beside it.
-#[derive(Debug)]
-pub struct Member {
-    /// The instance's name, for example `greeter-v1-a`.
-    pub name: String,
-    application: Option<Running>,
-    sidecar: Running,
-    arguments: Vec<OsString>,
 }
 
 /// What a sidecar is told about the member it runs beside.
@@ -55,9 +48,83 @@ impl Mesh {
     /// # Errors
     /// It can't be started, with the end of its log.
     pub fn start(bin_dir: &Path, dir: &Path) -> Result<Self> {
-        let control_plane = control_plane(bin_dir, dir, [ANY_PORT; 3])?;
-        let (bin_dir, dir) = (bin_dir.to_owned(), dir.to_owned());
-        Ok(Self { bin_dir, dir, control_plane, members: Vec::new(), machines: None })
+        Self::with_control_plane(bin_dir, dir, ANY_PORT, None)
+    }
+
+    /// Starts `count` control planes in `dir` that share the etcd cluster with these members, comma-separated.
+    ///
+    /// # Errors
+    /// One can't be started, with the end of its log.
+    pub fn start_several(bin_dir: &Path, dir: &Path, count: usize, etcd: &str) -> Result<Self> {
+        let mut mesh = Self {
+            bin_dir: bin_dir.to_owned(),
+            dir: dir.to_owned(),
+            control_planes: Vec::new(),
+            store: ["--store", "etcd", "--etcd-endpoints", etcd].map(OsString::from).to_vec(),
+            members: Vec::new(),
+            machines: None,
+        };
+        for number in 0..count {
+            if number > 0 {
+                mesh.give_keys(number)?;
+            }
+            let started = mesh.start_control_plane(number, [ANY_PORT; 3])?;
+            mesh.control_planes.push(started);
+        }
+        Ok(mesh)
+    }
+
+    fn with_control_plane(
+        bin_dir: &Path,
+        dir: &Path,
+        discovery: &str,
+        machines: Option<Machines>,
+    ) -> Result<Self> {
+        let mut mesh = Self {
+            bin_dir: bin_dir.to_owned(),
+            dir: dir.to_owned(),
+            control_planes: Vec::new(),
+            store: Vec::new(),
+            members: Vec::new(),
+            machines,
+        };
+        let started = mesh.start_control_plane(0, [ANY_PORT, discovery, ANY_PORT])?;
+        mesh.control_planes.push(started);
+        Ok(mesh)
+    }
+
+    /// Copies the first control plane's keys to another, as an operator does.
+    fn give_keys(&self, number: usize) -> Result<()> {
+        let (from, to) = (self.data_dir(0), self.data_dir(number));
+        std::fs::create_dir_all(&to).with_context(|| format!("creating {}", to.display()))?;
+        for file in ["ca.key", "ca.crt", "join-token.key"] {
+            std::fs::copy(from.join(file), to.join(file)).with_context(|| format!("copying {file}"))?;
+        }
+        Ok(())
+    }
+
+    fn data_dir(&self, number: usize) -> PathBuf {
+        match number {
+            0 => self.dir.join("control-plane"),
+            number => self.dir.join(format!("control-plane-{}", number + 1)),
+        }
+    }
+
+    fn start_control_plane(&self, number: usize, [api, discovery, metrics]: [&str; 3]) -> Result<Running> {
+        let data_dir = self.data_dir(number);
+        let name = data_dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut command = Command::new(self.bin_dir.join("control-plane"));
+        command.arg("serve").arg("--data-dir").arg(&data_dir).args(&self.store);
+        command.args(["--api-addr", api, "--discovery-addr", discovery, "--metrics-addr", metrics]);
+        Running::start(&name, command, &self.logs())
+    }
+
+    /// One of the control planes, by its number from 0.
+    ///
+    /// # Errors
+    /// There are not so many.
+    pub fn control_plane(&mut self, number: usize) -> Result<&mut Running> {
+        self.control_planes.get_mut(number).with_context(|| format!("no control plane {number}"))
     }
 
     /// Starts the control plane in `dir`, on the switch in whose namespace this process is; each member will have a
@@ -67,10 +134,7 @@ impl Mesh {
     /// It can't be started, with the end of its log.
     pub fn start_on(switch: &str, bin_dir: &Path, dir: &Path) -> Result<Self> {
         let discovery = format!("{SWITCH}:15012");
-        let control_plane = control_plane(bin_dir, dir, [ANY_PORT, &discovery, ANY_PORT])?;
-        let machines = Some(Machines::new(switch, dir));
-        let (bin_dir, dir) = (bin_dir.to_owned(), dir.to_owned());
-        Ok(Self { bin_dir, dir, control_plane, members: Vec::new(), machines })
+        Self::with_control_plane(bin_dir, dir, &discovery, Some(Machines::new(switch, dir)))
     }
 
     /// Whether members have machines of their own.
@@ -92,12 +156,19 @@ impl Mesh {
 
     /// Kills the control plane at once (SIGKILL).
     pub fn kill_control_plane(&mut self) {
-        self.control_plane.kill();
+        self.control_planes.iter_mut().take(1).for_each(Running::kill);
     }
 
     /// The control plane's process number.
-    pub fn control_plane_pid(&self) -> u32 {
-        self.control_plane.pid()
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn control_plane_pid(&self) -> Result<u32> {
+        Ok(self.first()?.pid())
+    }
+
+    fn first(&self) -> Result<&Running> {
+        self.control_planes.first().context("no control plane")
     }
 
     /// Starts the control plane again, after its end, on the addresses it had.
@@ -105,11 +176,21 @@ impl Mesh {
     /// # Errors
     /// It can't be started, with the end of its log.
     pub fn restart_control_plane(&mut self) -> Result<()> {
-        self.control_plane.kill();
-        let api = self.control_plane.ready("api")?.trim_start_matches("https://").to_owned();
-        let discovery = self.control_plane.ready("discovery")?.to_owned();
-        let metrics = self.control_plane.ready("metrics")?.to_owned();
-        self.control_plane = control_plane(&self.bin_dir, &self.dir, [&api, &discovery, &metrics])?;
+        self.restart_one_of_several(0)
+    }
+
+    /// Starts one of the control planes again, after its end, on the addresses it had.
+    ///
+    /// # Errors
+    /// It can't be started, with the end of its log.
+    pub fn restart_one_of_several(&mut self, number: usize) -> Result<()> {
+        let running = self.control_plane(number)?;
+        running.kill();
+        let api = running.ready("api")?.trim_start_matches("https://").to_owned();
+        let discovery = running.ready("discovery")?.to_owned();
+        let metrics = running.ready("metrics")?.to_owned();
+        let started = self.start_control_plane(number, [&api, &discovery, &metrics])?;
+        *self.control_plane(number)? = started;
         Ok(())
     }
 
@@ -152,15 +233,25 @@ impl Mesh {
 
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.dir.join("control-plane/kubeconfig")
+        self.kubeconfig_of(0)
     }
 
-    /// Where sidecars find the control plane, as `--control-plane` takes it.
+    /// The administrator's kubeconfig for one of the control planes.
+    pub fn kubeconfig_of(&self, number: usize) -> PathBuf {
+        self.data_dir(number).join("kubeconfig")
+    }
+
+    /// Where sidecars find the control plane, or each of several, as `--control-plane` takes it.
     ///
     /// # Errors
     /// Its ready line does not say.
     pub fn discovery(&self) -> Result<String> {
-        Ok(format!("https://{}", self.control_plane.ready("discovery")?))
+        let urls: Result<Vec<String>> = self
+            .control_planes
+            .iter()
+            .map(|control_plane| Ok(format!("https://{}", control_plane.ready("discovery")?)))
+            .collect();
+        Ok(urls?.join(","))
     }
 
     /// The certificates by which sidecars know it.
@@ -173,7 +264,7 @@ impl Mesh {
     /// # Errors
     /// Its ready line does not say.
     pub fn control_plane_metrics(&self) -> Result<&str> {
-        self.control_plane.ready("metrics")
+        self.first()?.ready("metrics")
     }
 
     /// Runs meshctl as the administrator and returns what it prints.
@@ -181,8 +272,16 @@ impl Mesh {
     /// # Errors
     /// It fails: with what it said.
     pub fn meshctl(&self, args: &[&str]) -> Result<String> {
+        self.meshctl_at(0, args)
+    }
+
+    /// Runs meshctl against one of the control planes.
+    ///
+    /// # Errors
+    /// It fails: with what it said.
+    pub fn meshctl_at(&self, number: usize, args: &[&str]) -> Result<String> {
         let mut command = self.program("meshctl");
-        let output = command.arg("--kubeconfig").arg(self.kubeconfig()).args(args).output();
+        let output = command.arg("--kubeconfig").arg(self.kubeconfig_of(number)).args(args).output();
         let output =
             output.with_context(|| format!("starting {}", command.get_program().to_string_lossy()))?;
         if !output.status.success() {
@@ -221,7 +320,7 @@ impl Mesh {
 
         let mut arguments: Vec<OsString> = Vec::new();
         let mut push = |flag: &str, value: &OsStr| arguments.extend([flag.into(), value.to_owned()]);
-        push("--control-plane", format!("https://{}", self.control_plane.ready("discovery")?).as_ref());
+        push("--control-plane", self.discovery()?.as_ref());
         push("--trust-bundle", self.dir.join("control-plane/ca.crt").as_ref());
         push("--token-file", token_file.as_ref());
         push("--state-dir", state.join("state").as_ref());
@@ -279,86 +378,8 @@ impl Mesh {
     }
 }
 
-impl Member {
-    /// Where its sidecar listens: `outbound`, `inbound`, `metrics`, or `upstream.NAME`.
-    ///
-    /// # Errors
-    /// The sidecar's ready line has no such key.
-    pub fn sidecar_addr(&self, key: &str) -> Result<&str> {
-        self.sidecar.ready(key)
-    }
-
-    /// The flags of its sidecar that are the member's own.
-    pub fn sidecar_arguments(&self) -> &[OsString] {
-        &self.arguments
-    }
-
-    /// The port its application listens on.
-    ///
-    /// # Errors
-    /// It has none.
-    pub fn application_port(&self) -> Result<u16> {
-        let application =
-            self.application.as_ref().with_context(|| format!("{} has no application", self.name))?;
-        let (_, port) = application.ready("addr")?.rsplit_once(':').context("an address without a port")?;
-        port.parse().context("a port that is no number")
-    }
-
-    /// What its sidecar counted.
-    ///
-    /// # Errors
-    /// The sidecar does not answer: it was killed.
-    pub fn scrape(&self) -> Result<Samples> {
-        scrape(self.sidecar.ready("metrics")?)
-    }
-
-    /// Gives it its application, started after the sidecar because it calls through it.
-    pub fn set_application(&mut self, application: Running) {
-        self.application = Some(application);
-    }
-
-    /// Kills application and sidecar at once, as when a machine loses power.
-    pub fn kill(&mut self) {
-        self.kill_application();
-        self.kill_sidecar();
-    }
-
-    /// Kills the application at once; its sidecar goes on.
-    pub fn kill_application(&mut self) {
-        if let Some(application) = &mut self.application {
-            application.kill();
-        }
-    }
-
-    /// Kills the sidecar at once; its application goes on.
-    pub fn kill_sidecar(&mut self) {
-        self.sidecar.kill();
-    }
-
-    /// The sidecar's process number.
-    pub fn sidecar_pid(&self) -> u32 {
-        self.sidecar.pid()
-    }
-
-    /// Asks the sidecar to end and waits until it has.
-    ///
-    /// # Errors
-    /// It can't be asked.
-    pub fn terminate_sidecar(&mut self) -> Result<ExitStatus> {
-        self.sidecar.terminate()?;
-        self.sidecar.wait()
-    }
-}
-
 /// Lets the system choose.
 const ANY_PORT: &str = "127.0.0.1:0";
-
-fn control_plane(bin_dir: &Path, dir: &Path, [api, discovery, metrics]: [&str; 3]) -> Result<Running> {
-    let mut command = Command::new(bin_dir.join("control-plane"));
-    command.arg("serve").arg("--data-dir").arg(dir.join("control-plane"));
-    command.args(["--api-addr", api, "--discovery-addr", discovery, "--metrics-addr", metrics]);
-    Running::start("control-plane", command, &dir.join("logs"))
-}
 
 fn sidecar(
     mut command: Command,

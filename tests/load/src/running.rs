@@ -109,9 +109,29 @@ impl Running {
     /// # Errors
     /// It has no valid process number, or the signal can't be sent.
     pub fn terminate(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Has it stand still (SIGSTOP), as a machine does that is suspended: its connections stay, and nothing answers.
+    ///
+    /// # Errors
+    /// As for [`Running::terminate`].
+    pub fn pause(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Has it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// As for [`Running::terminate`].
+    pub fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| anyhow!("{} has no process number", self.name))?;
-        kill_process(pid, Signal::TERM).with_context(|| format!("ending {}", self.name))
+        kill_process(pid, signal).with_context(|| format!("sending {signal:?} to {}", self.name))
     }
 
     /// Waits for its end.

@@ -10,7 +10,6 @@
 //! | [`arrivals`] | when a change came to each of them |
 //! | [`round`] | one number of sidecars: what is measured, in order |
 
-mod api;
 mod arrivals;
 mod link;
 mod mesh;

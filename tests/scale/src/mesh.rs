@@ -1,10 +1,10 @@
 //! The objects of the simulated mesh: services with endpoints, and `hot`, which every sidecar calls and which is changed.
 
-use crate::api::Api;
 use anyhow::{Context, Result};
 use http::Method;
 use mesh_names::ServiceName;
 use serde_json::{Value, json};
+use tests::api::Api;
 
 /// Where all of it is.
 pub(crate) const NAMESPACE: &str = "scale";

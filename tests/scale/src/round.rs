@@ -1,6 +1,5 @@
 //! One number of sidecars: what is measured, in order.
 
-use crate::api::Api;
 use crate::arrivals::Arrivals;
 use crate::link::Link;
 use crate::swarm::Swarm;
@@ -11,6 +10,7 @@ use mesh_load::mesh::Mesh;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tests::api::Api;
 use tokio::time::Instant;
 
 /// From the last sidecar's registration to the measurement of memory: what its arrival left to do is done.
@@ -48,7 +48,7 @@ struct Change {
 pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> Result<Figures> {
     let dir = tempfile::tempdir()?;
     let mut control_plane = Mesh::start(bin_dir, dir.path())?;
-    let pid = control_plane.control_plane_pid();
+    let pid = control_plane.control_plane_pid()?;
     let mut api = Api::connect(&control_plane.kubeconfig()).await?;
     let start = Instant::now();
     mesh::seed(&mut api, options.services, options.endpoints).await?;

@@ -1,11 +1,11 @@
-//! Writes through the HTTPS API with the administrator's certificate, one after the other on one connection.
+//! Requests to the HTTPS API with the administrator's certificate, one after the other on one connection.
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
-use http::{Method, Request, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// A connection to the API.
-pub(crate) struct Api {
+#[derive(Debug)]
+pub struct Api {
     authority: String,
     sender: SendRequest<Full<Bytes>>,
     _driver: JoinSet<()>,
@@ -27,7 +28,7 @@ impl Api {
     ///
     /// # Errors
     /// It can't be read, or there is no connection.
-    pub(crate) async fn connect(kubeconfig: &Path) -> Result<Self> {
+    pub async fn connect(kubeconfig: &Path) -> Result<Self> {
         let file = std::fs::read_to_string(kubeconfig).context("reading the kubeconfig")?;
         let file: Value = serde_yaml::from_str(&file).context("reading the kubeconfig")?;
         let text = |pointer: &str| {
@@ -59,22 +60,31 @@ impl Api {
     ///
     /// # Errors
     /// It is not answered, or refused: with what was said.
-    pub(crate) async fn send(
+    pub async fn send(&mut self, method: Method, path: &str, media: &str, body: &Value) -> Result<Value> {
+        let (status, answer) = self.exchange(method, path, media, body).await?;
+        if !status.is_success() {
+            bail!("{path}: {status}: {answer}");
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request with JSON and returns whatever is answered.
+    ///
+    /// # Errors
+    /// It is not answered; whether it was done is not known then.
+    pub async fn exchange(
         &mut self,
         method: Method,
         path: &str,
         media: &str,
         body: &Value,
-    ) -> Result<Value> {
+    ) -> Result<(StatusCode, Value)> {
         let request = Request::builder().method(method).uri(path).header(HOST, &self.authority);
         let request = request.header(CONTENT_TYPE, media).body(Full::new(Bytes::from(body.to_string())))?;
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();
         let answer = response.into_body().collect().await?.to_bytes();
-        if !status.is_success() {
-            bail!("{path}: {status}: {}", String::from_utf8_lossy(&answer));
-        }
-        Ok(serde_json::from_slice(&answer)?)
+        Ok((status, serde_json::from_slice(&answer)?))
     }
 }
