@@ -9,9 +9,10 @@ use std::path::Path;
 /// The program that generates; a workspace of its own, so that no other build waits for it.
 const GENERATOR: &str = "control-plane/protocol/protogen/Cargo.toml";
 /// Folders of generated files.
-const GENERATED: [&str; 3] = [
+const GENERATED: [&str; 4] = [
     "control-plane/protocol/src/generated",
     "control-plane/src/store/etcd/generated",
+    "control-plane/src/replicas/generated",
     "tests/load/src/generated",
 ];
 

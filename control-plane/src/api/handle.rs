@@ -14,7 +14,7 @@ use super::query::{FieldValidation, Query, Run};
 use super::represent::{self, Page, Shape};
 use super::status::{self, Failure};
 use super::write::{self, Wish, Writer, Written};
-use super::{Api, backup, discovery, openapi, proxies, read, review, token};
+use super::{Api, ProxyListing, backup, discovery, openapi, proxies, read, review, token};
 use crate::store::Key;
 use bytes::Bytes;
 use http::header::{ACCEPT, USER_AGENT};
@@ -169,7 +169,7 @@ impl Api {
                 let key = Key::new(kind, namespace.unwrap_or_default(), name);
                 self.object(head, verb, &key, part, &bytes).await
             }
-            Target::Proxies { namespace, name } => self.proxies(head, verb, namespace, name),
+            Target::Proxies { namespace, name } => self.proxies(head, verb, namespace, name).await,
             Target::Token { namespace, account } if verb == "create" => {
                 let request = body::object(body::media(&head.headers), &bytes)?;
                 let created = token::create(self, &namespace, &account, request).await?;
@@ -302,7 +302,7 @@ impl Api {
         Ok(answer_written(&written, &view, verb))
     }
 
-    fn proxies(
+    async fn proxies(
         &self,
         head: &Head,
         verb: &str,
@@ -310,18 +310,20 @@ impl Api {
         name: Option<String>,
     ) -> Result<Response<Body>, Failure> {
         let view = read::view(Shape::Proxy, head.form()?, &head.query);
-        let mut found = proxies::list(&*self.proxies, namespace.as_deref());
+        let ProxyListing { proxies: mut found, warnings } =
+            proxies::list(&*self.proxies, namespace.as_deref()).await;
         found.retain(|proxy| head.query.labels.matches(proxy) && head.query.fields.matches(proxy));
-        match (verb, name) {
-            ("list", _) => Ok(answer::json(StatusCode::OK, &view.list(found, &Page::default()))),
+        let answered = match (verb, name) {
+            ("list", _) => answer::json(StatusCode::OK, &view.list(found, &Page::default())),
             ("get", Some(name)) => {
                 let proxy = found.into_iter().find(|proxy| super::meta::text(proxy, "name") == Some(&name));
                 let proxy =
                     proxy.ok_or_else(|| Failure::not_found(super::path::MESH_GROUP, PROXIES, &name))?;
-                Ok(answer::json(StatusCode::OK, &view.one(proxy)))
+                answer::json(StatusCode::OK, &view.one(proxy))
             }
-            _ => Err(head.not_allowed()),
-        }
+            _ => return Err(head.not_allowed()),
+        };
+        Ok(answer::with_warnings(answered, &warnings))
     }
 }
 

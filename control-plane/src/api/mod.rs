@@ -45,7 +45,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use proxies::ProxyDirectory;
+pub use proxies::{ProxyDirectory, ProxyListing};
 pub use token::{MintRefusal, MintedToken, TokenAuthority};
 
 use crate::store::{Expect, Key, Store, StoreError};

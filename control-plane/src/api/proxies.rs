@@ -1,12 +1,13 @@
 //! The virtual kind `proxies.outrigger.dev`: one object per connected sidecar, made on demand from what the discovery
 //! server knows, never stored and never written by clients.
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Knows the connected sidecars.
 pub trait ProxyDirectory: Send + Sync + 'static {
-    /// One object per connected sidecar, of a namespace or of all:
+    /// One object per connected sidecar of any control plane, of a namespace or of all:
     ///
     /// ```json
     /// {"metadata": {"name": "orders-1", "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -15,21 +16,30 @@ pub trait ProxyDirectory: Send + Sync + 'static {
     /// ```
     ///
     /// `creationTimestamp` is when the sidecar connected; `pending` counts resources sent and not yet acknowledged,
-    /// `rejected` those it refused. Must not block. Further fields of `status` are shown as they are. `apiVersion` and `kind` are added.
-    fn list(&self, namespace: Option<&str>) -> Vec<Value>;
+    /// `rejected` those it refused. Further fields of `status` are shown as they are. `apiVersion` and `kind` are added.
+    fn list<'a>(&'a self, namespace: Option<&'a str>) -> BoxFuture<'a, ProxyListing>;
+}
+
+/// The connected sidecars that could be found out about.
+#[derive(Debug, Default)]
+pub struct ProxyListing {
+    /// One object each.
+    pub proxies: Vec<Value>,
+    /// Why some are not among them.
+    pub warnings: Vec<String>,
 }
 
 /// The objects of the directory with `apiVersion` and `kind`, in the order of names.
-pub(crate) fn list(directory: &dyn ProxyDirectory, namespace: Option<&str>) -> Vec<Value> {
-    let mut proxies = directory.list(namespace);
-    for proxy in &mut proxies {
+pub(crate) async fn list(directory: &dyn ProxyDirectory, namespace: Option<&str>) -> ProxyListing {
+    let mut listing = directory.list(namespace).await;
+    for proxy in &mut listing.proxies {
         if let Some(fields) = proxy.as_object_mut() {
             fields.insert("apiVersion".into(), "outrigger.dev/v1alpha1".into());
             fields.insert("kind".into(), "Proxy".into());
         }
     }
-    proxies.sort_by(|a, b| place(a).cmp(&place(b)));
-    proxies
+    listing.proxies.sort_by(|a, b| place(a).cmp(&place(b)));
+    listing
 }
 
 fn place(proxy: &Value) -> (Option<&str>, Option<&str>) {

@@ -1,7 +1,7 @@
 //! The server that sidecars reach: discovery and certificate signing over gRPC, on one port.
 //!
-//! Enters: the parts and connections whose handshake is done. Leaves: served calls, and the directory of who is connected. Never here: what is
-//! answered; that is `xds` and `ca`.
+//! Enters: the parts and connections whose handshake is done. Leaves: served calls, and the directory of who is connected.
+//! Never here: what is answered; that is `xds`, `ca` and `replicas`.
 
 use super::AppError;
 use super::kept::Kept;
@@ -9,7 +9,9 @@ use crate::ca::{SigningMetrics, SigningService};
 use crate::index::Feed;
 use crate::listen::Incoming;
 use crate::registry::Registry as Workloads;
+use crate::replicas::Replica;
 use crate::xds::{self, Directory, DiscoveryMetrics};
+use mesh_names::TrustDomain;
 use mesh_process::{DrainSignal, Tasks};
 use prometheus::Registry;
 use std::time::Duration;
@@ -31,6 +33,7 @@ pub(crate) struct Discovery {
     pub(crate) workloads: Workloads,
     pub(crate) directory: Directory,
     pub(crate) metrics: DiscoveryMetrics,
+    pub(crate) trust_domain: TrustDomain,
     pub(crate) drain: DrainSignal,
 }
 
@@ -43,7 +46,8 @@ impl Discovery {
         connections: Incoming,
         tasks: &Tasks,
     ) -> Result<(), AppError> {
-        let Self { feed, workloads, directory, metrics, drain } = self;
+        let Self { feed, workloads, directory, metrics, trust_domain, drain } = self;
+        let replica = Replica::service(directory.clone(), &trust_domain);
         let signing = SigningService::new(
             kept.authority.clone(),
             kept.tokens.clone(),
@@ -55,6 +59,7 @@ impl Discovery {
             .http2_keepalive_timeout(Some(PING_ANSWER))
             .max_concurrent_streams(CALLS_PER_CONNECTION)
             .add_service(discovery)
+            .add_service(replica)
             .add_service(signing.into_server());
         tasks.spawn("discovery", async move {
             let draining = async move { drain.draining().await };

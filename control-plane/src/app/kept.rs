@@ -41,7 +41,7 @@ impl Kept {
                 let discovery = settings.replica_addr.unwrap_or_else(|| reachable(settings, discovery));
                 let name = directory.replica_name().map_err(AppError::ReplicaName)?;
                 let replica = Replica { name, discovery: discovery.to_string() };
-                let store = EtcdStore::open(&settings.etcd(), &replica, tasks).await?;
+                let store = EtcdStore::open(&settings.etcd(), &replica, tasks, families).await?;
                 let has_mesh = store.has_mesh().await.map_err(Disagreement::Store)?;
                 // Keys of its own would be another mesh's: none are made.
                 let lacks = |file: &str| has_mesh && !directory.path().join(file).exists();

@@ -23,6 +23,7 @@ use crate::api::{ApiParts, ApiServer};
 use crate::bootstrap::{DataDirectory, Settings};
 use crate::ca::{self, ServingNames};
 use crate::listen::{HandshakeMetrics, incoming};
+use crate::replicas::Everywhere;
 use crate::store::{CONTROLLERS, as_leader};
 use crate::xds::{Directory, DiscoveryMetrics};
 use crate::{events, index, registry};
@@ -133,7 +134,7 @@ impl App {
         let discovery_metrics = DiscoveryMetrics::register(&families)?;
         let revision = discovery_metrics.snapshot_revision.clone();
         let store = || Arc::clone(&kept.store);
-        let feed = index::spawn(&standing, store(), settings.trust_domain, trust_bundle, revision);
+        let feed = index::spawn(&standing, store(), settings.trust_domain.clone(), trust_bundle, revision);
         let workloads = registry::Registry::default();
         let events = store();
         let events = move || events::recorder::run(Arc::clone(&events));
@@ -144,10 +145,17 @@ impl App {
         standing.spawn("orphans", as_leader(store(), CONTROLLERS, orphans));
 
         let directory = Directory::new(feed.clone());
-        let proxies = Arc::new(directory.clone());
+        let trust_domain = settings.trust_domain;
+        let proxies = Arc::new(Everywhere::new(directory.clone(), store(), identity.clone(), &trust_domain));
         let mut snapshots = feed.snapshots.clone();
-        let sidecars =
-            Discovery { feed, workloads, directory, metrics: discovery_metrics, drain: drain.signal() };
+        let sidecars = Discovery {
+            feed,
+            workloads,
+            directory,
+            metrics: discovery_metrics,
+            trust_domain,
+            drain: drain.signal(),
+        };
         let acceptor = ApiAcceptor::new(identity.clone(), &[Alpn::H2]);
         let handshakes = HandshakeMetrics::register(&families)?;
         let incoming = |name, listener, acceptor| {

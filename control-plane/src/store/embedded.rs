@@ -79,7 +79,7 @@ impl EmbeddedStore {
 
     fn with_backing(path: &Path, backing: Backing, registry: &Registry) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
-        let metrics = Metrics::register(registry).map_err(|error| io(std::io::Error::other(error)))?;
+        let metrics = Metrics::register(registry).map_err(OpenError::Metrics)?;
         let (writes, queue) = mpsc::channel(QUEUE);
         let (opened, wait) = std::sync::mpsc::sync_channel(1);
         let writer = std::thread::Builder::new()
@@ -263,6 +263,7 @@ impl Writer {
             other @ (OpenError::Locked(_)
             | OpenError::Damaged { .. }
             | OpenError::Format { .. }
+            | OpenError::Metrics(_)
             | OpenError::Unreachable(_)) => StoreError::Unavailable(other.to_string()),
         })?;
         if image.revision() != self.images.borrow().revision() {

@@ -81,6 +81,9 @@ pub enum OpenError {
     /// No quorum of etcd answers.
     #[error("{0}; is etcd running there, and does it take this client's certificate?")]
     Unreachable(String),
+    /// Another part counts under the same names.
+    #[error("the store's metrics cannot be registered")]
+    Metrics(#[source] prometheus::Error),
     /// The operating system refused.
     #[error("cannot open {path}", path = .path.display())]
     Io {

@@ -1,7 +1,6 @@
 //! Who is connected, and what they have: written by each stream for itself, read when someone asks for `proxies`.
 
 use super::session::{Nack, Session};
-use crate::api::ProxyDirectory;
 use crate::index::Feed;
 use crate::store::Revision;
 use jiff::Timestamp;
@@ -73,10 +72,10 @@ impl Directory {
     }
 }
 
-impl ProxyDirectory for Directory {
-    /// In the order in which they connected. Of two streams of the same workload, as there are while a sidecar
-    /// reconnects, only the newer is shown.
-    fn list(&self, namespace: Option<&str>) -> Vec<Value> {
+impl Directory {
+    /// One object for each connected sidecar, as the API shows it, in the order in which they connected. Of two streams of
+    /// the same workload, as there are while a sidecar reconnects, only the newer is shown.
+    pub fn connected(&self, namespace: Option<&str>) -> Vec<Value> {
         let news = News::of(&self.feed);
         let entries: Vec<_> = {
             let entries = lock(&self.entries);

@@ -1,6 +1,5 @@
 //! Real gRPC over TCP, a real store, real tasks; only the certificate is replaced by an extension.
 
-use crate::api::ProxyDirectory;
 use crate::controller::stamp;
 use crate::index::{self, Feed};
 use crate::peer::PeerIdentity;
@@ -280,12 +279,12 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
     // A later answer on the same stream: the refusal has been read by then.
     sidecar.ask(ResourceType::Service, &["shop/none"], None).await;
     sidecar.responses.message().await.unwrap().unwrap();
-    let proxies = plane.directory.list(Some("shop"));
+    let proxies = plane.directory.connected(Some("shop"));
     assert_eq!(proxies[0]["metadata"]["name"], "orders-1");
     assert_eq!(proxies[0]["status"]["identity"], ORDERS);
     assert_eq!(proxies[0]["status"]["rejected"], 1);
     assert_eq!(proxies[0]["status"]["rejections"][0]["message"], "no");
-    assert!(plane.directory.list(Some("billing")).is_empty());
+    assert!(plane.directory.connected(Some("billing")).is_empty());
 }
 
 #[tokio::test]

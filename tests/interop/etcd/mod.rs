@@ -62,6 +62,7 @@ fn killing_or_pausing_any_control_plane_or_one_member_of_etcd_stops_nothing() {
     let outbound = world.client("shopper", &[]);
     world.until_answers(&outbound, "web", "/", 200);
 
+    every_control_plane_knows_all_sidecars(&mut world);
     let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failures = std::thread::scope(|scope| {
         let traffic = scope.spawn(|| {
@@ -110,6 +111,33 @@ fn killing_or_pausing_any_control_plane_or_one_member_of_etcd_stops_nothing() {
     for workload in workloads["items"].as_array().unwrap() {
         assert_eq!(workload["status"]["conditions"][0]["reason"], "Connected", "{workload}");
     }
+}
+
+fn every_control_plane_knows_all_sidecars(world: &mut World) {
+    for n in 0..THREE {
+        let applied = world
+            .mesh
+            .meshctl_at(n, &["apply", "--wait", "-f", world.dir().join("apply.yaml").to_str().unwrap()]);
+        let applied = applied.unwrap();
+        assert!(applied.ends_with("applied by all 3 connected sidecars"), "{applied}");
+        let shown = world.mesh.meshctl_at(n, &["get", "proxies", "-n", "demo", "-o", "json"]).unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let names: Vec<_> =
+            shown["items"].as_array().unwrap().iter().map(|it| it["metadata"]["name"].clone()).collect();
+        assert_eq!(names, ["shopper", "web-a", "web-b"], "{shown}");
+    }
+    // Of one that does not answer the others say so.
+    world.mesh.control_plane(2).unwrap().pause().unwrap();
+    let listed = std::process::Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(world.mesh.kubeconfig_of(0))
+        .args(["get", "proxies", "-A", "-o", "name"])
+        .output()
+        .expect("these tests need kubectl: apt-get install kubernetes-client");
+    let warning = String::from_utf8_lossy(&listed.stderr);
+    assert!(warning.contains("Warning: the sidecars of control plane"), "{warning}");
+    assert!(warning.contains("are not shown: no answer within 2 s"), "{warning}");
+    world.mesh.control_plane(2).unwrap().resume().unwrap();
 }
 
 fn one_member_of_etcd_fails(world: &World, etcd: &mut Etcd, outbound: &str) {

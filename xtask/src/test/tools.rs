@@ -48,7 +48,7 @@ pub(super) const TOOLS: [Tool; 22] = [
     program("psql", "postgresql", NETNS),
     program("redis-server", "redis-server", NETNS),
     program("redis-benchmark", "redis-tools", NETNS),
-    program("kubectl", "kubernetes-client", &["interop::kubectl"]),
+    program("kubectl", "kubernetes-client", &["interop::kubectl", "interop::etcd"]),
     // For the virtual environment that packages are put into.
     module("venv", "python3-venv", PYTHON),
     module("ensurepip", "python3-venv", PYTHON),

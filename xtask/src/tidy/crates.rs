@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("mesh-load", &["mesh-mtls", "mesh-names"]),
-    ("mesh-scale", &["mesh-load", "mesh-mtls", "mesh-names", "mesh-protocol"]),
+    ("mesh-scale", &["mesh-load", "mesh-mtls", "mesh-names", "mesh-protocol", "tests"]),
     ("tests", &["control-plane", "manifests", "mesh-load", "mesh-mtls", "mesh-names", "sidecar"]),
     ("xtask", &[]),
 ];

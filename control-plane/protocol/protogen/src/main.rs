@@ -17,7 +17,7 @@ struct Set {
     is_served: bool,
 }
 
-const SETS: [Set; 3] = [
+const SETS: [Set; 4] = [
     Set {
         proto: "control-plane/protocol/proto",
         files: &["discovery.proto", "resources.proto", "ca.proto"],
@@ -29,6 +29,12 @@ const SETS: [Set; 3] = [
         files: &["etcd.proto"],
         generated: "control-plane/src/store/etcd/generated",
         is_served: false,
+    },
+    Set {
+        proto: "control-plane/src/replicas/proto",
+        files: &["replica.proto"],
+        generated: "control-plane/src/replicas/generated",
+        is_served: true,
     },
     Set {
         proto: "tests/load/proto",

@@ -7,6 +7,7 @@ use super::*;
 use crate::ca::token::Audience;
 use crate::store::EmbeddedStore;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -46,9 +47,12 @@ impl TokenAuthority for Fixed {
 }
 
 impl ProxyDirectory for Fixed {
-    fn list(&self, namespace: Option<&str>) -> Vec<Value> {
+    fn list<'a>(&'a self, namespace: Option<&'a str>) -> BoxFuture<'a, ProxyListing> {
         let proxy = json!({"metadata": {"name": "orders-1", "namespace": "shop"}, "status": {"appliedRevision": "7"}});
-        if namespace.is_none_or(|namespace| namespace == "shop") { vec![proxy] } else { Vec::new() }
+        let is_asked_for = namespace.is_none_or(|namespace| namespace == "shop");
+        let proxies = if is_asked_for { vec![proxy] } else { Vec::new() };
+        let warnings = vec!["one control plane did not answer".to_owned()];
+        Box::pin(async { ProxyListing { proxies, warnings } })
     }
 }
 

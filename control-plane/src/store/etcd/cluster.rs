@@ -3,6 +3,7 @@
 //! have changed something is not, since nobody can tell whether it did.
 
 use super::endpoint::{ConnectError, EtcdEndpoint, EtcdTls};
+use super::metrics::Metrics;
 use crate::store::StoreError;
 use std::fmt;
 use std::io;
@@ -41,6 +42,7 @@ pub(super) struct Cluster {
     current: Mutex<Current>,
     /// The number of the connection in use; higher means that an older one is given up.
     generation: watch::Sender<u64>,
+    metrics: Metrics,
 }
 
 struct Current {
@@ -68,13 +70,14 @@ enum Fault {
 }
 
 impl Cluster {
-    pub(super) fn new(options: &EtcdOptions) -> Self {
+    pub(super) fn new(options: &EtcdOptions, metrics: Metrics) -> Self {
         Self {
             endpoints: options.endpoints.clone(),
             tls: options.tls.clone(),
             // Replicas begin with different members, so that not all sit on one.
             current: Mutex::new(Current { link: None, place: random_place(options.endpoints.len()) }),
             generation: watch::Sender::new(0),
+            metrics,
         }
     }
 
@@ -115,6 +118,7 @@ impl Cluster {
         let mut current = self.current.lock().await;
         if link.generation == *self.generation.borrow() {
             tracing::warn!(endpoint = %link.endpoint, why, "a member of etcd fails; going to another");
+            self.metrics.failures.inc();
             current.link = None;
             current.place += 1;
             self.generation.send_modify(|generation| *generation += 1);
@@ -161,10 +165,12 @@ impl Cluster {
                 Err(error) if Instant::now() >= deadline => return Err(error),
                 Err(_) => None,
                 Ok(link) => {
+                    let timer = self.metrics.seconds.start_timer();
                     let outcome = match tokio::time::timeout(CALL, call(link.channel.clone())).await {
                         Ok(outcome) => outcome,
                         Err(_elapsed) => Err(Status::deadline_exceeded("no answer in time")),
                     };
+                    timer.observe_duration();
                     let fault = match outcome {
                         Ok(answer) => return Ok(answer),
                         Err(status) => fault(&status),

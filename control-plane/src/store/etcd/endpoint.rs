@@ -1,19 +1,15 @@
 //! Where etcd is, and how a connection to one of its members is made. Enters: URLs and certificate files. Leaves: a gRPC
 //! channel over one connection. Files are read anew for each connection, so that renewed ones need no restart.
 
-use hyper_util::rt::TokioIo;
+use crate::channel::{self, Io};
 use mesh_mtls::{Alpn, ApiConnector, ClientCertificate, HandshakeError, TrustBundle};
 use std::fmt;
-use std::future::{Ready, ready};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint as Target};
-use tower_service::Service;
 
 /// The port etcd serves clients on, when the URL names none.
 const PORT: u16 = 2379;
@@ -114,9 +110,6 @@ pub(super) enum ConnectError {
     Deadline,
 }
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
 impl EtcdEndpoint {
     /// Its host, a name or an address, and its port.
     pub fn place(&self) -> (&str, u16) {
@@ -144,15 +137,13 @@ impl EtcdEndpoint {
         };
         // TLS is done already: to tonic the scheme would mean that it has to do it.
         let uri = self.to_string().replacen("https://", "http://", 1);
-        let channel = Target::from_shared(uri)?
+        let target = Target::from_shared(uri)?
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .initial_connection_window_size(WINDOW)
-            .initial_stream_window_size(WINDOW)
-            .connect_with_connector(Once(Some(TokioIo::new(stream))))
-            .await?;
-        Ok(channel)
+            .initial_stream_window_size(WINDOW);
+        Ok(channel::over(stream, target).await?)
     }
 }
 
@@ -169,25 +160,6 @@ fn connector(tls: &EtcdTls) -> Result<ApiConnector, ConnectError> {
         ),
     };
     Ok(ApiConnector::new(&bundle, certificate, &[Alpn::H2])?)
-}
-
-/// tonic asks a connector for connections; this one has exactly one to give, so a lost connection is an error at once
-/// and another member's turn.
-struct Once(Option<TokioIo<Box<dyn Io>>>);
-
-impl Service<http::Uri> for Once {
-    type Response = TokioIo<Box<dyn Io>>;
-    type Error = io::Error;
-    type Future = Ready<Result<Self::Response, io::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Uri) -> Self::Future {
-        let lost = || io::Error::new(io::ErrorKind::NotConnected, "the connection is lost");
-        ready(self.0.take().ok_or_else(lost))
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::store::image::Image;
 use crate::store::{Event, Revision, StoreError, Stored};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use prometheus::IntGauge;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -62,13 +63,19 @@ pub(super) async fn load(cluster: &Cluster, keys: &Keys) -> Result<Image, StoreE
 }
 
 /// Keeps the image as etcd is, until nobody has a use for it.
-pub(super) async fn keep(cluster: Arc<Cluster>, keys: Keys, images: watch::Sender<Arc<Image>>) {
+pub(super) async fn keep(
+    cluster: Arc<Cluster>,
+    keys: Keys,
+    images: watch::Sender<Arc<Image>>,
+    is_following: IntGauge,
+) {
     let mut is_lost = false;
     loop {
         let end = tokio::select! {
-            end = follow(&cluster, &keys, &images, &mut is_lost) => end,
+            end = follow(&cluster, &keys, &images, &mut is_lost, &is_following) => end,
             () = images.closed() => return,
         };
+        is_following.set(0);
         let why = match end {
             End::Lost(why) => why,
             End::Failed(error) => error.to_string(),
@@ -96,6 +103,7 @@ async fn follow(
     keys: &Keys,
     images: &watch::Sender<Arc<Image>>,
     is_lost: &mut bool,
+    is_following: &IntGauge,
 ) -> End {
     let link = match cluster.link().await {
         Ok(link) => link,
@@ -143,6 +151,7 @@ async fn follow(
             cluster.give_up(&link, &answer.cancel_reason).await;
             return End::Lost(answer.cancel_reason);
         }
+        is_following.set(1);
         if std::mem::replace(is_lost, false) {
             tracing::info!("etcd is followed again");
         }

@@ -17,6 +17,7 @@
 //! | `keys`, `wire`, `write` | etcd's keys, messages and transactions: pure |
 //! | `mirror` | the image in memory |
 //! | `latest` | the revision of the last write |
+//! | `metrics` | what is counted |
 //! | `session` | what this process holds for as long as it lives: its place among the replicas, and offices |
 //! | `agreement` | what all replicas must have in common |
 
@@ -25,6 +26,7 @@ mod cluster;
 mod endpoint;
 mod keys;
 mod latest;
+mod metrics;
 mod mirror;
 mod session;
 mod wire;
@@ -45,6 +47,8 @@ use keys::Keys;
 use latest::Latest;
 use manifests::Kind;
 use mesh_process::Tasks;
+use metrics::Metrics;
+use prometheus::Registry;
 use serde_json::Value;
 use session::Session;
 use std::sync::Arc;
@@ -79,8 +83,14 @@ impl EtcdStore {
     ///
     /// # Errors
     /// [`OpenError::Unreachable`] when no quorum answers in half a minute.
-    pub async fn open(options: &EtcdOptions, replica: &Replica, tasks: &Tasks) -> Result<Self, OpenError> {
-        let cluster = Arc::new(Cluster::new(options));
+    pub async fn open(
+        options: &EtcdOptions,
+        replica: &Replica,
+        tasks: &Tasks,
+        families: &Registry,
+    ) -> Result<Self, OpenError> {
+        let metrics = Metrics::register(families).map_err(OpenError::Metrics)?;
+        let cluster = Arc::new(Cluster::new(options, metrics.clone()));
         let keys = Keys::new(&options.prefix);
         let deadline = Instant::now() + OPENING;
         let image = loop {
@@ -96,10 +106,13 @@ impl EtcdStore {
             }
         };
         let (sender, images) = watch::channel(Arc::new(image));
-        tasks.spawn("etcd mirror", mirror::keep(Arc::clone(&cluster), keys.clone(), sender));
+        tasks.spawn(
+            "etcd mirror",
+            mirror::keep(Arc::clone(&cluster), keys.clone(), sender, metrics.is_following.clone()),
+        );
         let (latest, asking) = Latest::new(Arc::clone(&cluster), keys.objects());
         tasks.spawn("etcd reads", asking);
-        let (session, living) = Session::new(Arc::clone(&cluster), keys.clone(), replica);
+        let (session, living) = Session::new(Arc::clone(&cluster), keys.clone(), replica, metrics.is_leader);
         tasks.spawn("etcd lease", living);
         let store = Self { cluster, keys, images, latest, session, name: replica.name.clone() };
         Ok(store)

@@ -10,6 +10,7 @@ use super::wire::{
 };
 use crate::store::{Leadership, Replica, StoreError};
 use bytes::Bytes;
+use prometheus::IntGauge;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,6 +39,7 @@ pub(super) struct Session {
     name: Bytes,
     /// The lease while there is one.
     pub(super) lease: watch::Receiver<Option<Lease>>,
+    is_leader: IntGauge,
 }
 
 impl Session {
@@ -46,13 +48,20 @@ impl Session {
         cluster: Arc<Cluster>,
         keys: Keys,
         replica: &Replica,
+        is_leader: IntGauge,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, lease) = watch::channel(None);
         let place = keys.replica(&replica.name);
         let word = serde_json::to_vec(replica).unwrap_or_default().into();
-        let keeper = Keeper { cluster: Arc::clone(&cluster), place, word, lease: sender };
+        let keeper = Keeper {
+            cluster: Arc::clone(&cluster),
+            place,
+            word,
+            lease: sender,
+            is_leader: is_leader.clone(),
+        };
         let name = replica.name.clone().into();
-        (Self { cluster, keys, name, lease }, keeper.run())
+        (Self { cluster, keys, name, lease, is_leader }, keeper.run())
     }
 
     /// The replicas whose leases last.
@@ -80,7 +89,10 @@ impl Session {
             };
             if let Some(Lease { id, .. }) = held {
                 match self.claim(&key, id).await {
-                    Ok(true) => return Leadership::under(lease, id),
+                    Ok(true) => {
+                        self.is_leader.set(1);
+                        return Leadership::under(lease, id);
+                    }
                     Ok(false) => {}
                     Err(error) => tracing::debug!(%error, office, "an office could not be asked for"),
                 }
@@ -123,6 +135,7 @@ struct Keeper {
     place: Bytes,
     word: Bytes,
     lease: watch::Sender<Option<Lease>>,
+    is_leader: IntGauge,
 }
 
 impl Keeper {
@@ -133,6 +146,7 @@ impl Keeper {
                     self.lease.send_replace(Some(lease));
                     self.renew(lease).await;
                     self.lease.send_replace(None);
+                    self.is_leader.set(0);
                     tracing::warn!("the lease in etcd is lost; asking for another");
                 }
                 Err(error) => {

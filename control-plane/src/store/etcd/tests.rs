@@ -40,7 +40,7 @@ impl Etcd {
     async fn replica(&self, name: &str) -> (Arc<EtcdStore>, Tasks) {
         let tasks = Tasks::new();
         let replica = Replica { name: name.to_owned(), discovery: format!("{name}.example.org:15012") };
-        (Arc::new(EtcdStore::open(&self.options(), &replica, &tasks).await.unwrap()), tasks)
+        (Arc::new(EtcdStore::open(&self.options(), &replica, &tasks, &Registry::new()).await.unwrap()), tasks)
     }
 }
 
@@ -202,6 +202,11 @@ async fn an_etcd_that_is_not_there_is_named() {
         tls: EtcdTls::default(),
         prefix: "/outrigger".to_owned(),
     };
-    let error = Cluster::new(&options).link().await.err().unwrap().to_string();
+    let error = Cluster::new(&options, Metrics::register(&Registry::new()).unwrap())
+        .link()
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains(&format!("http://{address}: Connection refused")), "{error}");
 }
