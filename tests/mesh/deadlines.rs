@@ -96,9 +96,10 @@ fn an_instance_that_answers_too_late_again_and_again_is_left_out() {
     }
     assert_eq!(ejected(&mut world), 0.0, "who is in a hurry has nobody left out");
     let lasting = "outlierDetection: {consecutiveGatewayFailures: 3, baseEjectionTime: 1h}";
+    // In place of the one that has them take turns: of two for one target the older is in force.
     policy(
         &world,
-        "all",
+        "web-in-turn",
         SERVICE,
         &format!("loadBalancing: {{policy: RoundRobin}}\n  timeouts: {{request: 100ms}}\n  {lasting}"),
     );
