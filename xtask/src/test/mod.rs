@@ -55,7 +55,7 @@ const FUZZ: &str = "fuzz";
 /// For each target.
 const FUZZ_SECONDS: u32 = 60;
 
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 16] = [
     Check { name: "format", run: |_| one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
     Check { name: "tidy", run: |_| tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
     Check { name: "lints", run: |_| lints() },
@@ -65,6 +65,7 @@ const CHECKS: [Check; 15] = [
     Check { name: netns::NAME, run: |options| netns::run(options.lack()) },
     Check { name: "interop::curl", run: |_| interop::with_tool("curl") },
     Check { name: "interop::kubectl", run: |_| interop::with_tool("kubectl") },
+    Check { name: "interop::kubectl_versions", run: |_| interop::kubectl_versions() },
     Check { name: "interop::grpcio", run: |_| interop::with_python("grpcio") },
     Check { name: "interop::kubernetes_client", run: |_| interop::with_python("kubernetes_client") },
     Check { name: "interop::etcd", run: |_| interop::etcd() },
@@ -112,11 +113,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         total.add(&tally);
         let seconds = start.elapsed().unwrap_or_default().as_secs();
         rows.push(format!(
-            "{:<20} {:>7} {:>7} {:>7} {:>6}s  {note}",
+            "{:<26} {:>7} {:>7} {:>7} {:>6}s  {note}",
             check.name, tally.passed, tally.failed, tally.skipped, seconds
         ));
     }
-    println!("\n{:<20} {:>7} {:>7} {:>7} {:>7}", "check", "passed", "failed", "skipped", "time");
+    println!("\n{:<26} {:>7} {:>7} {:>7} {:>7}", "check", "passed", "failed", "skipped", "time");
     for row in rows {
         println!("{}", row.trim_end());
     }

@@ -31,7 +31,7 @@ const NETNS: &[&str] = &[netns::NAME];
 const PYTHON: &[&str] = &["interop::grpcio", "interop::kubernetes_client"];
 
 /// Everything, for each check.
-pub(super) const TOOLS: [Tool; 22] = [
+pub(super) const TOOLS: [Tool; 24] = [
     program("nft", "nftables", NETNS),
     program("ip", "iproute2", NETNS),
     program("iptables-nft-restore", "iptables", NETNS),
@@ -49,6 +49,8 @@ pub(super) const TOOLS: [Tool; 22] = [
     program("redis-server", "redis-server", NETNS),
     program("redis-benchmark", "redis-tools", NETNS),
     program("kubectl", "kubernetes-client", &["interop::kubectl", "interop::etcd"]),
+    program("npm", "npm", &["interop::kubectl_versions"]),
+    program("python3", "python3", &["interop::kubectl_versions"]),
     // For the virtual environment that packages are put into.
     module("venv", "python3-venv", PYTHON),
     module("ensurepip", "python3-venv", PYTHON),

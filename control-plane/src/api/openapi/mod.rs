@@ -1,5 +1,7 @@
-//! OpenAPI documents: enough for `kubectl explain`, and for `kubectl apply` to leave validation to the server. The
-//! schemas are those of `manifests`.
+//! OpenAPI documents: every kind with the descriptions of its fields, for `kubectl explain` and editors, and what `kubectl
+//! apply` looks for before it leaves validation to the server. The schemas are those of `manifests`.
+
+pub(crate) mod v2;
 
 use super::discovery::group_versions;
 use super::path::has_status;
@@ -41,6 +43,10 @@ pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
         };
         let operation = |action: &str| operation(kind, action);
         paths.insert(collection.clone(), json!({"get": operation("list"), "post": operation("post")}));
+        if kind.is_namespaced() {
+            // Of all namespaces. Where kubectl 1.27 looks for what `explain` is asked about.
+            paths.insert(format!("{root}/{}", kind.plural()), json!({"get": operation("list")}));
+        }
         let object = json!({
             "get": operation("get"), "put": operation("put"), "patch": operation("patch"), "delete": operation("delete"),
         });
@@ -81,38 +87,6 @@ fn operation(kind: Kind, action: &str) -> Value {
         "x-kubernetes-action": action, "parameters": parameters, "responses": {"200": ok},
         "x-kubernetes-group-version-kind": {"group": kind.group(), "version": kind.version(), "kind": kind.name()},
     })
-}
-
-/// Version 2, without definitions: clients that need it find version 3 first.
-pub(crate) fn version_2() -> Value {
-    json!({
-        "swagger": "2.0", "info": {"title": "Outrigger", "version": env!("CARGO_PKG_VERSION")},
-        "paths": {}, "definitions": {},
-    })
-}
-
-/// [`version_2`] as the protocol buffers message `openapi.v2.Document`, which older Go clients insist on.
-pub(crate) fn version_2_protobuf() -> Vec<u8> {
-    let mut info = Vec::new();
-    string(&mut info, 1, "Outrigger");
-    string(&mut info, 2, env!("CARGO_PKG_VERSION"));
-    let mut document = Vec::new();
-    string(&mut document, 1, "2.0");
-    bytes(&mut document, 2, &info);
-    bytes(&mut document, 8, &[]);
-    bytes(&mut document, 9, &[]);
-    document
-}
-
-fn string(message: &mut Vec<u8>, field: u8, text: &str) {
-    bytes(message, field, text.as_bytes());
-}
-
-/// A length-delimited field. The contents written here are below 128 bytes, so one byte holds their length.
-fn bytes(message: &mut Vec<u8>, field: u8, content: &[u8]) {
-    debug_assert!(content.len() < 128, "the length must fit one byte");
-    message.extend([field << 3 | 2, u8::try_from(content.len()).unwrap_or(0)]);
-    message.extend_from_slice(content);
 }
 
 #[cfg(test)]
