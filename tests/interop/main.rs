@@ -10,6 +10,7 @@
 mod curl;
 mod etcd;
 mod grpcio;
+mod kube;
 mod kubectl;
 mod kubernetes_client;
 mod openapi_v2;

@@ -55,7 +55,7 @@ const FUZZ: &str = "fuzz";
 /// For each target.
 const FUZZ_SECONDS: u32 = 60;
 
-const CHECKS: [Check; 16] = [
+const CHECKS: [Check; 17] = [
     Check { name: "format", run: |_| one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
     Check { name: "tidy", run: |_| tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
     Check { name: "lints", run: |_| lints() },
@@ -66,6 +66,7 @@ const CHECKS: [Check; 16] = [
     Check { name: "interop::curl", run: |_| interop::with_tool("curl") },
     Check { name: "interop::kubectl", run: |_| interop::with_tool("kubectl") },
     Check { name: "interop::kubectl_versions", run: |_| interop::kubectl_versions() },
+    Check { name: "interop::kube", run: |_| interop::with_tool("kube") },
     Check { name: "interop::grpcio", run: |_| interop::with_python("grpcio") },
     Check { name: "interop::kubernetes_client", run: |_| interop::with_python("kubernetes_client") },
     Check { name: "interop::etcd", run: |_| interop::etcd() },

@@ -39,7 +39,7 @@ const HOMES: [(&str, &[&str]); 5] = [
     ("tokio-rustls", &["mesh-mtls", "tests"]),
     ("hickory-resolver", &["sidecar"]),
     ("redb", &["control-plane"]),
-    ("k8s-openapi", &["manifests", "control-plane"]),
+    ("k8s-openapi", &["manifests", "control-plane", "tests"]),
 ];
 
 /// Crates that do no I/O, and what they therefore never depend on outside their tests.
