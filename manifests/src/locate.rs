@@ -136,9 +136,42 @@ fn is_ambiguous(text: &str) -> bool {
     is_boolean || is_octal || is_grouped
 }
 
+/// Brackets open at once beyond which a text is not read at all: parsers look at all open ones for each further token, and
+/// reading a hundred thousand would take minutes. More than may nest, since those in texts count too.
+const BRACKETS_MAX: usize = 4 * DEPTH_MAX;
+
+/// Where more brackets are open than may be, whatever they mean there.
+fn bracketed(text: &str) -> Option<Position> {
+    let (mut open, mut at) = (0_usize, Position { line: 1, column: 0 });
+    for character in text.chars() {
+        at.column += 1;
+        match character {
+            '[' | '{' => open += 1,
+            ']' | '}' => open = open.saturating_sub(1),
+            '\n' => at = Position { line: at.line + 1, column: 0 },
+            _ => {}
+        }
+        if open > BRACKETS_MAX {
+            return Some(at);
+        }
+    }
+    None
+}
+
+fn too_deep() -> Diagnostic {
+    let message = format!("mappings and lists are nested deeper than {DEPTH_MAX} levels");
+    Diagnostic::error(Code::TooDeep, FieldPath::default(), message)
+        .mend("no kind needs this: look for wrong indentation")
+}
+
 /// Reads the outlines of a text.
 pub(crate) fn outlines(text: &str) -> Outlines {
     let mut read = Outlines { documents: Vec::new(), problems: Vec::new(), is_bounded: true };
+    if let Some(at) = bracketed(text) {
+        read.problems.push(placed(too_deep(), at));
+        read.is_bounded = false;
+        return read;
+    }
     let mut parser = Parser::new_from_str(text);
     let mut tree: Option<Tree> = None;
     while let Some(Ok((event, span))) = parser.next_event() {
@@ -270,9 +303,7 @@ impl Tree {
 
     fn begin(&mut self, at: Position, shape: Shape, anchor: usize) -> Result<(), Box<Diagnostic>> {
         if self.open.len() >= DEPTH_MAX {
-            let message = format!("mappings and lists are nested deeper than {DEPTH_MAX} levels");
-            let problem = Diagnostic::error(Code::TooDeep, FieldPath::default(), message);
-            return Err(Box::new(placed(problem.mend("no kind needs this: look for wrong indentation"), at)));
+            return Err(Box::new(placed(too_deep(), at)));
         }
         let node = self.push(at, shape, anchor)?;
         self.open.push(Open { node, key: None, seen: BTreeMap::new() });

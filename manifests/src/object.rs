@@ -17,7 +17,7 @@ use crate::path::FieldPath;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Most bytes of one object as JSON; etcd's own limit is a little above.
+/// Bytes of one object as JSON that are too many; etcd's own limit is half as much again.
 pub const OBJECT_BYTES_MAX: usize = 1024 * 1024;
 /// Deepest nesting of mappings and lists; the deepest kind needs 14.
 pub const DEPTH_MAX: usize = 64;
@@ -159,8 +159,8 @@ fn bounds(value: &Value) -> Result<(), Box<Diagnostic>> {
         open.extend(inside.into_iter().map(|value| (value, depth + 1)));
     }
     let bytes = value.to_string().len();
-    if bytes > OBJECT_BYTES_MAX {
-        let message = format!("the object has {bytes} bytes, more than {OBJECT_BYTES_MAX}");
+    if bytes >= OBJECT_BYTES_MAX {
+        let message = format!("the object has {bytes} bytes, and must have less than {OBJECT_BYTES_MAX}");
         let diagnostic = Diagnostic::error(Code::TooLarge, FieldPath::default(), message);
         return Err(Box::new(diagnostic.mend("split it, or keep large contents elsewhere")));
     }

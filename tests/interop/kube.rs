@@ -173,7 +173,7 @@ fn a_watcher_goes_on_through_a_restart_of_the_control_plane() {
     let runtime = Runtime::new().unwrap();
     let client = run(client(&world));
     drop(client);
-    let (names, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let (names, mut seen) = tokio::sync::mpsc::channel(64);
     let kubeconfig = world.mesh.kubeconfig();
     runtime.spawn(async move {
         let file = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
@@ -184,7 +184,7 @@ fn a_watcher_goes_on_through_a_restart_of_the_control_plane() {
         // Errors are the restart's: the watcher begins again.
         while let Some(found) = objects.next().await {
             if let Ok(namespace) = found {
-                drop(names.send(namespace.metadata.name.unwrap()));
+                drop(names.send(namespace.metadata.name.unwrap()).await);
             }
         }
     });

@@ -38,6 +38,8 @@ pub(crate) struct Query {
     pub(crate) labels: LabelSelector,
     pub(crate) fields: FieldSelector,
     pub(crate) revision: Option<Revision>,
+    /// Whether a list is to be as of `revision`, or may be newer.
+    pub(crate) is_exact: bool,
     pub(crate) limit: Option<usize>,
     pub(crate) resume: Option<String>,
     pub(crate) bookmarks: bool,
@@ -65,6 +67,7 @@ impl Default for Query {
             labels: LabelSelector::default(),
             fields: FieldSelector::default(),
             revision: None,
+            is_exact: false,
             limit: None,
             resume: None,
             bookmarks: false,
@@ -91,6 +94,11 @@ impl Query {
                 "fieldSelector" => query.fields = FieldSelector::parse(&value).map_err(|why| wrong(&why))?,
                 "resourceVersion" if value.is_empty() => {}
                 "resourceVersion" => query.revision = Some(Revision(number()?)),
+                "resourceVersionMatch" => match value.as_str() {
+                    "Exact" => query.is_exact = true,
+                    "NotOlderThan" | "" => query.is_exact = false,
+                    _ => return Err(wrong("must be `Exact` or `NotOlderThan`")),
+                },
                 "limit" => query.limit = usize::try_from(number()?).ok().filter(|limit| *limit > 0),
                 "continue" => query.resume = Some(value).filter(|token| !token.is_empty()),
                 "allowWatchBookmarks" => query.bookmarks = flag(&value),
@@ -120,6 +128,16 @@ impl Query {
                 },
                 _ => {}
             }
+        }
+        if query.is_exact && query.revision.is_none_or(|revision| revision.0 == 0) {
+            return Err(Failure::bad_request(
+                "query parameter resourceVersionMatch=Exact: name a resourceVersion",
+            ));
+        }
+        if query.is_exact && query.watch {
+            return Err(Failure::bad_request(
+                "query parameter resourceVersionMatch=Exact: a watch has no such start",
+            ));
         }
         Ok(query)
     }

@@ -31,16 +31,20 @@ pub(crate) async fn list(
     query: &Query,
     view: &View,
 ) -> Result<Value, Failure> {
-    let List { mut items, revision } = api.store.list(Some(kind), namespace).await?;
-    if query.revision.is_some_and(|asked| asked > revision) {
+    // The pages of one list are all as of the revision of the first: together they are what was there at one moment, and a
+    // watch from there misses nothing.
+    let started = query.resume.as_deref().map(resume).transpose()?;
+    let exact = query.revision.filter(|_| query.is_exact);
+    let List { mut items, revision } = match started.as_ref().map(|(first, _)| *first).or(exact) {
+        Some(at) => api.store.list_at(kind, namespace, at).await?,
+        None => api.store.list(Some(kind), namespace).await?,
+    };
+    if started.is_none() && query.revision.is_some_and(|asked| asked > revision) {
         return Err(Failure::expired(format!("too large resource version: the latest is {revision}")));
     }
     items.retain(|stored| query.labels.matches(&stored.object) && query.fields.matches(&stored.object));
     let mut page = Page { revision, resume: None, remaining: None };
-    if let Some(token) = &query.resume {
-        let (first, after) = resume(token)?;
-        // The pages of one list all name the revision of the first: a watch from there misses nothing.
-        page.revision = first;
+    if let Some((_, after)) = started {
         items.retain(|stored| {
             (stored.key.namespace.as_str(), stored.key.name.as_str()) > (&*after.0, &*after.1)
         });

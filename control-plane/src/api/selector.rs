@@ -68,8 +68,18 @@ impl Requirement {
         if !is_label {
             return Err(format!("`{text}` does not start with a label's name"));
         }
+        if let Must::In(values) | Must::NotIn(values) = &must
+            && let Some(wrong) = values.iter().find(|value| !is_label_value(value))
+        {
+            return Err(format!("`{wrong}` in `{text}` can be no label's value"));
+        }
         Ok(Self { label: label.into(), must })
     }
+}
+
+/// At most 63 letters, digits, `-`, `_` and `.`; no label has another value.
+fn is_label_value(text: &str) -> bool {
+    text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 impl Must {

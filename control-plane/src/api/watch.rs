@@ -179,7 +179,7 @@ impl Broadcast {
             Event::Put { stored, previous } => {
                 (previous.as_ref().is_some_and(|previous| self.selects(previous)), self.selects(stored))
             }
-            Event::Deleted(stored) => (self.selects(stored), false),
+            Event::Deleted { stored, .. } => (self.selects(stored), false),
         };
         let word = match (before, after) {
             (false, false) => return,

@@ -125,6 +125,12 @@ mod tests {
         let ready = |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
         assert_eq!(told(Kind::Workload, Some(ready("False")), ready("True")), [(false, "Ready".to_owned())]);
         assert_eq!(told(Kind::Event, None, ready("False")), [], "nobody tells of what was told");
-        assert_eq!(notices(&Event::Deleted(stored(Kind::HttpRoute, route("False")))), []);
+        assert_eq!(
+            notices(&Event::Deleted {
+                stored: stored(Kind::HttpRoute, route("False")),
+                written: Revision(1)
+            }),
+            []
+        );
     }
 }

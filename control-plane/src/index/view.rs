@@ -54,7 +54,7 @@ impl View {
     pub(super) fn apply(&mut self, event: &Event, dirty: &mut DirtySet) {
         let change = match event {
             Event::Put { stored, .. } => change(&stored.key, Some(&stored.object)),
-            Event::Deleted(stored) => change(&stored.key, None),
+            Event::Deleted { stored, .. } => change(&stored.key, None),
         };
         if let Some(change) = change {
             dirty.extend(self.index.apply(change));

@@ -44,7 +44,7 @@ impl Follower {
         };
         match watch.next().await {
             Ok(Event::Put { stored, .. }) => self.take(&stored),
-            Ok(Event::Deleted(stored)) => self.miss(&stored),
+            Ok(Event::Deleted { stored, .. }) => self.miss(&stored),
             Err(error @ StoreError::Compacted { .. }) => {
                 tracing::info!(%error, "the registry fell behind the store; reading all workloads");
                 self.watch = None;

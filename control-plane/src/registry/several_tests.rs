@@ -47,6 +47,14 @@ impl Store for Named {
     ) -> BoxFuture<'a, Result<List, StoreError>> {
         self.store.list(kind, namespace)
     }
+    fn list_at<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: Option<&'a str>,
+        at: Revision,
+    ) -> BoxFuture<'a, Result<List, StoreError>> {
+        self.store.list_at(kind, namespace, at)
+    }
     fn put(&self, key: Key, object: Value, expect: Expect) -> BoxFuture<'_, Result<Stored, StoreError>> {
         self.store.put(key, object, expect)
     }

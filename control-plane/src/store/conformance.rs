@@ -19,6 +19,7 @@ pub(super) async fn check(store: Arc<dyn Store>) {
     writes_are_read_back(&*store).await;
     expectations_are_kept(&*store).await;
     lists_are_selected_and_ordered(&*store).await;
+    lists_of_an_earlier_revision_are_as_they_were(&*store).await;
     watches_tell_every_change_in_order(&*store).await;
     watches_of_a_kind_skip_the_others(&*store).await;
     watches_from_the_future_are_refused(&*store).await;
@@ -84,6 +85,39 @@ async fn lists_are_selected_and_ordered(store: &dyn Store) {
     }
 }
 
+async fn lists_of_an_earlier_revision_are_as_they_were(store: &dyn Store) {
+    let k = |name: &str| Key::new(Kind::Service, "then", name);
+    let list = |at: Revision| store.list_at(Kind::Service, Some("then"), at);
+    let before = store.revision().await.unwrap();
+    let mut states = vec![(before, Vec::new())];
+    let mut now: Vec<(String, Revision, u32)> = Vec::new();
+    for (name, n) in
+        [("a", Some(1)), ("b", Some(2)), ("a", Some(3)), ("a", None), ("c", Some(4)), ("a", Some(5))]
+    {
+        let stored = match n {
+            Some(n) => store.put(k(name), object(n), Expect::Any).await.unwrap(),
+            None => store.delete(k(name), Expect::Any).await.unwrap(),
+        };
+        now.retain(|(there, ..)| there != name);
+        now.extend(n.map(|n| (name.to_owned(), stored.revision, n)));
+        now.sort();
+        states.push((stored.revision, now.clone()));
+        // What does not concern the list leaves it alone.
+        store.put(Key::new(Kind::Service, "elsewhere", name), object(0), Expect::Any).await.unwrap();
+    }
+    for (revision, expected) in states {
+        let then = list(revision).await.unwrap();
+        let found: Vec<_> = then
+            .items
+            .into_iter()
+            .map(|it| (it.key.name.clone(), it.revision, it.object["spec"]["n"].as_u64().unwrap() as u32))
+            .collect();
+        assert_eq!((then.revision, found), (revision, expected));
+    }
+    let next = Revision(store.revision().await.unwrap().0 + 1);
+    assert!(matches!(list(next).await, Err(StoreError::Compacted { .. })));
+}
+
 async fn watches_tell_every_change_in_order(store: &dyn Store) {
     let start = store.revision().await.unwrap();
     let first = store.put(key("watch"), object(1), Expect::Absent).await.unwrap();
@@ -95,7 +129,8 @@ async fn watches_tell_every_change_in_order(store: &dyn Store) {
     let changed = Event::Put { stored: second.clone(), previous: Some(first) };
     assert_eq!(watch.next().await.unwrap(), created);
     assert_eq!(watch.next().await.unwrap(), changed);
-    assert_eq!(watch.next().await.unwrap(), Event::Deleted(deleted.clone()));
+    let gone = Event::Deleted { stored: deleted.clone(), written: second.revision };
+    assert_eq!(watch.next().await.unwrap(), gone);
     assert_eq!(watch.progress(), deleted.revision);
     assert_eq!(later.next().await.unwrap(), changed, "a watch starts after its revision");
     assert_eq!(later.progress(), second.revision);

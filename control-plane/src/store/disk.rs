@@ -128,7 +128,7 @@ impl Disk {
                 let row = (kind.as_str(), key.namespace.as_str(), key.name.as_str());
                 match event {
                     Event::Put { .. } => objects.insert(row, (revision.0, json.as_slice()))?,
-                    Event::Deleted(_) => objects.remove(row)?,
+                    Event::Deleted { .. } => objects.remove(row)?,
                 };
                 facts.insert("revision", revision.0)?;
             }

@@ -152,6 +152,16 @@ impl Store for EmbeddedStore {
         Box::pin(async { Ok(list) })
     }
 
+    fn list_at<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: Option<&'a str>,
+        at: Revision,
+    ) -> BoxFuture<'a, Result<List, StoreError>> {
+        let list = self.image().list_at(kind, namespace, at);
+        Box::pin(async { list })
+    }
+
     fn put(&self, key: Key, object: Value, expect: Expect) -> BoxFuture<'_, Result<Stored, StoreError>> {
         Box::pin(self.write(key, Change::Put(Arc::new(object)), expect))
     }

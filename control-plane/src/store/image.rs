@@ -5,6 +5,7 @@ use super::{Event, Expect, Key, List, Revision, StoreError, Stored};
 use imbl::{OrdMap, Vector};
 use manifests::Kind;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How many changes a watch may lag behind before it must list again. At 1,000 changes a second that is 16 seconds,
@@ -58,6 +59,30 @@ impl Image {
         List { items, revision: self.revision }
     }
 
+    /// The objects of a kind as they were at an earlier revision: those of now, with every change since taken back.
+    pub(crate) fn list_at(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        at: Revision,
+    ) -> Result<List, StoreError> {
+        let since: Vec<&Event> = self.after(at)?.collect();
+        let items = self.list(Some(kind), namespace).items;
+        let mut then: BTreeMap<Key, Stored> = items.into_iter().map(|it| (it.key.clone(), it)).collect();
+        let concerns = |key: &Key| key.kind == kind && namespace.is_none_or(|it| it == key.namespace);
+        for event in since.into_iter().rev().filter(|event| concerns(&event.stored().key)) {
+            let before = match event {
+                Event::Put { previous, .. } => previous.clone(),
+                Event::Deleted { stored, written } => Some(Stored { revision: *written, ..stored.clone() }),
+            };
+            match before {
+                Some(before) => drop(then.insert(before.key.clone(), before)),
+                None => drop(then.remove(&event.stored().key)),
+            }
+        }
+        Ok(List { items: then.into_values().collect(), revision: at })
+    }
+
     /// What the change would do, or why it may not.
     pub(crate) fn decide(&self, key: Key, change: Change, expect: Expect) -> Result<Event, StoreError> {
         let previous = self.objects.get(&key);
@@ -76,7 +101,8 @@ impl Image {
                 Ok(Event::Put { stored: Stored { key, revision, object }, previous: previous.cloned() })
             }
             (Change::Delete, Some(there)) => {
-                Ok(Event::Deleted(Stored { key, revision, object: there.object.clone() }))
+                let stored = Stored { key, revision, object: there.object.clone() };
+                Ok(Event::Deleted { stored, written: there.revision })
             }
             (Change::Delete, None) => Err(StoreError::NotFound { key }),
         }
@@ -89,7 +115,7 @@ impl Image {
             Event::Put { stored, .. } => {
                 self.objects.insert(stored.key.clone(), stored.clone());
             }
-            Event::Deleted(stored) => {
+            Event::Deleted { stored, .. } => {
                 self.objects.remove(&stored.key);
             }
         }

@@ -26,6 +26,9 @@ pub use etcd::{Disagreement, EtcdEndpoint, EtcdOptions, EtcdStore, EtcdTls, Mesh
 pub use leadership::{CONTROLLERS, Leadership, Replica, as_leader};
 pub use watch::{Feed, Watch};
 
+#[cfg(test)]
+pub(crate) use image::HISTORY_EVENTS;
+
 use futures_util::future::BoxFuture;
 use manifests::Kind;
 use serde_json::Value;
@@ -102,8 +105,13 @@ pub enum Event {
         /// The object before it; `None` when the write created it.
         previous: Option<Stored>,
     },
-    /// An object was deleted: its last state, with the revision of the deletion.
-    Deleted(Stored),
+    /// An object was deleted.
+    Deleted {
+        /// Its last state, with the revision of the deletion.
+        stored: Stored,
+        /// The revision that wrote that state.
+        written: Revision,
+    },
 }
 
 impl Event {
@@ -115,7 +123,7 @@ impl Event {
     /// The object the event is about.
     pub fn stored(&self) -> &Stored {
         match self {
-            Self::Put { stored, .. } | Self::Deleted(stored) => stored,
+            Self::Put { stored, .. } | Self::Deleted { stored, .. } => stored,
         }
     }
 }
@@ -147,6 +155,17 @@ pub trait Store: Send + Sync + 'static {
         &'a self,
         kind: Option<Kind>,
         namespace: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<List, StoreError>>;
+
+    /// The same as they were at an earlier revision.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] when the history no longer reaches back to `at`, or `at` has not happened.
+    fn list_at<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: Option<&'a str>,
+        at: Revision,
     ) -> BoxFuture<'a, Result<List, StoreError>>;
 
     /// Writes an object; when this returns it survives a crash.

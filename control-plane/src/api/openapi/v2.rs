@@ -24,7 +24,7 @@ pub(crate) fn protobuf_document() -> Vec<u8> {
             name: schema_name(kind),
             value: Some(message(&definition(kind.schema()))),
         });
-        let info = Info { title: TITLE.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        let info = About { title: TITLE.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         let document = Document {
             swagger: "2.0".to_owned(),
             info: Some(info),
@@ -101,7 +101,7 @@ struct Document {
     #[prost(string, tag = "1")]
     swagger: String,
     #[prost(message, optional, tag = "2")]
-    info: Option<Info>,
+    info: Option<About>,
     #[prost(message, optional, tag = "8")]
     paths: Option<Paths>,
     #[prost(message, optional, tag = "9")]
@@ -109,7 +109,7 @@ struct Document {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Info {
+struct About {
     #[prost(string, tag = "1")]
     title: String,
     #[prost(string, tag = "2")]

@@ -1,6 +1,7 @@
 //! The API over real sockets: requests of a plain HTTP client, answers as people's tools see them. TLS is left out here:
 //! who the client is comes from the test.
 
+mod bounds;
 mod rights;
 
 use super::*;

@@ -174,9 +174,10 @@ fn advanced(image: &Image, keys: &Keys, answer: &WatchResponse) -> Image {
         let previous = image.get(&key).cloned();
         let change = match (is_deletion, previous) {
             (true, None) => continue,
-            (true, Some(previous)) => {
-                Event::Deleted(Stored { revision: revision(kv.mod_revision), ..previous })
-            }
+            (true, Some(previous)) => Event::Deleted {
+                written: previous.revision,
+                stored: Stored { revision: revision(kv.mod_revision), ..previous },
+            },
             (false, previous) => match stored(keys, &kv.key, &kv.value, kv.mod_revision) {
                 Some(stored) => Event::Put { stored, previous },
                 None => continue,

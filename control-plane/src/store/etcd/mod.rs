@@ -178,6 +178,15 @@ impl Store for EtcdStore {
         Box::pin(async move { Ok(self.image().await?.list(kind, namespace)) })
     }
 
+    fn list_at<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: Option<&'a str>,
+        at: Revision,
+    ) -> BoxFuture<'a, Result<List, StoreError>> {
+        Box::pin(async move { self.image().await?.list_at(kind, namespace, at) })
+    }
+
     fn put(&self, key: Key, object: Value, expect: Expect) -> BoxFuture<'_, Result<Stored, StoreError>> {
         Box::pin(async move {
             let json =
