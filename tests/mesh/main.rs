@@ -12,6 +12,7 @@ mod balancing;
 mod control_plane_outage;
 mod deadlines;
 mod drain;
+mod durability;
 mod fault_injection;
 mod health_checks;
 mod hedging;
