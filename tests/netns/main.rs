@@ -14,6 +14,7 @@ mod commands;
 mod demo;
 mod dns;
 mod external;
+mod full_disk;
 mod guard;
 mod inbound;
 mod iptables;

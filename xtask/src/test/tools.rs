@@ -31,13 +31,14 @@ const NETNS: &[&str] = &[netns::NAME];
 const PYTHON: &[&str] = &["interop::grpcio", "interop::kubernetes_client"];
 
 /// Everything, for each check.
-pub(super) const TOOLS: [Tool; 24] = [
+pub(super) const TOOLS: [Tool; 25] = [
     program("nft", "nftables", NETNS),
     program("ip", "iproute2", NETNS),
     program("iptables-nft-restore", "iptables", NETNS),
     program("ip6tables-nft-restore", "iptables", NETNS),
     program("bash", "bash", NETNS),
     program("unshare", "util-linux", NETNS),
+    program("nsenter", "util-linux", NETNS),
     program("setpriv", "util-linux", NETNS),
     program("runuser", "util-linux", NETNS),
     program("useradd", "passwd", NETNS),
