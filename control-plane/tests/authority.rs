@@ -64,7 +64,7 @@ async fn an_intermediate_of_the_users_pki_signs_for_their_root() {
     let intermediate = Issuer::signed_by(ca("mesh"), KeyPair::generate().unwrap(), &root).unwrap();
     let authority = place(dir.path(), &intermediate, &[&root]);
 
-    assert_eq!(authority.trust_bundle(), [root.der().to_vec()]);
+    assert_eq!(*authority.trust_bundle(), [root.der().to_vec()]);
     assert_eq!(svid(&authority, SHOP).chain().len(), 2);
     let root_only = TrustBundle::from_pem(&root.pem()).unwrap();
     assert!(accept_each_other(svid(&authority, SHOP), root_only, &authority).await);

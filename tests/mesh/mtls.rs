@@ -5,6 +5,7 @@ use mesh_names::SpiffeId;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use tests::pki::{Issued, TestCa};
+use tests::wait::{eventually, holds};
 use tests::world::World;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -118,4 +119,29 @@ spec:
     assert_eq!(answer.reason(), "identity_mismatch", "{}", answer.body);
     let seen = world.metrics("web-a").sum("outrigger_requests_total", &[("direction", "inbound")]);
     assert_eq!(seen, 0.0, "no byte of the request reached it");
+}
+
+#[test]
+fn a_root_that_is_added_or_taken_away_is_followed_without_a_restart() {
+    let (world, inbound, port) = web();
+    let other = TestCa::new("the next root");
+    let visit = || {
+        knock(&world, &inbound, port, other.leaf().uri("spiffe://mesh.internal/ns/demo/sa/shopper").issue())
+    };
+    visit().expect_err("nobody trusts it yet");
+    let file = world.dir().join("control-plane/ca.crt");
+    let before = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{before}{}", other.pem())).unwrap();
+    eventually("every sidecar trusts it", &visit);
+    // Half a file changes nothing.
+    std::fs::write(&file, &before[..before.len() / 2]).unwrap();
+    eventually("it is complained about", || {
+        let log = std::fs::read_to_string(world.mesh.logs().join("control-plane.log")).unwrap();
+        holds(log.contains("the trusted roots stay as they were"), log)
+    });
+    std::fs::write(&file, &before).unwrap();
+    eventually("nobody trusts it any more", || match visit() {
+        Err(_refused) => Ok(()),
+        Ok(answer) => Err(answer),
+    });
 }

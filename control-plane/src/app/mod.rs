@@ -64,8 +64,8 @@ pub struct App {
     signals: Signals,
     /// The store's own tasks: the last to end.
     keeping: Tasks,
-    /// Held for its lock.
-    _directory: DataDirectory,
+    /// Held for its lock, too.
+    directory: DataDirectory,
 }
 
 impl App {
@@ -92,18 +92,7 @@ impl App {
         let identity = kept.authority.serving_identity(&names, now)?;
         let kubeconfig = ca::admin::write_kubeconfig(&kept.authority, directory.path(), addresses.api, now)?;
         let ready = Ready { addresses, kubeconfig };
-        Ok(Self {
-            settings,
-            listeners,
-            kept,
-            ready,
-            names,
-            identity,
-            families,
-            signals,
-            keeping,
-            _directory: directory,
-        })
+        Ok(Self { settings, listeners, kept, ready, names, identity, families, signals, keeping, directory })
     }
 
     /// Serves until a signal. `announce` is called once, when everything works.
@@ -111,26 +100,18 @@ impl App {
     /// # Errors
     /// [`AppError`]: a part could not start, or broke.
     pub async fn run(self, announce: impl FnOnce(&Ready)) -> Result<(), AppError> {
-        let Self {
-            settings,
-            listeners,
-            kept,
-            ready,
-            names,
-            identity,
-            families,
-            signals,
-            keeping,
-            _directory,
-        } = self;
+        let Self { settings, listeners, kept, ready, names, identity, families, signals, keeping, directory } =
+            self;
         let (drain, readiness) = (Drain::new(), Readiness::new());
         let configuration = readiness.condition("configuration");
         // Tasks without an end of their own, and those that end when nothing is to be served any more.
         let (standing, serving) = (Tasks::new(), Tasks::new());
         let renewal = ca::serving::keep_renewed(Arc::clone(&kept.authority), names, identity.clone());
         standing.spawn("renew certificate", renewal);
-        // Kept to the end: whoever follows it must not take its end for news.
-        let (_trust_bundle, trust_bundle) = watch::channel(ca::bundle::trust_bundle(&kept.authority));
+        let (told, trust_bundle) = watch::channel(ca::bundle::trust_bundle(&kept.authority));
+        let data_dir = directory.path().to_owned();
+        let current = ca::bundle::keep_current(Arc::clone(&kept.authority), data_dir, identity.clone(), told);
+        standing.spawn("trusted roots", current);
         let discovery_metrics = DiscoveryMetrics::register(&families)?;
         let revision = discovery_metrics.snapshot_revision.clone();
         let store = || Arc::clone(&kept.store);

@@ -63,7 +63,7 @@ fn kubeconfig(authority: &Authority, api: SocketAddr, now: SystemTime) -> Result
         STANDARD.encode(text)
     };
     let server = reachable(api);
-    let authority = certificates(authority.trust_bundle());
+    let authority = certificates(&authority.trust_bundle());
     let certificate = certificates(&signed.chain);
     let key = STANDARD.encode(pair.serialize_pem());
     // Every value is a constant, an address or base64: nothing needs quoting.

@@ -4,10 +4,10 @@
 //! On the first start a P-256 root for ten years is made. To plug in an intermediate of your own PKI, place its key as
 //! `ca.key` and, as `ca.crt`, its certificate first, then those above it up to the root.
 //!
-//! The first certificate in `ca.crt` signs, every root in it is trusted. So roots are rotated in three steps, each a
-//! restart, with a day or more between them, and no connection is refused: (1) append the new root's certificate;
-//! (2) when every sidecar trusts both, put the new certificate first and its key in `ca.key`; (3) when every
-//! certificate has been renewed, remove the old root's.
+//! The first certificate in `ca.crt` signs, every root in it is trusted. So roots are rotated in three steps, with a day
+//! or more between them, and no connection is refused: (1) append the new root's certificate, which is noticed as it is
+//! written; (2) when every sidecar trusts both, put the new certificate first and its key in `ca.key`, and restart;
+//! (3) when every certificate has been renewed, remove the old root's, which is noticed too.
 
 use mesh_mtls::pem::{self, PemFileError};
 use mesh_names::TrustDomain;
@@ -19,6 +19,7 @@ use rcgen::{
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -44,7 +45,8 @@ pub struct Authority {
     pub(crate) not_after: SystemTime,
     /// What goes between a leaf and the trust bundle; empty for a root.
     pub(crate) intermediates: Vec<Vec<u8>>,
-    trust_bundle: Vec<Vec<u8>>,
+    /// Replaced when the file changes; held for a copy of the pointer.
+    trust_bundle: RwLock<Arc<[Vec<u8>]>>,
 }
 
 /// Why there is no CA.
@@ -190,6 +192,7 @@ impl Authority {
         }
         let intermediates = if is_root(issuing) { Vec::new() } else { pick(false).collect() };
         let trust_domain = trust_domain.clone();
+        let trust_bundle = RwLock::new(trust_bundle.into());
         Ok(Self { trust_domain, issuer, not_before, not_after, intermediates, trust_bundle })
     }
 
@@ -205,12 +208,26 @@ impl Authority {
 
     /// The SHA-256 of each CA certificate to trust, in hex.
     pub fn fingerprints(&self) -> Vec<String> {
-        self.trust_bundle.iter().map(|der| fingerprint(der)).collect()
+        self.trust_bundle().iter().map(|der| fingerprint(der)).collect()
     }
 
     /// The CA certificates to trust, in DER; never none.
-    pub fn trust_bundle(&self) -> &[Vec<u8>] {
-        &self.trust_bundle
+    pub fn trust_bundle(&self) -> Arc<[Vec<u8>]> {
+        Arc::clone(&self.trust_bundle.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the roots to trust anew. What signs stays what it was until a restart. Returns whether they changed. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Authority::open`]; the roots stay as they were.
+    pub fn reread_roots(&self, data_dir: &Path, now: SystemTime) -> Result<bool, AuthorityError> {
+        let (key, certificate) = (data_dir.join(KEY_FILE), data_dir.join(CERTIFICATE_FILE));
+        let read = Self::load(&key, &certificate, &self.trust_domain, now)?.trust_bundle();
+        if read == self.trust_bundle() {
+            return Ok(false);
+        }
+        *self.trust_bundle.write().unwrap_or_else(PoisonError::into_inner) = read;
+        Ok(true)
     }
 }
 

@@ -210,7 +210,8 @@ fn change(key: &Key, object: Option<&Arc<Value>>) -> Option<Change> {
 }
 
 fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String> {
-    if key.kind == Kind::Namespace {
+    // What no sidecar is told of is not read: of Events there are thousands.
+    if matches!(key.kind, Kind::Namespace | Kind::Event | Kind::RoleBinding | Kind::ClusterRoleBinding) {
         return Ok(None);
     }
     let object = value.map(|value| Object::from_json(key.kind, Value::clone(value))).transpose();
