@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tests::api::Api;
+use tests::pki::TestCa;
 use tokio::time::Instant;
 
 /// From the last sidecar's registration to the measurement of memory: what its arrival left to do is done.
@@ -28,7 +29,16 @@ pub(crate) struct Figures {
     kib_each: f64,
     endpoint: Change,
     route: Change,
+    roots: Change,
     back: Duration,
+}
+
+/// A sort of change.
+#[derive(Debug, Clone, Copy)]
+enum Sort {
+    Endpoint,
+    Route,
+    Roots,
 }
 
 /// Changes of one sort.
@@ -66,14 +76,20 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
     let kib_each = (resident_kib(pid)? - before) / sidecars as f64;
 
     let shared = swarm.shared.clone();
-    let mut changes = async |arrivals: &Arrivals, is_route: bool| -> Result<Change> {
+    let roots = control_plane.trust_bundle();
+    let own = std::fs::read_to_string(&roots).context("reading ca.crt")?;
+    let mut changes = async |arrivals: &Arrivals, sort: Sort| -> Result<Change> {
         let (cpu, bytes) = (cpu_microseconds(&[pid])?, shared.bytes.load(Ordering::Relaxed));
         let mut latencies = Vec::new();
         for number in 0..options.changes {
             arrivals.begin(sidecars);
-            match is_route {
-                true => mesh::change_route(&mut api, number).await?,
-                false => mesh::change_endpoint(&mut api, number).await?,
+            match sort {
+                Sort::Endpoint => mesh::change_endpoint(&mut api, number).await?,
+                Sort::Route => mesh::change_route(&mut api, number).await?,
+                Sort::Roots => {
+                    let next = TestCa::new(&format!("root {number}")).pem();
+                    std::fs::write(&roots, format!("{own}{next}")).context("writing ca.crt")?;
+                }
             }
             latencies.extend(arrivals.all().await.with_context(|| format!("change {number}"))?);
         }
@@ -88,8 +104,9 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
             bytes_each: (shared.bytes.load(Ordering::Relaxed) - bytes) / u64::from(each),
         })
     };
-    let endpoint = changes(&swarm.shared.endpoints, false).await?;
-    let route = changes(&swarm.shared.routes, true).await?;
+    let endpoint = changes(&swarm.shared.endpoints, Sort::Endpoint).await?;
+    let route = changes(&swarm.shared.routes, Sort::Route).await?;
+    let roots = changes(&swarm.shared.roots, Sort::Roots).await?;
 
     swarm.shared.registered.begin(sidecars);
     tokio::task::block_in_place(|| control_plane.restart_control_plane())?;
@@ -97,7 +114,7 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
     let came_back = swarm.shared.registered.all().await;
     came_back.with_context(|| format!("coming back after a restart ({})", swarm.shared.last_failure()))?;
     let back = start.elapsed();
-    Ok(Figures { sidecars, seeded, registered, kib_each, endpoint, route, back })
+    Ok(Figures { sidecars, seeded, registered, kib_each, endpoint, route, roots, back })
 }
 
 fn resident_kib(pid: u32) -> Result<f64> {
@@ -124,6 +141,10 @@ pub(crate) fn table(all: &[Figures]) -> String {
     row("one route, p99, ms", &|it| ms(it.route.p99));
     row("one route, CPU of a push, µs", &|it| format!("{:.1}", it.route.cpu_each));
     row("one route, bytes of a push", &|it| it.route.bytes_each.to_string());
+    row("trusted roots, p50, ms", &|it| ms(it.roots.p50));
+    row("trusted roots, p99, ms", &|it| ms(it.roots.p99));
+    row("trusted roots, CPU of a push, µs", &|it| format!("{:.1}", it.roots.cpu_each));
+    row("trusted roots, bytes of a push", &|it| it.roots.bytes_each.to_string());
     row("all back after a restart, s", &|it| seconds(it.back));
     let head: Vec<_> = all.iter().map(|it| it.sidecars.to_string()).collect();
     let mut text = format!("| sidecars | {} |\n| --- |{}\n", head.join(" | "), " ---: |".repeat(all.len()));

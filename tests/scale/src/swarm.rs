@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) endpoints: Arrivals,
     /// Changes of that service itself.
     pub(crate) routes: Arrivals,
+    /// Changes of the trusted roots.
+    pub(crate) roots: Arrivals,
     /// Bytes of responses.
     pub(crate) bytes: AtomicU64,
     /// Why a stream ended last, for whoever waits in vain.
@@ -69,6 +71,7 @@ impl Swarm {
             registered: Arrivals::default(),
             endpoints: Arrivals::default(),
             routes: Arrivals::default(),
+            roots: Arrivals::default(),
             bytes: AtomicU64::new(0),
             failure: Mutex::default(),
             connecting: Semaphore::new(CONNECTING),
@@ -151,6 +154,8 @@ impl Member {
     ) -> Result<()> {
         self.shared.bytes.fetch_add(response.encoded_len() as u64, Ordering::Relaxed);
         let (mut endpoint, mut route) = (false, false);
+        let roots =
+            response.type_url == ResourceType::TrustBundle.type_url() && !response.resources.is_empty();
         let held = self.held.entry(response.type_url.clone()).or_default();
         for resource in response.resources {
             endpoint |= resource.name.starts_with("scale/hot/");
@@ -173,6 +178,9 @@ impl Member {
         }
         if route {
             self.shared.routes.came(self.number);
+        }
+        if roots {
+            self.shared.roots.came(self.number);
         }
         if response.announced > 0 {
             self.shared.registered.came(self.number);
