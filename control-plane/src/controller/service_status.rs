@@ -1,4 +1,4 @@
-//! What the control plane writes into a Service: its virtual addresses, and conditions on them and on its target ports;
+//! What the control plane writes into a Service: its virtual addresses, and conditions on them and on what is behind it;
 //! and the condition of an ExternalService on what it refers to. A condition is written when there is a problem, and when
 //! one is mended: an object that never had one is left alone.
 
@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 /// Whether every selected Workload has the ports the Service leads to.
 pub(super) const TARGET_PORTS: &str = "outrigger.dev/TargetPortsResolved";
+/// Whether there are endpoints that take traffic.
+pub(super) const ENDPOINTS_READY: &str = "outrigger.dev/EndpointsReady";
 /// Whether what an ExternalService refers to is there.
 pub(super) const RESOLVED_REFS: &str = "ResolvedRefs";
 /// Whether its virtual addresses are its own.
@@ -34,6 +36,18 @@ pub(super) fn with_condition(object: &Value, kind: &str, verdict: &Verdict, now:
     let status = object.as_object_mut()?.entry("status").or_insert_with(|| Value::Object(Map::new()));
     status.as_object_mut()?.insert("conditions".to_owned(), all.into());
     Some(object)
+}
+
+/// The object with each of these conditions; nothing if it says all of them already.
+pub(super) fn with_conditions(
+    object: &Value,
+    conditions: &[(&str, &Verdict)],
+    now: Timestamp,
+) -> Option<Value> {
+    conditions.iter().fold(None, |changed, (kind, verdict)| {
+        let next = with_condition(changed.as_ref().unwrap_or(object), kind, verdict, now);
+        next.or(changed)
+    })
 }
 
 /// The object with these virtual addresses, and the condition on them; nothing if it says so already, or if someone has
@@ -86,6 +100,24 @@ mod tests {
         {
             assert_eq!(with_virtual_ips(&json!({"spec": spec}), &given, now), None, "{spec}");
         }
+    }
+
+    #[test]
+    fn each_of_several_conditions_is_said() {
+        let verdict = |holds: bool, reason: &'static str| Verdict { holds, reason, message: String::new() };
+        let (good, bad) = (verdict(true, "Yes"), verdict(false, "No"));
+        let now = Timestamp::UNIX_EPOCH;
+        let bare = json!({"spec": {}});
+        assert_eq!(with_conditions(&bare, &[("A", &good), ("B", &good)], now), None);
+        let said = |object: &Value| {
+            let conditions = object["status"]["conditions"].as_array().unwrap().iter();
+            conditions.map(|it| format!("{} {}", it["type"], it["status"])).collect::<Vec<_>>().join(", ")
+        };
+        let one = with_conditions(&bare, &[("A", &good), ("B", &bad)], now).unwrap();
+        assert_eq!(said(&one), r#""B" "False""#);
+        let both = with_conditions(&one, &[("A", &bad), ("B", &good)], now).unwrap();
+        assert_eq!(said(&both), r#""A" "False", "B" "True""#);
+        assert_eq!(with_conditions(&both, &[("A", &bad), ("B", &good)], now), None);
     }
 
     #[test]

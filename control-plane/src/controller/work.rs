@@ -15,8 +15,8 @@ pub enum Subject {
     Slices(ServiceName),
     /// The status of a route.
     Status(RouteName),
-    /// The condition of a Service on its target ports.
-    TargetPorts(ServiceName),
+    /// The conditions of a Service on what is behind it.
+    Endpoints(ServiceName),
     /// The virtual addresses of a Service.
     VirtualIps(ServiceName),
     /// The condition of an ExternalService on what it refers to.
@@ -37,8 +37,13 @@ pub enum Desired {
     },
     /// This status.
     Status(RouteStatus),
-    /// This condition.
-    TargetPorts(Verdict),
+    /// These conditions.
+    Endpoints {
+        /// Whether every selected Workload has the ports the Service leads to.
+        target_ports: Verdict,
+        /// Whether there are endpoints that take traffic.
+        ready: Verdict,
+    },
     /// These addresses, and a condition on them.
     VirtualIps(Assignment),
     /// This condition on references.

@@ -3,12 +3,13 @@
 
 use super::policy_status;
 use super::route_status::with_status;
-use super::service_status::{RESOLVED_REFS, TARGET_PORTS, with_condition, with_virtual_ips};
+use super::service_status::{ENDPOINTS_READY, RESOLVED_REFS, TARGET_PORTS};
+use super::service_status::{with_condition, with_conditions, with_virtual_ips};
 use super::stamp;
 use super::virtual_ips::Assignment;
 use super::work::{Desired, Subject, Work};
 use crate::store::{CONTROLLERS, Expect, Key, Revision, Store, StoreError};
-use crate::translate::{DerivedSlice, RouteName, RouteStatus, Verdict};
+use crate::translate::{DerivedSlice, RouteName, RouteStatus};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use manifests::Kind;
@@ -92,8 +93,13 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
             Ok(())
         }
         (Subject::Status(route), Desired::Status(status)) => write_status(store, route, status).await,
-        (Subject::TargetPorts(service), Desired::TargetPorts(verdict)) => {
-            write_target_ports(store, service, verdict).await
+        (Subject::Endpoints(service), Desired::Endpoints { target_ports, ready }) => {
+            let key = Key::new(Kind::Service, service.namespace.as_str(), service.name.as_str());
+            let conditions = [(TARGET_PORTS, target_ports), (ENDPOINTS_READY, ready)];
+            let change = |before: Option<&Value>| {
+                before.and_then(|it| with_conditions(it, &conditions, Timestamp::now()))
+            };
+            update(store, &key, change).await.map(|_| ())
         }
         (Subject::VirtualIps(service), Desired::VirtualIps(assignment)) => {
             write_virtual_ips(store, service, assignment).await
@@ -116,7 +122,7 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
         (
             Subject::Slices(_)
             | Subject::Status(_)
-            | Subject::TargetPorts(_)
+            | Subject::Endpoints(_)
             | Subject::VirtualIps(_)
             | Subject::External(_)
             | Subject::Policy(_),
@@ -162,18 +168,6 @@ async fn write_status(store: &dyn Store, route: &RouteName, status: &RouteStatus
     update(store, &key, |before| before.and_then(|object| with_status(object, status, Timestamp::now())))
         .await
         .map(|_| ())
-}
-
-async fn write_target_ports(
-    store: &dyn Store,
-    service: &ServiceName,
-    verdict: &Verdict,
-) -> Result<(), StoreError> {
-    let key = Key::new(Kind::Service, service.namespace.as_str(), service.name.as_str());
-    let change = |before: Option<&Value>| {
-        before.and_then(|it| with_condition(it, TARGET_PORTS, verdict, Timestamp::now()))
-    };
-    update(store, &key, change).await.map(|_| ())
 }
 
 async fn write_virtual_ips(

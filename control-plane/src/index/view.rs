@@ -10,7 +10,7 @@ use crate::translate::{
     AddressBook, CaSource, Change, Dirty, Index, PolicyName, RouteName, SliceName, SourceName,
     TrafficPolicyName, WorkloadEntry, compile_endpoints, compile_external_host, compile_mesh,
     compile_policy_status, compile_route_status, compile_service, compile_workload, derive_slices,
-    judge_external, judge_target_ports,
+    judge_endpoints, judge_external, judge_target_ports,
 };
 use manifests::{Kind, Object};
 use mesh_names::{ExternalServiceName, NameError, ServiceName, TrustDomain, WorkloadName};
@@ -81,10 +81,12 @@ impl View {
                 }
                 Dirty::Endpoints(name) => {
                     self.set_endpoints(&name);
-                    let subject = Subject::TargetPorts(name.clone());
-                    match judge_target_ports(&self.index, &name) {
-                        Some(verdict) => work.put(subject, Desired::TargetPorts(verdict)),
-                        None => work.forget(&subject),
+                    let subject = Subject::Endpoints(name.clone());
+                    match (judge_target_ports(&self.index, &name), judge_endpoints(&self.index, &name)) {
+                        (Some(target_ports), Some(ready)) => {
+                            work.put(subject, Desired::Endpoints { target_ports, ready });
+                        }
+                        (None, _) | (_, None) => work.forget(&subject),
                     }
                     self.order_slices(name, work);
                 }

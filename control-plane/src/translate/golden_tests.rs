@@ -131,6 +131,36 @@ fn a_workload_without_the_target_port_is_named_with_what_to_mend() {
 }
 
 #[test]
+fn a_service_without_an_endpoint_that_takes_traffic_is_judged_with_the_reason() {
+    let service = |selector: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: lost, namespace: shop}}\n\
+             spec: {{selector: {{{selector}}}, ports: [{{port: 80, targetPort: 8081}}]}}\n"
+        )
+    };
+    let judged = |selector: &str, is_ready: &str| {
+        let workload = format!(
+            "---\napiVersion: outrigger.dev/v1alpha1\nkind: Workload\n\
+             metadata: {{name: a, namespace: shop, labels: {{app: a}}}}\n\
+             spec: {{address: 10.0.0.9, inboundPort: 15008, ports: [{{port: 8081}}]}}\n\
+             status: {{conditions: [{{type: Ready, status: '{is_ready}', reason: X, message: '', \
+             lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}\n"
+        );
+        let index = index(&format!("{}{workload}", service(selector)));
+        let verdict = judge_endpoints(&index, &name("shop/lost")).unwrap();
+        (verdict.holds, verdict.reason, verdict.message)
+    };
+    let (holds, reason, message) = judged("app: none, tier: b", "True");
+    assert_eq!((holds, reason), (false, "NoEndpoints"));
+    assert_eq!(message, "no workload in namespace `shop` has the labels it selects: app=none,tier=b");
+    assert_eq!(judged("app: a", "True").1, "Ready");
+    assert_eq!(judged("app: a", "False").1, "NoneReady");
+    let (_, _, message) = judged("", "True");
+    assert!(message.starts_with("it has no selector"), "{message}");
+    assert_eq!(judge_endpoints(&index(&service("app: a")), &name("shop/other")), None);
+}
+
+#[test]
 fn derived_slices_are_objects_the_api_would_take() {
     let index = index(SHOP);
     for slice in derive_slices(&index, &name("shop/orders")).0 {

@@ -12,6 +12,7 @@ mod address;
 mod attempts;
 mod backend;
 mod endpoint;
+mod endpoints_ready;
 mod external;
 mod index;
 mod limits;
@@ -29,6 +30,7 @@ mod workload;
 
 pub use address::AddressBook;
 pub use endpoint::compile_endpoints;
+pub use endpoints_ready::judge_endpoints;
 pub use external::{CaSource, Externals, SourceName, compile_external_host, judge_external};
 pub use index::{Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry};
 pub use mesh::compile_mesh;

@@ -34,6 +34,7 @@ fn compile(index: &Index, dirty: &Dirty, book: &mut AddressBook, results: &mut R
             put(format!("endpoints {name}"), endpoints.map(|it| format!("{it:?}")));
             let ports = judge_target_ports(index, name).map(|it| format!("{it:?}"));
             put(format!("target ports {name}"), ports);
+            put(format!("ready {name}"), judge_endpoints(index, name).map(|it| format!("{it:?}")));
             let (slices, _) = derive_slices(index, name);
             let slices = Some(slices).filter(|it| !it.is_empty());
             put(format!("slices {name}"), slices.map(|it| format!("{it:?}")));
