@@ -7,6 +7,7 @@ pub mod ca;
 mod channel;
 pub mod controller;
 pub mod events;
+pub mod grpc;
 pub mod index;
 pub mod listen;
 pub mod peer;

@@ -10,7 +10,7 @@ use mesh_protocol::health::REASON_BYTES_MAX;
 use mesh_protocol::workload::WorkloadPort;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 /// From telling that we leave to the control plane's word that every Service has dropped us. A control plane needs
@@ -115,6 +115,7 @@ impl Registration {
             weight: settings.weight,
             state: AnnouncedState::Ready,
             reason: String::new(),
+            certificate_expires: None,
         };
         Self { announcement, given: settings.address }
     }
@@ -133,30 +134,44 @@ impl Registration {
             weight: Default::default(),
             state: AnnouncedState::Ready,
             reason: String::new(),
+            certificate_expires: None,
         };
         Self { announcement, given: None }
     }
 
     /// The first announcement of a new stream. `local` is this machine's address on the way to the control plane: other
-    /// sidecars reach it there unless an address was given.
-    pub(crate) fn on_stream(&mut self, local: IpAddr, wanted: &Claim) -> &Announcement {
-        self.announcement.sequence = 1;
+    /// sidecars reach it there unless an address was given. `expires` is when the certificate in force does.
+    pub(crate) fn on_stream(
+        &mut self,
+        local: IpAddr,
+        wanted: &Claim,
+        expires: Option<SystemTime>,
+    ) -> &Announcement {
         self.announcement.address = self.given.unwrap_or(local);
-        self.announcement.state = wanted.state();
-        self.announcement.reason = wanted.reason().to_owned();
+        self.take(wanted, expires);
+        self.announcement.sequence = 1;
         &self.announcement
     }
 
     /// The announcement of a change on the running stream; none if it says so already.
-    pub(crate) fn change(&mut self, wanted: &Claim) -> Option<&Announcement> {
-        let (state, reason) = (wanted.state(), wanted.reason());
-        if self.announcement.state == state && self.announcement.reason == reason {
-            return None;
+    pub(crate) fn change(&mut self, wanted: &Claim, expires: Option<SystemTime>) -> Option<&Announcement> {
+        self.take(wanted, expires).then_some(&self.announcement)
+    }
+
+    /// Whether something of it is new, which counts as a change.
+    fn take(&mut self, wanted: &Claim, expires: Option<SystemTime>) -> bool {
+        let said = &mut self.announcement;
+        let is_same = said.state == wanted.state()
+            && said.reason == wanted.reason()
+            && said.certificate_expires == expires;
+        if is_same {
+            return false;
         }
-        self.announcement.sequence += 1;
-        self.announcement.state = state;
-        reason.clone_into(&mut self.announcement.reason);
-        Some(&self.announcement)
+        said.sequence += 1;
+        said.state = wanted.state();
+        wanted.reason().clone_into(&mut said.reason);
+        said.certificate_expires = expires;
+        true
     }
 
     /// What stands once the control plane says that `announced` is in force.
@@ -293,10 +308,10 @@ mod tests {
         registrar.ready();
         assert_eq!(wanted(), (AnnouncedState::NotReady, "GET / was answered with 503".to_owned()));
         let mut registration = registration();
-        registration.on_stream([127, 0, 0, 1].into(), &ends.wanted.borrow());
+        registration.on_stream([127, 0, 0, 1].into(), &ends.wanted.borrow(), None);
         registrar.well(Some("é".repeat(REASON_BYTES_MAX)));
         assert_eq!(wanted().1.len(), REASON_BYTES_MAX);
-        let changed = registration.change(&ends.wanted.borrow()).unwrap();
+        let changed = registration.change(&ends.wanted.borrow(), None).unwrap();
         assert_eq!(
             (changed.sequence, changed.reason.len()),
             (2, REASON_BYTES_MAX),
@@ -313,14 +328,17 @@ mod tests {
     fn the_sequence_starts_anew_with_each_stream_and_grows_with_each_change() {
         let mut registration = registration();
         let local = "192.0.2.7".parse().unwrap();
-        let first = registration.on_stream(local, &ready());
+        let first = registration.on_stream(local, &ready(), None);
         assert_eq!((first.sequence, first.address), (1, local));
         assert_eq!(registration.standing(1), Standing::InForce(AnnouncedState::Ready));
-        assert_eq!(registration.change(&ready()), None);
-        assert_eq!(registration.change(&leaving()).unwrap().sequence, 2);
+        assert_eq!(registration.change(&ready(), None), None);
+        assert_eq!(registration.change(&leaving(), None).unwrap().sequence, 2);
         assert_eq!(registration.standing(1), Standing::Told, "that was the older one");
         assert_eq!(registration.standing(2), Standing::InForce(AnnouncedState::Leaving));
-        assert_eq!(registration.on_stream(local, &leaving()).sequence, 1);
+        let renewed = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7));
+        let said = registration.change(&leaving(), renewed).unwrap();
+        assert_eq!((said.sequence, said.certificate_expires), (3, renewed), "a new certificate is news");
+        assert_eq!(registration.on_stream(local, &leaving(), renewed).sequence, 1);
     }
 
     #[tokio::test]

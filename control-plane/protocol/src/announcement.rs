@@ -11,6 +11,7 @@ use crate::{Locality, Weight};
 use mesh_names::{Port, Subdomain};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 /// Most labels a workload may have; a Service selects by a handful.
 pub const LABELS_MAX: usize = 64;
@@ -40,6 +41,8 @@ pub struct Announcement {
     pub state: AnnouncedState,
     /// Why it is not ready, for people; empty: its application does not accept connections yet.
     pub reason: String,
+    /// When its sidecar's certificate expires, to the second.
+    pub certificate_expires: Option<SystemTime>,
 }
 
 /// Whether a workload wants traffic.
@@ -75,6 +78,7 @@ impl Announcement {
             weight: self.weight.number().into(),
             state: state.into(),
             reason: self.reason.clone(),
+            certificate_expires: self.certificate_expires.map_or(0, seconds),
         }
     }
 
@@ -115,6 +119,17 @@ impl Announcement {
             weight: Weight::of_wire(message.weight)?,
             state,
             reason: message.reason,
+            certificate_expires: moment(message.certificate_expires),
         })
     }
+}
+
+fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// A time beyond what the clock can say is none.
+fn moment(seconds: u64) -> Option<SystemTime> {
+    let since = Duration::from_secs(seconds);
+    (seconds > 0).then(|| SystemTime::UNIX_EPOCH.checked_add(since)).flatten()
 }

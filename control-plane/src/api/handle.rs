@@ -232,10 +232,7 @@ impl Api {
         let query = &head.query;
         let view = read::view(Shape::Stored(kind), head.form()?, query);
         match verb {
-            "list" => {
-                let list = read::list(self, kind, namespace.as_deref(), query, &view).await?;
-                Ok(answer::json(StatusCode::OK, &list))
-            }
+            "list" => Ok(answer_shown(&read::list(self, kind, namespace.as_deref(), query, &view).await?)),
             "watch" => {
                 let counted = self.watches.enter(&user.name)?;
                 let broadcast = read::watch(self, kind, namespace, query.clone(), view, counted).await?;
@@ -274,10 +271,7 @@ impl Api {
     ) -> Result<Response<Body>, Failure> {
         let view = read::view(Shape::Stored(key.kind), head.form()?, &head.query);
         let wish = match (verb, part) {
-            ("get", _) => {
-                let stored = read::get(self, key).await?;
-                return Ok(answer::json(StatusCode::OK, &view.one(represent::object(&stored))));
-            }
+            ("get", _) => return Ok(answer_shown(&read::show(self, key, &view).await?)),
             ("delete", Part::Main) => {
                 let (conditions, is_dry) =
                     delete::conditions(&body::options(body::media(&head.headers), bytes)?);
@@ -405,6 +399,10 @@ impl Head {
             )),
         }
     }
+}
+
+fn answer_shown(shown: &read::Shown) -> Response<Body> {
+    answer::with_warnings(answer::json(StatusCode::OK, &shown.value), &shown.warnings)
 }
 
 fn answer_written(written: &Written, view: &represent::View, verb: &str) -> Response<Body> {

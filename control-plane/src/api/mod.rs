@@ -36,6 +36,7 @@ mod represent;
 mod review;
 mod selector;
 mod serve;
+mod sidecars;
 mod status;
 mod token;
 mod validate;

@@ -5,7 +5,7 @@ use super::query::Query;
 use super::represent::{self, Page, Shape, View};
 use super::status::Failure;
 use super::watch::{Broadcast, Counted, Start};
-use super::{Api, birth};
+use super::{Api, birth, sidecars};
 use crate::store::{Key, List, Revision, Stored};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +15,26 @@ use serde_json::Value;
 /// How the answer should look.
 pub(crate) fn view(shape: Shape, form: Form, query: &Query) -> View {
     View { shape, form, include: query.include, now: birth::now() }
+}
+
+/// An object, or a list, as it is shown, and what is to be said along with it.
+pub(crate) struct Shown {
+    pub(crate) value: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One object, as it is shown.
+pub(crate) async fn show(api: &Api, key: &Key, view: &View) -> Result<Shown, Failure> {
+    let mut object = represent::object(&get(api, key).await?);
+    let warnings = tell(api, key.kind, Some(&key.namespace), std::slice::from_mut(&mut object)).await;
+    Ok(Shown { value: view.one(object), warnings })
+}
+
+async fn tell(api: &Api, kind: Kind, namespace: Option<&str>, objects: &mut [Value]) -> Vec<String> {
+    if kind != Kind::Workload {
+        return Vec::new();
+    }
+    sidecars::tell(&*api.proxies, namespace, objects).await
 }
 
 /// One object.
@@ -30,7 +50,7 @@ pub(crate) async fn list(
     namespace: Option<&str>,
     query: &Query,
     view: &View,
-) -> Result<Value, Failure> {
+) -> Result<Shown, Failure> {
     // The pages of one list are all as of the revision of the first: together they are what was there at one moment, and a
     // watch from there misses nothing.
     let started = query.resume.as_deref().map(resume).transpose()?;
@@ -54,7 +74,9 @@ pub(crate) async fn list(
         items.truncate(limit);
         page.resume = items.last().map(|last| token(page.revision, &last.key));
     }
-    Ok(view.list(items.iter().map(represent::object).collect(), &page))
+    let mut objects: Vec<Value> = items.iter().map(represent::object).collect();
+    let warnings = tell(api, kind, namespace, &mut objects).await;
+    Ok(Shown { value: view.list(objects, &page), warnings })
 }
 
 /// A `continue` token: the list's revision and the last object told.

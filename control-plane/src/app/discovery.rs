@@ -1,31 +1,24 @@
-//! The server that sidecars reach: discovery and certificate signing over gRPC, on one port.
+//! The port that sidecars reach: discovery and certificate signing.
 //!
-//! Enters: the parts and connections whose handshake is done. Leaves: served calls, and the directory of who is connected.
-//! Never here: what is answered; that is `xds`, `ca` and `replicas`.
+//! Enters: the parts and a bound listener. Leaves: served calls. Never here: what is answered; that is `xds`, `ca` and
+//! `replicas`.
 
 use super::AppError;
 use super::kept::Kept;
 use crate::ca::{SigningMetrics, SigningService};
+use crate::grpc::{Services, workers};
 use crate::index::Feed;
-use crate::listen::Incoming;
+use crate::listen::HandshakeMetrics;
 use crate::registry::Registry as Workloads;
 use crate::replicas::Replica;
 use crate::xds::{self, Directory, DiscoveryMetrics};
+use mesh_mtls::ApiAcceptor;
 use mesh_names::TrustDomain;
 use mesh_process::{DrainSignal, Tasks};
 use prometheus::Registry;
-use std::time::Duration;
-use tonic::transport::Server;
-
-/// A sidecar from which nothing is heard is asked after this time …
-const PING_EVERY: Duration = Duration::from_secs(10);
-
-/// … and taken to be gone when it does not answer in this. Together they bound how long a machine that vanished keeps its
-/// endpoint; the registry's own grace time comes on top.
-const PING_ANSWER: Duration = Duration::from_secs(5);
-
-/// Calls one connection may have open: a sidecar needs its stream and now and then a certificate.
-const CALLS_PER_CONNECTION: u32 = 16;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
 
 /// What sidecars are served from.
 pub(crate) struct Discovery {
@@ -43,7 +36,7 @@ impl Discovery {
         self,
         kept: &Kept,
         families: &Registry,
-        connections: Incoming,
+        (listener, acceptor, handshakes): (TcpListener, ApiAcceptor, HandshakeMetrics),
         tasks: &Tasks,
     ) -> Result<(), AppError> {
         let Self { feed, workloads, directory, metrics, trust_domain, drain } = self;
@@ -53,20 +46,10 @@ impl Discovery {
             kept.tokens.clone(),
             SigningMetrics::register(families)?,
         );
-        let discovery = xds::service(feed, workloads, directory, metrics, tasks.clone(), drain.clone());
-        let server = Server::builder()
-            .http2_keepalive_interval(Some(PING_EVERY))
-            .http2_keepalive_timeout(Some(PING_ANSWER))
-            .max_concurrent_streams(CALLS_PER_CONNECTION)
-            .add_service(discovery)
-            .add_service(replica)
-            .add_service(signing.into_server());
-        tasks.spawn("discovery", async move {
-            let draining = async move { drain.draining().await };
-            if let Err(error) = server.serve_with_incoming_shutdown(connections, draining).await {
-                tracing::error!(%error, "discovery stopped");
-            }
-        });
-        Ok(())
+        let unary = Routes::new(replica).add_service(signing.into_server());
+        let discovery = xds::Discovery::new(feed, workloads, directory, metrics, drain.clone());
+        let services = Services { discovery: Arc::new(discovery), unary };
+        let parts = workers::Parts { services, acceptor, handshakes, tasks: tasks.clone(), drain };
+        workers::spawn(&parts, listener).map_err(AppError::Threads)
     }
 }

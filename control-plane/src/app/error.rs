@@ -51,6 +51,9 @@ pub enum AppError {
     /// The API cannot start.
     #[error("cannot start the API")]
     Api(#[from] ApiError),
+    /// The threads that serve sidecars cannot be started.
+    #[error("cannot start the threads that serve sidecars")]
+    Threads(#[source] io::Error),
     /// Two parts register the same metric.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),

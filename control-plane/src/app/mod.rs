@@ -142,8 +142,8 @@ impl App {
         let incoming = |name, listener, acceptor| {
             incoming(name, listener, acceptor, handshakes.clone(), &serving, drain.signal())
         };
-        let connections = incoming("discovery", listeners.discovery, acceptor);
-        sidecars.spawn(&kept, &families, connections, &serving)?;
+        let listener = (listeners.discovery, acceptor, handshakes.clone());
+        sidecars.spawn(&kept, &families, listener, &serving)?;
         let is_ready = {
             let readiness = readiness.clone();
             move || readiness.is_ready()

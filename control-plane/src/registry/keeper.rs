@@ -2,7 +2,7 @@
 
 use super::follower::Follower;
 use super::leases::{Desired, Standing};
-use super::object::{control_plane, registered, silenced};
+use super::object::{Word, control_plane, registered, silenced};
 use super::{Registry, StoredAt};
 use crate::controller::stamp;
 use crate::controller::writer::update;
@@ -102,13 +102,16 @@ async fn write(store: &dyn Store, name: &WorkloadName, desired: &Desired) -> Res
     // Nothing is said of a workload that another control plane has meanwhile.
     let ours = |before: Option<&Value>| before.is_some_and(|it| control_plane(it) == here);
     match desired {
-        Desired::Registered { announcement, account, standing } => {
+        Desired::Registered { announcement, account, standing, trouble } => {
             let is_word_of_its_sidecar = *standing != Standing::Lost;
             if is_word_of_its_sidecar {
                 ensure_namespace(store, &name.namespace).await?;
             }
             let object = |before: Option<&Value>| match is_word_of_its_sidecar || ours(before) {
-                true => registered(name, announcement, account, *standing, here, before, now),
+                true => {
+                    let word = Word { announcement, account, standing: *standing, trouble: trouble.as_ref() };
+                    registered(name, &word, here, before, now)
+                }
                 false => None,
             };
             update(store, &key, object).await

@@ -1,8 +1,8 @@
 //! The keeper over a real store, with a clock that stands still until it is told.
 
 use super::*;
-use crate::registry::Registration;
 use crate::registry::leases::{LOST_GRACE, RESTART_GRACE, UNREADY_KEEP};
+use crate::registry::{Registration, Trouble};
 use crate::store::EmbeddedStore;
 use mesh_process::Tasks;
 use mesh_protocol::announcement::{AnnouncedState, Announcement};
@@ -74,6 +74,7 @@ fn announcement(sequence: u64) -> Announcement {
         weight: Default::default(),
         state: AnnouncedState::Ready,
         reason: String::new(),
+        certificate_expires: None,
     }
 }
 
@@ -89,6 +90,38 @@ async fn a_lost_workload_becomes_unready_and_is_deleted() {
     assert!(start.elapsed() >= LOST_GRACE);
     world.until(|it| it.is_none()).await;
     assert!(start.elapsed() >= LOST_GRACE + UNREADY_KEEP);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_configuration_is_said_until_it_is_applied_and_a_workload_that_never_refused_is_left_alone()
+{
+    let world = World::start();
+    let mut registration = world.register(1).await;
+    let conditions = |it: &Value| it["status"]["conditions"].as_array().unwrap().clone();
+    assert_eq!(conditions(&world.until_reason("Connected").await).len(), 1);
+    let why = "its sidecar refused service shop/orders and goes on with what it had: no such policy";
+    registration.configured(Some(Trouble::Refused(why.to_owned())));
+    let is_said = |status: &'static str| {
+        move |it: Option<&Value>| it.is_some_and(|it| it["status"]["conditions"][1]["status"] == status)
+    };
+    let said = world.until(is_said("False")).await.unwrap();
+    let condition = &conditions(&said)[1];
+    assert_eq!(
+        (&condition["type"], &condition["reason"]),
+        (&json!("ConfigurationApplied"), &json!("Refused"))
+    );
+    assert_eq!(condition["message"], why);
+    manifests::Object::from_json(Kind::Workload, said).unwrap();
+    // What else is announced meanwhile does not take it away.
+    let peer = "spiffe://mesh.internal/ns/shop/sa/orders".parse().unwrap();
+    registration
+        .announce(&peer, Announcement { state: AnnouncedState::NotReady, ..announcement(2) })
+        .unwrap();
+    registration.stored().await;
+    assert_eq!(conditions(&world.until_reason("NotReady").await)[1]["status"], "False");
+    registration.configured(None);
+    let applied = world.until(is_said("True")).await.unwrap();
+    assert_eq!(conditions(&applied).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

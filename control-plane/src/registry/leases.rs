@@ -40,6 +40,8 @@ pub const LOST_GRACE: Duration = Duration::from_secs(10);
 pub const RESTART_GRACE: Duration = Duration::from_secs(30);
 /// From there to its deletion. People can see what was lost for that long.
 pub const UNREADY_KEEP: Duration = Duration::from_secs(5 * 60);
+/// From sending something to a sidecar to the moment its silence about it is told. One that lives takes milliseconds.
+pub const SILENT_AFTER: Duration = Duration::from_secs(30);
 
 /// While most workloads are lost, the time from one look at a lost one to the next.
 const CUT_OFF_LOOK: Duration = Duration::from_secs(10);
@@ -93,6 +95,8 @@ pub enum Desired {
         account: ServiceAccount,
         /// Whether it takes traffic.
         standing: Standing,
+        /// Why its sidecar has not applied its configuration, where it has not.
+        trouble: Option<Trouble>,
     },
     /// What it says already, but not ready: its sidecar has not been heard since the control plane started.
     Silent,
@@ -111,6 +115,15 @@ pub enum Standing {
     Leaving,
     /// Its sidecar is gone.
     Lost,
+}
+
+/// Why a sidecar goes on with an older configuration than it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It refused what it was sent: in a sentence, which and why.
+    Refused(String),
+    /// It does not say that it has applied what it was sent.
+    Silent,
 }
 
 /// The registered workloads.
@@ -135,6 +148,7 @@ struct Lease {
     account: ServiceAccount,
     /// Nothing for a stored workload whose sidecar has not been heard yet.
     said: Option<Announcement>,
+    trouble: Option<Trouble>,
     phase: Phase,
     /// The streams opened before the one that holds it, oldest first, and what they said last.
     superseded: Vec<(StreamId, Announcement)>,
@@ -166,7 +180,7 @@ impl Leases {
         let unready_at = now + RESTART_GRACE;
         self.deadlines.insert((unready_at, name.clone()));
         let phase = Phase::Lost { since: now, unready_at, cut_off: false };
-        self.leases.insert(name, Lease { account, said: None, phase, superseded: Vec::new() });
+        self.leases.insert(name, Lease { account, said: None, trouble: None, phase, superseded: Vec::new() });
         self.lost += 1;
     }
 
@@ -209,7 +223,9 @@ impl Leases {
             Some(lease) => std::mem::take(&mut lease.superseded),
             None => Vec::new(),
         };
-        if let Some((holder, said)) = self.end_phase(&name).filter(|(holder, _)| *holder != stream) {
+        let before = self.end_phase(&name);
+        let is_same = before.as_ref().is_some_and(|(holder, _)| *holder == stream);
+        if let Some((holder, said)) = before.filter(|_| !is_same) {
             self.superseded.insert(holder, name.clone());
             let forgotten = note(&mut superseded, holder, said);
             self.forget(forgotten);
@@ -217,15 +233,31 @@ impl Leases {
         self.superseded.remove(&stream);
         self.elsewhere.remove(&name);
         self.streams.insert(stream, name.clone());
+        let trouble = self.leases.get_mut(&name).and_then(|lease| lease.trouble.take());
         let lease = Lease {
             account: peer.service_account.clone(),
             said: Some(announcement),
+            trouble: trouble.filter(|_| is_same),
             phase: Phase::Held(stream),
             superseded,
         };
         self.leases.insert(name.clone(), lease);
         self.changed.insert(name.clone());
         Ok(name)
+    }
+
+    /// Notes whether the sidecar at the other end has applied its configuration. Of a stream that holds no workload it means
+    /// nothing.
+    pub fn configured(&mut self, stream: StreamId, trouble: Option<Trouble>) {
+        let Some(name) = self.streams.get(&stream) else { return };
+        if let Some(lease) = self.leases.get_mut(name)
+            && lease.trouble != trouble
+        {
+            lease.trouble = trouble;
+            if let Phase::Held(_) = lease.phase {
+                self.changed.insert(name.clone());
+            }
+        }
     }
 
     /// Notes that a stream has ended. A stream whose workload has been taken over by another ends without effect.
@@ -257,6 +289,7 @@ impl Leases {
         } else if let Some((before, said)) = lease.superseded.pop() {
             lease.phase = Phase::Held(before);
             lease.said = Some(said);
+            lease.trouble = None;
             self.superseded.remove(&before);
             self.streams.insert(before, name.clone());
             self.changed.insert(name);
@@ -417,7 +450,8 @@ impl Leases {
                 Standing::Leaving
             }
         };
-        Desired::Registered { announcement: Box::new(announcement), account: lease.account.clone(), standing }
+        let (account, trouble) = (lease.account.clone(), lease.trouble.clone());
+        Desired::Registered { announcement: Box::new(announcement), account, standing, trouble }
     }
 }
 

@@ -24,6 +24,7 @@ fn said(name: &str, sequence: u64, state: AnnouncedState) -> Announcement {
         weight: Default::default(),
         state,
         reason: String::new(),
+        certificate_expires: None,
     }
 }
 

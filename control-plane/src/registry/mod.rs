@@ -16,6 +16,7 @@ pub mod leases;
 mod object;
 pub mod orphans;
 
+pub use leases::{SILENT_AFTER, Trouble};
 pub(crate) use object::LEAVING;
 
 use crate::store::{Revision, Store};
@@ -98,6 +99,12 @@ impl Registration {
         let name = self.registry.state().leases.announce(self.stream, peer, announcement)?;
         self.registry.0.changed.notify_one();
         Ok(name)
+    }
+
+    /// Notes why the sidecar has not applied its configuration; nothing when it has. It is written to the store soon.
+    pub fn configured(&self, trouble: Option<Trouble>) {
+        self.registry.state().leases.configured(self.stream, trouble);
+        self.registry.0.changed.notify_one();
     }
 
     /// Notes that this process ends the stream, as it does when it stops: that says nothing about the workload.

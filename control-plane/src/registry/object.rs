@@ -1,6 +1,6 @@
 //! A registered Workload as JSON: made of what its sidecar announced, keeping what the server and people added.
 
-use super::leases::{LOST_GRACE, Standing};
+use super::leases::{LOST_GRACE, SILENT_AFTER, Standing, Trouble};
 use crate::controller::stamp;
 use jiff::Timestamp;
 use manifests::kind::workload::{BY_SIDECAR, REGISTERED_BY};
@@ -9,6 +9,8 @@ use mesh_protocol::announcement::Announcement;
 use mesh_protocol::{Locality, Weight};
 use serde_json::{Map, Value, json};
 
+/// The condition on a sidecar that refuses its configuration or does not acknowledge it; only there once that was so.
+const CONFIGURATION_APPLIED: &str = "ConfigurationApplied";
 /// The reason of the condition `Ready` while a workload drains for good.
 pub(crate) const LEAVING: &str = "Leaving";
 /// That of a workload whose sidecar is gone.
@@ -34,16 +36,27 @@ pub(super) fn adopted(before: &Value, control_plane: &str) -> Option<Value> {
     (object != *before).then_some(object)
 }
 
-/// The object to store for an announcement to the control plane `here`; nothing if `before` says the same.
+/// What is known of a workload whose sidecar has been heard.
+pub(super) struct Word<'a> {
+    /// What its sidecar said.
+    pub(super) announcement: &'a Announcement,
+    /// Whose it is.
+    pub(super) account: &'a ServiceAccount,
+    /// Whether it takes traffic.
+    pub(super) standing: Standing,
+    /// Why its sidecar has not applied its configuration, where it has not.
+    pub(super) trouble: Option<&'a Trouble>,
+}
+
+/// The object to store for a sidecar's word to the control plane `here`; nothing if `before` says the same.
 pub(super) fn registered(
     name: &WorkloadName,
-    announcement: &Announcement,
-    account: &ServiceAccount,
-    standing: Standing,
+    word: &Word<'_>,
     here: &str,
     before: Option<&Value>,
     now: Timestamp,
 ) -> Option<Value> {
+    let Word { announcement, account, standing, trouble } = word;
     let mut annotations = before
         .and_then(|it| it.get("metadata")?.get("annotations")?.as_object())
         .cloned()
@@ -65,7 +78,8 @@ pub(super) fn registered(
         Some(before) => stamp::succeed(&mut object, before),
     }
     let generation = generation(&object);
-    let mut status = with_condition(before, standing, &announcement.reason, generation, now);
+    let mut status = with_condition(before, *standing, &announcement.reason, generation, now);
+    applied(&mut status, *trouble, generation, now);
     if let Some(fields) = status.as_object_mut().filter(|_| !here.is_empty()) {
         fields.insert("controlPlane".to_owned(), here.into());
     }
@@ -79,6 +93,34 @@ pub(super) fn silenced(before: &Value, now: Timestamp) -> Option<Value> {
     let status = with_condition(Some(before), Standing::Lost, "", generation(before), now);
     object.as_object_mut()?.insert("status".to_owned(), status);
     (object != *before).then_some(object)
+}
+
+/// Says whether the sidecar has applied its configuration, where it has not, and where that is over.
+fn applied(status: &mut Value, trouble: Option<&Trouble>, generation: i64, now: Timestamp) {
+    let before = status.get("conditions").and_then(Value::as_array);
+    let is_it = |it: &&Value| it.get("type").is_some_and(|kind| kind == CONFIGURATION_APPLIED);
+    if trouble.is_none() && !before.into_iter().flatten().any(|it| is_it(&it)) {
+        return;
+    }
+    let (reason, message) = match trouble {
+        None => ("Applied", "its sidecar has applied what it was sent".to_owned()),
+        Some(Trouble::Refused(what)) => ("Refused", what.clone()),
+        Some(Trouble::Silent) => {
+            let seconds = SILENT_AFTER.as_secs();
+            (
+                "Unacknowledged",
+                format!("its sidecar has not acknowledged what it was sent {seconds} s ago or longer"),
+            )
+        }
+    };
+    let known = status.get("conditions");
+    let holds = trouble.is_none();
+    let condition = stamp::condition(known, CONFIGURATION_APPLIED, holds, reason, &message, generation, now);
+    let others = known.and_then(Value::as_array).into_iter().flatten().filter(|it| !is_it(it)).cloned();
+    let conditions: Vec<Value> = others.chain([condition]).collect();
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("conditions".to_owned(), conditions.into());
+    }
 }
 
 fn spec(announcement: &Announcement, account: &ServiceAccount) -> Value {

@@ -26,6 +26,7 @@ fn announcement(sequence: u64) -> Announcement {
         weight: Default::default(),
         state: AnnouncedState::Ready,
         reason: String::new(),
+        certificate_expires: None,
     }
 }
 

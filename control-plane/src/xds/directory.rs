@@ -30,6 +30,8 @@ struct Entry {
     since: Timestamp,
     workload: Option<WorkloadName>,
     agent: String,
+    /// When its certificate expires, in seconds since 1970; 0: it did not say.
+    certificate_expires: u64,
     applied: Revision,
     pending: usize,
     subscriptions: usize,
@@ -57,6 +59,7 @@ impl Directory {
             since: Timestamp::now(),
             workload: None,
             agent: String::new(),
+            certificate_expires: 0,
             applied: Revision::default(),
             pending: 0,
             subscriptions: 0,
@@ -119,6 +122,11 @@ impl Presence {
         lock(&self.entry).agent = agent;
     }
 
+    /// Notes when its certificate expires, in seconds since 1970.
+    pub(super) fn note_certificate(&self, expires: u64) {
+        lock(&self.entry).certificate_expires = expires;
+    }
+
     /// Notes why its workload is not registered; nothing when it is.
     pub(super) fn note_refusal(&self, refusal: Option<String>) {
         lock(&self.entry).refusal = refusal;
@@ -177,8 +185,15 @@ fn object(name: &str, entry: &Entry, news: News) -> Value {
         "subscriptions": entry.subscriptions,
         "agent": entry.agent,
     });
-    if let (Some(fields), Some(refusal)) = (status.as_object_mut(), &entry.refusal) {
-        fields.insert("registrationRefused".to_owned(), refusal.as_str().into());
+    let expires = i64::try_from(entry.certificate_expires).ok().filter(|seconds| *seconds > 0);
+    let expires = expires.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    if let Some(fields) = status.as_object_mut() {
+        if let Some(refusal) = &entry.refusal {
+            fields.insert("registrationRefused".to_owned(), refusal.as_str().into());
+        }
+        if let Some(expires) = expires {
+            fields.insert("certificateExpires".to_owned(), crate::controller::stamp::moment(expires).into());
+        }
     }
     json!({
         "metadata": {

@@ -163,6 +163,11 @@ impl Session {
             .sum()
     }
 
+    /// The oldest response that waits for its acknowledgement, by its number.
+    pub fn awaited(&self) -> Option<u64> {
+        self.types.iter().filter_map(|state| state.subscriptions.in_flight.as_ref()).map(|it| it.nonce).min()
+    }
+
     /// How many names and collections are subscribed to.
     pub fn subscriptions(&self) -> usize {
         self.types.iter().map(|state| state.subscriptions.len()).sum()
@@ -234,10 +239,10 @@ impl Session {
             return self.bare_announcement();
         };
         self.nonces += 1;
-        let nonce = self.nonces.to_string();
+        let nonce = self.nonces;
         state.sent = revision;
         let names = draft.resources.iter().map(|resource| ResourceName::from(resource.name.as_str()));
-        state.subscriptions.in_flight = Some(InFlight { nonce: nonce.clone(), names: names.collect() });
+        state.subscriptions.in_flight = Some(InFlight { nonce, names: names.collect() });
         let announced = std::mem::take(&mut self.announced);
         Some(respond(state.kind.type_url(), nonce, revision, announced, draft))
     }
@@ -248,7 +253,7 @@ impl Session {
         (announced > 0).then(|| {
             self.nonces += 1;
             let url = ResourceType::Workload.type_url();
-            respond(url, self.nonces.to_string(), self.snapshot.revision(), announced, Draft::default())
+            respond(url, self.nonces, self.snapshot.revision(), announced, Draft::default())
         })
     }
 
@@ -269,7 +274,7 @@ impl Session {
         }
         self.nonces += 1;
         let draft = Draft { errors, ..Draft::default() };
-        Some(respond(&request.type_url, self.nonces.to_string(), self.snapshot.revision(), 0, draft))
+        Some(respond(&request.type_url, self.nonces, self.snapshot.revision(), 0, draft))
     }
 
     fn settle(&mut self) {
@@ -282,7 +287,8 @@ impl Session {
 impl TypeState {
     /// Matches an ACK or NACK to the response in flight; a stale nonce means nothing.
     fn acknowledge(&mut self, request: &DeltaDiscoveryRequest) -> Option<Nack> {
-        let in_flight = self.subscriptions.in_flight.take_if(|sent| sent.nonce == request.response_nonce)?;
+        let nonce = request.response_nonce.parse::<u64>().ok()?;
+        let in_flight = self.subscriptions.in_flight.take_if(|sent| sent.nonce == nonce)?;
         self.nack = request.error_detail.as_ref().map(|error: &Status| Nack {
             kind: self.kind,
             count: in_flight.names.len(),
@@ -318,7 +324,7 @@ fn refusal(
 
 fn respond(
     type_url: &str,
-    nonce: String,
+    nonce: u64,
     revision: Revision,
     announced: u64,
     draft: Draft,
@@ -327,7 +333,7 @@ fn respond(
         system_version_info: revision.to_string(),
         resources: draft.resources,
         type_url: type_url.to_owned(),
-        nonce,
+        nonce: nonce.to_string(),
         removed_resources: draft.removed,
         resource_errors: draft.errors,
         announced,

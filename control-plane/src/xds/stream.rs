@@ -1,33 +1,29 @@
-//! The gRPC service of discovery, and the task behind each stream: it carries requests to the session, snapshots to
+//! The service of discovery, and the task behind each stream: it carries requests to the session, snapshots to
 //! the session, and the session's responses to the client. It decides nothing the session or the registry can decide.
 //!
-//! At most [`OUTGOING`] responses wait for the network; while they do, the task neither reads requests nor makes
-//! responses, so that a client that does not read costs its own memory. Dead connections are found by the server's
-//! HTTP/2 keepalive.
+//! While a client does not take what was sent, the task neither reads requests nor makes responses, so that a client
+//! that does not read costs its own memory. Dead connections are found by `grpc`.
 
 use super::allowance::Allowance;
 use super::directory::{Directory, Presence};
 use super::metrics::{DiscoveryMetrics, OpenStream};
+use super::progress::Progress;
 use super::session::Session;
+use crate::grpc::streaming::{Answers, Messages};
 use crate::index::Feed;
 use crate::peer::PeerIdentity;
 use crate::registry::{Registration, Registry, StoredAt};
 use crate::snapshot::Snapshot;
 use mesh_names::SpiffeId;
-use mesh_process::{DrainSignal, Tasks};
+use mesh_process::DrainSignal;
 use mesh_protocol::announcement::{AnnouncedState, Announcement};
-use mesh_protocol::wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use mesh_protocol::wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
 use mesh_protocol::wire::v1;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 
-/// Responses that wait for the network.
-const OUTGOING: usize = 2;
 /// From a refused announcement to the next try: the name may have become free.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(5);
 /// Most characters of a client's word on its program that are shown.
@@ -40,32 +36,29 @@ pub struct Discovery {
     registry: Registry,
     directory: Directory,
     metrics: DiscoveryMetrics,
-    tasks: Tasks,
     drain: DrainSignal,
 }
 
 impl Discovery {
-    pub(super) fn new(
+    /// Streams end when `drain` begins, so that their sidecars look for another replica.
+    pub fn new(
         feed: Feed,
         registry: Registry,
         directory: Directory,
         metrics: DiscoveryMetrics,
-        tasks: Tasks,
         drain: DrainSignal,
     ) -> Self {
-        Self { feed, registry, directory, metrics, tasks, drain }
+        Self { feed, registry, directory, metrics, drain }
     }
 }
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Discovery {
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let Some(peer) = request.extensions().get::<PeerIdentity>().and_then(|peer| peer.0.clone()) else {
+impl Discovery {
+    /// Admits a stream of `peer`.
+    ///
+    /// # Errors
+    /// The status to refuse it with.
+    pub fn admit(&self, peer: &PeerIdentity) -> Result<Admitted, Status> {
+        let Some(peer) = &peer.0 else {
             return Err(Status::unauthenticated(
                 "discovery needs a client certificate of this mesh; get one from the certificate authority with a join token",
             ));
@@ -73,23 +66,19 @@ impl AggregatedDiscoveryService for Discovery {
         if self.drain.is_draining() {
             return Err(going_away());
         }
-        let (outgoing, receiver) = mpsc::channel(OUTGOING);
-        let connection = Connection {
+        Ok(Admitted {
             peer: peer.clone(),
-            requests: request.into_inner(),
-            outgoing,
             feed: self.feed.clone(),
             registration: self.registry.open(),
-            presence: self.directory.enter(peer),
+            presence: self.directory.enter(peer.clone()),
             metrics: self.metrics.clone(),
             drain: self.drain.clone(),
             stored: None,
             later: None,
             allowance: Allowance::default(),
+            progress: Progress::default(),
             _open: self.metrics.opened(),
-        };
-        self.tasks.spawn("discovery stream", connection.run());
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        })
     }
 }
 
@@ -99,11 +88,16 @@ fn going_away() -> Status {
     )
 }
 
-/// One stream's task.
-struct Connection {
+/// What a stream's task sends and receives.
+struct Ends {
+    requests: Messages<DeltaDiscoveryRequest>,
+    answers: Answers,
+}
+
+/// A stream that may begin.
+#[derive(Debug)]
+pub struct Admitted {
     peer: SpiffeId,
-    requests: Streaming<DeltaDiscoveryRequest>,
-    outgoing: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
     feed: Feed,
     registration: Registration,
     presence: Presence,
@@ -114,6 +108,7 @@ struct Connection {
     /// An announcement that was refused or came too soon, and when to try it (again).
     later: Option<(Announcement, Instant)>,
     allowance: Allowance,
+    progress: Progress,
     _open: OpenStream,
 }
 
@@ -123,12 +118,13 @@ enum Next {
     Snapshot(Arc<Snapshot>),
     Stored(StoredAt),
     Reflected,
-    AnnounceAgain,
+    /// Something is to be done for which the time has come.
+    Due,
     /// The end, with what to tell the client.
-    End(Option<Status>),
+    End(Status),
 }
 
-impl Drop for Connection {
+impl Drop for Admitted {
     fn drop(&mut self) {
         // Stopping must not leave the store saying that everybody is gone: the next process would pass it on.
         if self.drain.is_draining() {
@@ -137,74 +133,88 @@ impl Drop for Connection {
     }
 }
 
-impl Connection {
-    async fn run(mut self) {
-        let Some(first) = self.first_snapshot().await else { return };
+impl Admitted {
+    /// Serves the stream until it ends.
+    pub async fn run(mut self, requests: Messages<DeltaDiscoveryRequest>, answers: Answers) {
+        let mut ends = Ends { requests, answers };
+        if let Some(status) = self.follow(&mut ends).await {
+            ends.answers.end(&status);
+        }
+    }
+
+    /// Nothing if nobody listens any more, else what to end the stream with.
+    async fn follow(&mut self, ends: &mut Ends) -> Option<Status> {
+        let first = match self.first_snapshot(ends).await? {
+            Ok(first) => first,
+            Err(status) => return Some(status),
+        };
         let mut session = Session::new(self.peer.clone(), first);
         loop {
             while let Some(response) = session.response() {
                 self.metrics.pushed(&response.type_url);
-                if !self.send(response).await {
-                    return;
+                if let Err(ended) = self.send(ends, &response).await {
+                    return ended;
                 }
             }
             self.presence.note(&session);
-            match self.next().await {
+            if let Some(trouble) = self.progress.note(&session, Instant::now()) {
+                self.registration.configured(trouble);
+            }
+            match self.next(ends).await {
                 Next::Request(request) => {
                     if let Some(reply) = self.request(&mut session, *request)
-                        && !self.send(reply).await
+                        && let Err(ended) = self.send(ends, &reply).await
                     {
-                        return;
+                        return ended;
                     }
                 }
                 Next::Snapshot(snapshot) => session.publish(snapshot),
                 Next::Stored(stored) => self.stored = Some(stored),
                 Next::Reflected => self.acknowledge(&mut session),
-                Next::AnnounceAgain => {
-                    if let Some((announcement, _)) = self.later.take() {
+                Next::Due => {
+                    if let Some((announcement, _)) = self.later.take_if(|(_, at)| *at <= Instant::now()) {
                         self.announce(&mut session, announcement);
                     }
                 }
-                Next::End(status) => {
-                    if let Some(status) = status {
-                        // Nobody may be listening any more.
-                        let _told = self.outgoing.try_send(Err(status));
-                    }
-                    return;
-                }
+                Next::End(status) => return Some(status),
             }
         }
     }
 
     /// Waits for all of the store to be read: answers before that would take resources away from clients.
-    async fn first_snapshot(&mut self) -> Option<Arc<Snapshot>> {
+    async fn first_snapshot(&mut self, ends: &mut Ends) -> Option<Result<Arc<Snapshot>, Status>> {
         tokio::select! {
-            first = self.feed.snapshots.wait_for(Option::is_some) => first.ok().and_then(|it| it.clone()),
-            () = self.outgoing.closed() => None,
-            () = self.drain.draining() => None,
+            first = self.feed.snapshots.wait_for(Option::is_some) => {
+                Some(first.ok().and_then(|it| it.clone()).ok_or_else(going_away))
+            }
+            () = ends.answers.given_up() => None,
+            () = self.drain.draining() => Some(Err(going_away())),
         }
     }
 
-    /// Hands a response to the network. False when there is no one to send to.
-    async fn send(&self, response: DeltaDiscoveryResponse) -> bool {
+    /// Sends a response. Else what to end the stream with, or nothing when nobody listens any more.
+    async fn send(&self, ends: &mut Ends, response: &DeltaDiscoveryResponse) -> Result<(), Option<Status>> {
         tokio::select! {
-            sent = self.outgoing.send(Ok(response)) => sent.is_ok(),
-            () = self.drain.draining() => false,
+            biased;
+            is_sent = ends.answers.send(response) => if is_sent { Ok(()) } else { Err(None) },
+            () = self.drain.draining() => Err(Some(going_away())),
         }
     }
 
-    async fn next(&mut self) -> Next {
+    async fn next(&mut self, ends: &mut Ends) -> Next {
         let awaited = self.stored.map(|stored| stored.revision);
         let again = self.later.as_ref().map(|(_, at)| *at);
+        let due = again.into_iter().chain(self.progress.late_at()).min();
         tokio::select! {
-            request = self.requests.message() => match request {
+            request = ends.requests.next() => match request {
                 Ok(Some(request)) => Next::Request(Box::new(request)),
-                // The client has said all it will, or is gone: either way its lease ends.
-                Ok(None) | Err(_) => Next::End(None),
+                // The client has said all it will: its lease ends.
+                Ok(None) => Next::End(Status::ok("")),
+                Err(status) => Next::End(status),
             },
             changed = self.feed.snapshots.changed() => match (changed, self.newest()) {
                 (Ok(()), Some(snapshot)) => Next::Snapshot(snapshot),
-                (Ok(()) | Err(_), _) => Next::End(Some(going_away())),
+                (Ok(()) | Err(_), _) => Next::End(going_away()),
             },
             stored = self.registration.stored() => Next::Stored(stored),
             reflected = async {
@@ -212,15 +222,14 @@ impl Connection {
                     Some(revision) => self.feed.reflected.wait_for(|it| *it >= revision).await.is_ok(),
                     None => std::future::pending().await,
                 }
-            } => if reflected { Next::Reflected } else { Next::End(Some(going_away())) },
+            } => if reflected { Next::Reflected } else { Next::End(going_away()) },
             () = async {
-                match again {
+                match due {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
                 }
-            } => Next::AnnounceAgain,
-            () = self.drain.draining() => Next::End(Some(going_away())),
-            () = self.outgoing.closed() => Next::End(None),
+            } => Next::Due,
+            () = self.drain.draining() => Next::End(going_away()),
         }
     }
 
@@ -238,6 +247,7 @@ impl Connection {
             self.presence.note_agent(agent(&node));
         }
         if let Some(announcement) = request.announcement.take() {
+            self.presence.note_certificate(announcement.certificate_expires);
             self.read_announcement(session, announcement);
         }
         let requested = session.request(request);

@@ -1,14 +1,15 @@
 //! Real gRPC over TCP, a real store, real tasks; only the certificate is replaced by an extension.
 
 use crate::controller::stamp;
+use crate::grpc::{self, Services};
 use crate::index::{self, Feed};
 use crate::peer::PeerIdentity;
 use crate::registry::Registry;
 use crate::store::{EmbeddedStore, Expect, Key, Store};
-use crate::xds::{Directory, DiscoveryMetrics, service};
+use crate::xds::{Directory, Discovery, DiscoveryMetrics};
 use manifests::Kind;
-use mesh_names::{SpiffeId, TrustDomain};
-use mesh_process::{Drain, Tasks};
+use mesh_names::TrustDomain;
+use mesh_process::{Drain, DrainSignal, Tasks};
 use mesh_protocol::announcement::{AnnouncedState, Announcement};
 use mesh_protocol::endpoint::{Endpoint, EndpointHealth};
 use mesh_protocol::resource::ResourceType;
@@ -19,9 +20,12 @@ use mesh_protocol::workload::WorkloadPort;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::{Code, Request, Status, Streaming};
 
 struct Plane {
@@ -29,18 +33,31 @@ struct Plane {
     directory: Directory,
     feed: Feed,
     address: SocketAddr,
+    identities: mpsc::Sender<PeerIdentity>,
     drain: Drain,
     tasks: Tasks,
     _bundle: watch::Sender<TrustBundle>,
     _folder: tempfile::TempDir,
 }
 
-/// The identity a test client claims; a listener would read it from the certificate.
-fn identify(mut request: Request<()>) -> Result<Request<()>, Status> {
-    let claimed = request.metadata().get("test-identity").and_then(|it| it.to_str().ok());
-    let identity: Option<SpiffeId> = claimed.and_then(|it| it.parse().ok());
-    request.extensions_mut().insert(PeerIdentity(identity));
-    Ok(request)
+/// Serves connections on a thread of its own, as a control plane does. The identity of each comes before it, where a
+/// listener would read it from the certificate.
+async fn serve(
+    listener: std::net::TcpListener,
+    mut identities: mpsc::Receiver<PeerIdentity>,
+    services: Services,
+    tasks: Tasks,
+    drain: DrainSignal,
+) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    while let Some(peer) = identities.recv().await {
+        let (io, _) = listener.accept().await.unwrap();
+        let (services, calls, drain) = (services.clone(), tasks.clone(), drain.clone());
+        tasks.spawn_local("connection", async move {
+            // How it ends is the client's affair.
+            let _ended = grpc::serve(io, peer, services, &calls, drain).await;
+        });
+    }
 }
 
 impl Plane {
@@ -57,16 +74,18 @@ impl Plane {
         let feed = index::spawn(&tasks, Arc::clone(&store), TrustDomain::default(), bundle, revision);
         let directory = Directory::new(feed.clone());
         let workloads = Registry::spawn(&tasks, Arc::clone(&store));
-        let discovery =
-            service(feed.clone(), workloads, directory.clone(), metrics, tasks.clone(), drain.signal());
+        let discovery = Discovery::new(feed.clone(), workloads, directory.clone(), metrics, drain.signal());
+        let services = Services { discovery: Arc::new(discovery), unary: Routes::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let identified = tonic::service::interceptor::InterceptedService::new(discovery, identify);
-        let server = tonic::transport::Server::builder().add_service(identified);
-        tasks.spawn("server", async move {
-            server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+        let (identities, announced) = mpsc::channel(1);
+        let serve = serve(listener.into_std().unwrap(), announced, services, tasks.clone(), drain.signal());
+        std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            runtime.unwrap().block_on(serve)
         });
-        Self { store, directory, feed, address, drain, tasks, _bundle: sender, _folder: folder }
+        let _bundle = sender;
+        Self { store, directory, feed, address, identities, drain, tasks, _bundle, _folder: folder }
     }
 
     async fn put(&self, kind: Kind, mut object: Value) {
@@ -77,11 +96,11 @@ impl Plane {
     }
 
     async fn connect(&self, identity: &str) -> Result<Client, Status> {
+        self.identities.send(PeerIdentity(identity.parse().ok())).await.unwrap();
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
         let mut client = AggregatedDiscoveryServiceClient::new(endpoint.connect().await.unwrap());
         let (requests, receiver) = mpsc::channel(8);
-        let mut request = Request::new(ReceiverStream::new(receiver));
-        request.metadata_mut().insert("test-identity", identity.parse().unwrap());
+        let request = Request::new(ReceiverStream::new(receiver));
         let responses = client.delta_aggregated_resources(request).await?.into_inner();
         Ok(Client { requests, responses })
     }
@@ -157,6 +176,7 @@ fn announcement(sequence: u64, name: &str, state: AnnouncedState) -> Announcemen
         weight: Default::default(),
         state,
         reason: String::new(),
+        certificate_expires: None,
     }
 }
 
@@ -255,7 +275,9 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
     let plane = Plane::start().await;
     plane.put(Kind::Service, orders()).await;
     let mut sidecar = plane.connect(ORDERS).await.unwrap();
-    let ready = announcement(1, "orders-1", AnnouncedState::Ready);
+    let expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400));
+    let ready =
+        Announcement { certificate_expires: expires, ..announcement(1, "orders-1", AnnouncedState::Ready) };
     sidecar.ask(ResourceType::Workload, &["shop/orders-1"], Some(&ready)).await;
     sidecar.hear_until(|it| it.resources.iter().any(|it| it.name == "shop/orders-1")).await;
     sidecar.ask(ResourceType::Service, &["shop/orders"], None).await;
@@ -284,7 +306,18 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
     assert_eq!(proxies[0]["status"]["identity"], ORDERS);
     assert_eq!(proxies[0]["status"]["rejected"], 1);
     assert_eq!(proxies[0]["status"]["rejections"][0]["message"], "no");
+    assert_eq!(proxies[0]["status"]["certificateExpires"], "1970-01-02T00:00:00Z");
     assert!(plane.directory.connected(Some("billing")).is_empty());
+    let key = Key::new(Kind::Workload, "shop", "orders-1");
+    let mut watch = plane.store.watch(None, plane.store.revision().await.unwrap()).await.unwrap();
+    loop {
+        let stored = plane.store.get(&key).await.unwrap().unwrap();
+        if let Some(condition) = stored.object["status"]["conditions"].get(1) {
+            assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Refused")));
+            break;
+        }
+        watch.next().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ enum Collection {
 /// The response that waits for its ACK.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    pub(super) nonce: String,
+    pub(super) nonce: u64,
     /// The resources it brought.
     pub(super) names: Vec<ResourceName>,
 }

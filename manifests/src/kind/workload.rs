@@ -124,12 +124,32 @@ pub struct WorkloadPortSpec {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadStatus {
-    /// `Ready`: the instance takes traffic.
+    /// `Ready`: the instance takes traffic. `ConfigurationApplied`: its sidecar has applied what it was sent; only there
+    /// once it has refused something, or been silent about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The control plane its sidecar is connected to, or was last; absent where there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<String>,
+    /// What its sidecar says now, while it is connected. It is added when the Workload is read; a watch does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<SidecarStatus>,
+}
+
+/// What a sidecar says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarStatus {
+    /// Its program and that one's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The `resourceVersion` up to which it has applied all changes that concern it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_revision: Option<String>,
+    /// When its certificate expires. It is renewed from half of its life on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<String>,
 }
 
 /// The annotation of Workloads that sidecars registered, as opposed to those that people wrote.

@@ -20,6 +20,9 @@ pub struct Config {
     /// [`Truncated`](crate::Truncated); a response or trailers with more end their stream. The bytes of a header block
     /// on the wire may be twice as many; beyond, the connection ends.
     pub head_bytes: u32,
+    /// Whether the connection keeps its buffers for reading and writing while it has nothing to do, which is faster, or
+    /// gives them back each time. Then it costs some KiB less while it waits.
+    pub keeps_buffers: bool,
 }
 
 impl Config {

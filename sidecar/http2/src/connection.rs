@@ -86,7 +86,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             }
         }
         let mut engine = self.engine.borrow_mut();
-        if engine.take_resting() && self.input.is_empty() {
+        if engine.rests() && self.input.is_empty() {
             self.input = BytesMut::new();
         }
         engine.asleep(cx.waker());

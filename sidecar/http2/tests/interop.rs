@@ -16,6 +16,7 @@ const CONFIG: Config = Config {
     connection_window: 4 << 20,
     send_buffer: 128 << 10,
     head_bytes: 128 << 10,
+    keeps_buffers: true,
 };
 
 /// More than any window, and no multiple of any frame.

@@ -52,6 +52,7 @@ pub(crate) fn http2_server(hop: Hop) -> mesh_http2::Config {
         connection_window: connection,
         send_buffer: SEND_BUFFER_MAX,
         head_bytes: HEAD_LIST_READ_MAX,
+        keeps_buffers: true,
     }
 }
 
@@ -68,5 +69,6 @@ pub(crate) fn http2_client(hop: Hop) -> mesh_http2::Config {
         connection_window: connection,
         send_buffer: SEND_BUFFER_MAX,
         head_bytes: HEAD_LIST_READ_MAX,
+        keeps_buffers: true,
     }
 }

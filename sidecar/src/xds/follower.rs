@@ -8,31 +8,30 @@
 //!     └────────────────── failed ────────────────────────────────────────────^
 //! ```
 
+mod parts;
+
+pub(crate) use parts::Parts;
+
 use crate::backoff::{Backoff, random};
-use crate::control_plane::{Reach, ReachError, Reached};
-use crate::demand::{Demands, Wish};
-use crate::register::{RegistrarEnds, Registration, Standing};
-use crate::snapshot::{LastUsed, ServiceState, Snapshot};
-use crate::telemetry::DiscoveryMetrics;
+use crate::control_plane::{ReachError, Reached};
+use crate::demand::Wish;
+use crate::register::Standing;
+use crate::snapshot::{LastUsed, ServiceState};
 use crate::xds::cache::{self, Cached};
 use crate::xds::held::{Changed, Held};
 use crate::xds::link::{self, LinkError, Requests, Responses};
-use crate::xds::session::{Own, Session};
+use crate::xds::session::Session;
 use crate::xds::view;
 use crate::xds::wanted::{Asked, Wanted};
-use mesh_mtls::{Connector, Identity, TrustBundle};
+use mesh_mtls::{Changes, Connector, TrustBundle};
 use mesh_names::ServiceName;
-use mesh_process::{Condition, DrainSignal};
 use mesh_protocol::wire::discovery as wire;
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
 
 /// The wait after a first lost connection: a restarted control plane is found quickly …
 const RECONNECT_FIRST: Duration = Duration::from_millis(250);
@@ -47,42 +46,12 @@ const EXPIRE_TICKS: u64 = 30;
 /// The confirmation time on disk is renewed this often, in ticks, though nothing changed.
 const CONFIRM_TICKS: u64 = 600;
 
-/// What the follower works with.
-pub(crate) struct Parts {
-    /// Who this sidecar is to the control plane.
-    pub(crate) own: Own,
-    /// Where the control plane is.
-    pub(crate) reach: Arc<Reach>,
-    /// Who this sidecar is to everybody.
-    pub(crate) identity: Identity,
-    /// Services named by flags.
-    pub(crate) pinned: Vec<ServiceName>,
-    /// What is announced.
-    pub(crate) registration: Registration,
-    /// Where the wanted state comes from, and where the one in force goes.
-    pub(crate) registrar: RegistrarEnds,
-    /// Demand of the workers.
-    pub(crate) demands: Demands,
-    /// To the workers.
-    pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
-    /// The epoch of `LastUsed`.
-    pub(crate) started: Instant,
-    /// Where the last good configuration is kept.
-    pub(crate) cache: PathBuf,
-    /// What operators see.
-    pub(crate) metrics: DiscoveryMetrics,
-    /// Holds once there is a configuration.
-    pub(crate) configured: Condition,
-    /// When another process keeps the configuration on disk.
-    pub(crate) handed_over: DrainSignal,
-    /// Ends the task.
-    pub(crate) stop: CancellationToken,
-}
-
 /// The task's state.
 pub(crate) struct Follower {
     parts: Parts,
     session: Session,
+    /// A certificate that is new is announced.
+    identity: Changes,
     wanted: Wanted,
     requests: Option<Requests>,
     /// Whether the wanted set must be computed anew.
@@ -150,6 +119,7 @@ impl Follower {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut follower = Self {
             session: Session::new(parts.own.clone(), held),
+            identity: parts.identity.changed(),
             parts,
             wanted,
             requests: None,
@@ -237,7 +207,7 @@ impl Follower {
         let (requests, queued) = link::queue();
         let wanted = self.parts.registrar.wanted.borrow_and_update().clone();
         let node = self.node();
-        let announcement = self.parts.registration.on_stream(local, &wanted);
+        let announcement = self.parts.registration.on_stream(local, &wanted, self.parts.expires());
         let opening = self.session.open(node, announcement);
         self.requests = Some(requests);
         self.parts.registrar.standing.send_replace(Standing::Told);
@@ -299,6 +269,7 @@ impl Follower {
             biased;
             Some(wish) = self.parts.demands.next() => Local::Demand(wish),
             Ok(()) = self.parts.registrar.wanted.changed() => Local::State,
+            () = self.identity.changed() => Local::State,
             () = std::future::ready(()), if unsettled => Local::Settle,
             _ = self.tick.tick() => Local::Tick,
         }
@@ -338,7 +309,8 @@ impl Follower {
 
     fn on_state(&mut self) {
         let wanted = self.parts.registrar.wanted.borrow_and_update().clone();
-        let Some(announcement) = self.parts.registration.change(&wanted) else { return };
+        let expires = self.parts.expires();
+        let Some(announcement) = self.parts.registration.change(&wanted, expires) else { return };
         let request = self.session.announce(announcement);
         if request.is_some() {
             self.parts.registrar.standing.send_replace(Standing::Told);

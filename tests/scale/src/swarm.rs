@@ -216,6 +216,7 @@ impl Member {
             weight: Weight::default(),
             state: AnnouncedState::Ready,
             reason: String::new(),
+            certificate_expires: None,
         })
     }
 }

@@ -14,7 +14,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("mesh-balance", &[]),
     ("mesh-http1", &[]),
     ("mesh-http2", &[]),
-    ("control-plane", &["manifests", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"]),
+    (
+        "control-plane",
+        &["manifests", "mesh-http2", "mesh-mtls", "mesh-names", "mesh-process", "mesh-protocol"],
+    ),
     (
         "sidecar",
         &[

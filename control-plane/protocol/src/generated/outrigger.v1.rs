@@ -724,6 +724,9 @@ pub struct Announcement {
     /// why it is not ready; empty: its application does not accept connections yet
     #[prost(string, tag = "62")]
     pub reason: ::prost::alloc::string::String,
+    /// when its sidecar's certificate does, in seconds since 1970 UTC; 0: not said
+    #[prost(uint64, tag = "63")]
+    pub certificate_expires: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -29,7 +29,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use workload_port::workload_port;
 
 const LABEL: &str = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
@@ -347,10 +347,13 @@ proptest! {
     fn an_announcement_survives_the_wire(
         name in subdomain(), labels in btree_map(LABEL, LABEL, 0..LABELS_MAX), address in any::<std::net::IpAddr>(),
         inbound_port in port(), ports in vec(workload_port(false), 0..4), locality in locality(), sequence in any::<u64>(), weight in weight(),
-        reason in "[a-z ]{0,20}",
+        reason in "[a-z ]{0,20}", expires in any::<u32>(),
     ) {
         let state = AnnouncedState::Leaving;
-        let announcement = Announcement { sequence, name, labels, address, inbound_port, ports, locality, weight, state, reason };
+        let certificate_expires = (expires > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(expires.into()));
+        let announcement = Announcement {
+            sequence, name, labels, address, inbound_port, ports, locality, weight, state, reason, certificate_expires,
+        };
         prop_assert_eq!(Announcement::of_wire(announcement.to_wire()).unwrap(), announcement);
     }
 

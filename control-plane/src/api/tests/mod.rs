@@ -3,6 +3,7 @@
 
 mod bounds;
 mod rights;
+mod sidecars;
 
 use super::*;
 use crate::ca::token::Audience;

@@ -261,7 +261,11 @@ impl Engine {
     }
 
     /// Whether the task should give back its memory; asked once.
-    pub(crate) fn take_resting(&mut self) -> bool {
+    pub(crate) fn rests(&mut self) -> bool {
+        if !self.config.keeps_buffers {
+            self.output.rest();
+            return true;
+        }
         std::mem::take(&mut self.is_resting)
     }
 

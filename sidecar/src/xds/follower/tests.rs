@@ -3,13 +3,16 @@
 
 use super::*;
 use crate::bootstrap::{ControlPlanes, State};
+use crate::control_plane::Reach;
 use crate::demand::{self, Demand};
 use crate::dial::Dial;
-use crate::register::{Left, Registrar, registrar};
-use crate::snapshot::{AddressState, ServiceView};
+use crate::register::{Left, Registrar, Registration, registrar};
+use crate::snapshot::{AddressState, ServiceView, Snapshot};
+use crate::telemetry::DiscoveryMetrics;
+use crate::xds::session::Own;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use mesh_mtls::{Acceptor, Alpn, PrivateKey, Svid, control_plane_id};
+use mesh_mtls::{Acceptor, Alpn, Identity, PrivateKey, Svid, control_plane_id};
 use mesh_names::{Port, SpiffeId, TrustDomain};
 use mesh_process::{Drain, Readiness, Tasks};
 use mesh_protocol::address::Address;
@@ -22,8 +25,9 @@ use mesh_protocol::wire::discovery::aggregated_discovery_service_server::{
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 /// An authority that both sides trust.
@@ -44,14 +48,19 @@ impl Pki {
     }
 
     fn identity(&self, id: &SpiffeId) -> Identity {
+        let identity = Identity::new(TrustBundle::from_der([self.root()]).unwrap());
+        identity.set_svid(self.svid(id, 2100));
+        identity
+    }
+
+    fn svid(&self, id: &SpiffeId, expires: i32) -> Svid {
         let key = PrivateKey::generate().unwrap();
         let pair = KeyPair::from_pem(&key.to_pem()).unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(id.to_string().try_into().unwrap())];
+        params.not_after = rcgen::date_time_ymd(expires, 1, 1);
         let leaf = params.signed_by(&pair, &Issuer::new(self.params.clone(), &self.key)).unwrap();
-        let identity = Identity::new(TrustBundle::from_der([self.root()]).unwrap());
-        identity.set_svid(Svid::new([leaf.der().to_vec()], key).unwrap());
-        identity
+        Svid::new([leaf.der().to_vec()], key).unwrap()
     }
 }
 
@@ -311,6 +320,29 @@ async fn an_address_that_is_a_services_brings_the_service_with_it() {
     let seen = in_time(sidecar.snapshots.wait_for(|s| s.address(address).is_some())).await.unwrap().clone();
     let state = &seen.address(address).unwrap().state;
     assert!(matches!(state, AddressState::Service(service) if *service == orders()), "{state:?}");
+    sidecar.end().await;
+    control_plane.kill().await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_certificate_is_announced_and_that_of_the_next_one() {
+    let scene = Scene::new();
+    let mut control_plane = scene.control_plane().await;
+    let id = "spiffe://mesh.internal/ns/shop/sa/front".parse().unwrap();
+    let identity = scene.pki.identity(&id);
+    let sidecar = Sidecar::start(control_plane.address, identity.clone(), &scene.state);
+    let seconds = |svid: &Svid| svid.not_after().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let mut stream = control_plane.stream().await;
+    let first = stream.request().await.announcement.unwrap();
+    assert_eq!(first.certificate_expires, seconds(&identity.svid().unwrap()));
+    identity.set_svid(scene.pki.svid(&id, 2101));
+    let next = loop {
+        if let Some(announcement) = stream.request().await.announcement {
+            break announcement;
+        }
+    };
+    assert_eq!((next.sequence, next.certificate_expires), (2, seconds(&identity.svid().unwrap())));
+    assert_ne!(first.certificate_expires, next.certificate_expires);
     sidecar.end().await;
     control_plane.kill().await;
 }

@@ -129,6 +129,7 @@ fn announcement() -> Announcement {
         weight: Default::default(),
         state: AnnouncedState::Ready,
         reason: String::new(),
+        certificate_expires: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) const CONFIG: Config = Config {
     connection_window: 200_000,
     send_buffer: 64 * 1024,
     head_bytes: 16 * 1024,
+    keeps_buffers: true,
 };
 
 /// A frame as it was written.

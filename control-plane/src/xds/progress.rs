@@ -1,0 +1,117 @@
+//! Whether the sidecar at the other end of a stream applies what it is sent, for its Workload's status. Pure: the caller
+//! passes the time.
+
+use super::session::{Nack, Session};
+use crate::registry::{SILENT_AFTER, Trouble};
+use tokio::time::Instant;
+
+/// Most resources a refusal is told with.
+const NAMES_MAX: usize = 3;
+
+/// One stream's.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The oldest response that waits for its acknowledgement, and since when.
+    awaited: Option<(u64, Instant)>,
+    told: Option<Trouble>,
+}
+
+impl Progress {
+    /// Notes what a session has come to. Returns what there is to tell, if that has changed: nothing is wrong, or this.
+    pub(super) fn note(&mut self, session: &Session, now: Instant) -> Option<Option<Trouble>> {
+        let awaited = session.awaited();
+        if self.awaited.map(|(nonce, _)| nonce) != awaited {
+            self.awaited = awaited.map(|nonce| (nonce, now));
+        }
+        let is_silent = self.awaited.is_some_and(|(_, since)| now >= since + SILENT_AFTER);
+        let refused = session.nacks().next().map(|nack| Trouble::Refused(sentence(nack)));
+        let trouble = refused.or(is_silent.then_some(Trouble::Silent));
+        if self.told == trouble {
+            return None;
+        }
+        self.told.clone_from(&trouble);
+        Some(trouble)
+    }
+
+    /// When to note again though nothing has happened.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        let (_, since) = self.awaited.filter(|_| self.told.is_none())?;
+        Some(since + SILENT_AFTER)
+    }
+}
+
+/// Without the revision: a sidecar that refuses one object in each new revision is told of once.
+fn sentence(nack: &Nack) -> String {
+    let names = nack.resources.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match nack.count.saturating_sub(NAMES_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (kind, message) = (nack.kind.as_str(), &nack.message);
+    format!("its sidecar refused {kind} {names}{more} and goes on with what it had: {message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Snapshot;
+    use mesh_protocol::resource::ResourceType;
+    use mesh_protocol::wire::discovery::{DeltaDiscoveryRequest, Status};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// A session that has sent an answer, and its nonce.
+    fn asked() -> (Session, DeltaDiscoveryRequest) {
+        let peer = "spiffe://mesh.internal/ns/shop/sa/front".parse().unwrap();
+        let mut session = Session::new(peer, Arc::new(Snapshot::default()));
+        session.request(DeltaDiscoveryRequest {
+            type_url: ResourceType::Service.type_url().to_owned(),
+            resource_names_subscribe: vec!["shop/orders".to_owned()],
+            ..Default::default()
+        });
+        let sent = session.response().unwrap();
+        let ack = DeltaDiscoveryRequest {
+            type_url: sent.type_url,
+            response_nonce: sent.nonce,
+            ..Default::default()
+        };
+        (session, ack)
+    }
+
+    #[test]
+    fn silence_is_told_after_its_time_and_ends_with_the_acknowledgement() {
+        let (mut session, ack) = asked();
+        let (mut progress, start) = (Progress::default(), Instant::now());
+        assert_eq!(progress.note(&session, start), None);
+        assert_eq!(progress.late_at(), Some(start + SILENT_AFTER));
+        assert_eq!(progress.note(&session, start + SILENT_AFTER - MOMENT), None);
+        assert_eq!(progress.note(&session, start + SILENT_AFTER), Some(Some(Trouble::Silent)));
+        assert_eq!(progress.late_at(), None, "told once");
+        session.request(ack);
+        assert_eq!(progress.note(&session, start + SILENT_AFTER * 2), Some(None));
+        assert_eq!(progress.note(&session, start + SILENT_AFTER * 3), None);
+    }
+
+    #[test]
+    fn a_refusal_is_told_at_once_in_the_words_of_the_sidecar() {
+        let (mut session, mut ack) = asked();
+        let (mut progress, start) = (Progress::default(), Instant::now());
+        let message = "no such policy".to_owned();
+        ack.error_detail = Some(Status { code: 3, message, details: Vec::new() });
+        session.request(ack);
+        let told = "its sidecar refused service  and goes on with what it had: no such policy".to_owned();
+        assert_eq!(progress.note(&session, start), Some(Some(Trouble::Refused(told))));
+        assert_eq!(progress.note(&session, start + MOMENT), None);
+        let names = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let nack = Nack {
+            kind: ResourceType::Endpoint,
+            resources: names,
+            count: 12,
+            message: "bad".to_owned(),
+            revision: Default::default(),
+        };
+        assert!(sentence(&nack).starts_with("its sidecar refused endpoint a, b, c and 9 more and goes on"));
+    }
+}
