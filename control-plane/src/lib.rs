@@ -10,6 +10,7 @@ pub mod events;
 pub mod grpc;
 pub mod index;
 pub mod listen;
+mod parallel;
 pub mod peer;
 pub mod registry;
 pub mod replicas;

@@ -57,13 +57,14 @@ async fn accept(parts: Parts, listener: TcpListener) -> io::Result<()> {
     let here = Tasks::new();
     while let Some(accepted) = connections.next().await {
         let (services, tasks, drain) = (services.clone(), here.clone(), drain.clone());
-        here.spawn_local("discovery connection", serve(accepted, services, tasks, drain));
+        // Boxed: the future of a connection would have room for it at each step it is handed on.
+        here.spawn_local("discovery connection", serve(Box::new(accepted), services, tasks, drain));
     }
     here.join(std::time::Duration::MAX).await;
     Ok(())
 }
 
-async fn serve(connection: Connection, services: Services, tasks: Tasks, drain: DrainSignal) {
+async fn serve(connection: Box<Connection>, services: Services, tasks: Tasks, drain: DrainSignal) {
     let (remote, peer) = (connection.remote(), connection.client().into());
     if let Err(error) = connection::serve(connection, peer, services, &tasks, drain).await {
         tracing::debug!(%remote, %error, "a sidecar's connection ended");

@@ -3,6 +3,7 @@
 use super::DirtySet;
 use crate::controller::virtual_ips::Allocator;
 use crate::controller::work::{Desired, Subject, Work};
+use crate::parallel;
 use crate::registry::LEAVING;
 use crate::snapshot::{ResourceName, Snapshot};
 use crate::store::{Event, Key, Revision, Stored};
@@ -18,7 +19,6 @@ use mesh_protocol::resource::{MESH, ResourceType, address_name};
 use mesh_protocol::trust_bundle::TrustBundle;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -43,7 +43,8 @@ impl View {
 
     /// Takes all objects of an empty view at once. Returns all there is to compile.
     pub(super) fn read(&mut self, objects: &[Stored]) -> DirtySet {
-        for change in changes(objects) {
+        let changes = parallel::map(objects, |stored| change(&stored.key, Some(&stored.object)));
+        for change in changes.into_iter().flatten() {
             self.index.apply(change);
         }
         self.index.everything()
@@ -200,25 +201,6 @@ impl View {
 
 /// The change an object's new state (nothing: its deletion) makes; nothing if it concerns no resource. An object that
 /// can't be read is left as it was: the API refuses such objects, so it was written by another version.
-/// What all objects say, in their order. They are read on all processors at once: it is most of a start.
-fn changes(objects: &[Stored]) -> Vec<Change> {
-    let readers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let share = objects.len().div_ceil(readers).max(1);
-    let read = |part: &[Stored]| -> Vec<Change> {
-        part.iter().filter_map(|stored| change(&stored.key, Some(&stored.object))).collect()
-    };
-    std::thread::scope(|scope| {
-        let readers: Vec<_> = objects.chunks(share).map(|part| scope.spawn(move || read(part))).collect();
-        readers
-            .into_iter()
-            .flat_map(|reader| match reader.join() {
-                Ok(changes) => changes,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
-    })
-}
-
 fn change(key: &Key, object: Option<&Arc<Value>>) -> Option<Change> {
     match read(key, object) {
         Ok(change) => change,

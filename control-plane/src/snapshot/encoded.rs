@@ -4,11 +4,11 @@ use bytes::Bytes;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::fmt;
 use std::hash::Hasher;
-use std::sync::Arc;
 
-/// The hash of a resource's bytes: equal on every replica, and after a restart, exactly when the bytes are.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(Arc<str>);
+/// The hash of a resource's bytes: equal on every replica, and after a restart, exactly when the bytes are. Written in
+/// hex.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version([u8; 16]);
 
 /// A resource's bytes and their version. Equal when the versions are.
 #[derive(Clone)]
@@ -25,20 +25,17 @@ impl Encoded {
     pub fn new(bytes: Vec<u8>) -> Self {
         let mut hasher = SipHasher13::new();
         hasher.write(&bytes);
-        let version = Version(format!("{:032x}", hasher.finish128().as_u128()).into());
+        let version = Version(hasher.finish128().as_u128().to_be_bytes());
         Self { version, bytes: bytes.into() }
     }
 }
 
 impl Version {
-    /// A version as a client gives it back; it may be anything.
-    pub fn of_client(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// A version as a client gives it back; nothing if it is none of ours.
+    pub fn of_client(text: &str) -> Option<Self> {
+        let is_ours =
+            text.len() == 32 && text.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it));
+        is_ours.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(|it| Self(it.to_be_bytes()))
     }
 }
 
@@ -52,13 +49,13 @@ impl Eq for Encoded {}
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
 impl fmt::Debug for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -75,7 +72,12 @@ mod tests {
     #[test]
     fn a_version_never_changes_for_the_same_bytes() {
         // Written down: a new hash would make every sidecar fetch everything after an upgrade.
-        assert_eq!(Encoded::new(b"outrigger".to_vec()).version.as_str(), "4a7d8a05bae0c8ef3d89a2f0395d985f");
+        let version = Encoded::new(b"outrigger".to_vec()).version;
+        assert_eq!(version.to_string(), "4a7d8a05bae0c8ef3d89a2f0395d985f");
         assert_ne!(Encoded::new(vec![]).version, Encoded::new(vec![0]).version);
+        assert_eq!(Version::of_client(&version.to_string()), Some(version));
+        for other in ["", "7", "4A7D8A05BAE0C8EF3D89A2F0395D985F", "+a7d8a05bae0c8ef3d89a2f0395d985f"] {
+            assert_eq!(Version::of_client(other), None, "{other}");
+        }
     }
 }

@@ -60,6 +60,11 @@ impl Snapshot {
         self.resources.get(&(kind, name.into()))
     }
 
+    /// A name as the resource that has it is known by, so that there is one copy of it; none: there is no such resource.
+    pub fn name(&self, kind: ResourceType, name: &str) -> Option<&ResourceName> {
+        self.resources.get_key_value(&(kind, name.into())).map(|((_, name), _)| name)
+    }
+
     /// All resources of a type whose names start with `prefix`, by name.
     pub fn with_prefix<'a>(
         &'a self,

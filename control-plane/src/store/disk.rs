@@ -5,6 +5,7 @@
 use super::image::Image;
 use super::stored_kind::{kind_name, kind_of};
 use super::{Event, Key, OpenError, Revision, StoreError, Stored};
+use crate::parallel;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -91,7 +92,7 @@ impl Disk {
     fn read(&self) -> Result<Image, redb::Error> {
         let transaction = self.database.begin_read()?;
         let revision = transaction.open_table(FACTS)?.get("revision")?.map_or(0, |revision| revision.value());
-        let mut objects = Vec::new();
+        let mut rows = Vec::new();
         for row in transaction.open_table(OBJECTS)?.iter()? {
             let (key, value) = row?;
             let ((kind, namespace, name), (at, json)) = (key.value(), value.value());
@@ -104,16 +105,15 @@ impl Disk {
                 );
                 continue;
             };
-            let object = serde_json::from_slice(json).map_err(|error| {
-                redb::Error::Corrupted(format!("{} {namespace}/{name} is not JSON: {error}", kind.singular()))
-            })?;
-            objects.push(Stored {
-                key: Key::new(kind, namespace, name),
-                revision: Revision(at),
-                object: Arc::new(object),
-            });
+            rows.push((Key::new(kind, namespace, name), Revision(at), json.to_vec()));
         }
-        Ok(Image::new(Revision(revision), objects))
+        let objects = parallel::map(&rows, |(key, revision, json)| {
+            let object = serde_json::from_slice(json)
+                .map_err(|error| redb::Error::Corrupted(format!("{key} is not JSON: {error}")))?;
+            Ok(Stored { key: key.clone(), revision: *revision, object: Arc::new(object) })
+        });
+        let objects: Result<Vec<_>, redb::Error> = objects.into_iter().collect();
+        Ok(Image::new(Revision(revision), objects?))
     }
 
     /// Makes all records durable with one fsync, or none of them.

@@ -221,7 +221,7 @@ impl Session {
             }
         }
         if !std::mem::replace(&mut state.subscriptions.started, true) {
-            state.subscriptions.resume(request.initial_resource_versions);
+            state.subscriptions.resume(request.initial_resource_versions, &self.snapshot);
         }
         self.settle();
         requested

@@ -57,7 +57,7 @@ impl Discovery {
     ///
     /// # Errors
     /// The status to refuse it with.
-    pub fn admit(&self, peer: &PeerIdentity) -> Result<Admitted, Status> {
+    pub fn admit(&self, peer: &PeerIdentity) -> Result<Box<Admitted>, Status> {
         let Some(peer) = &peer.0 else {
             return Err(Status::unauthenticated(
                 "discovery needs a client certificate of this mesh; get one from the certificate authority with a join token",
@@ -66,7 +66,7 @@ impl Discovery {
         if self.drain.is_draining() {
             return Err(going_away());
         }
-        Ok(Admitted {
+        Ok(Box::new(Admitted {
             peer: peer.clone(),
             feed: self.feed.clone(),
             registration: self.registry.open(),
@@ -78,7 +78,7 @@ impl Discovery {
             allowance: Allowance::default(),
             progress: Progress::default(),
             _open: self.metrics.opened(),
-        })
+        }))
     }
 }
 
@@ -134,8 +134,8 @@ impl Drop for Admitted {
 }
 
 impl Admitted {
-    /// Serves the stream until it ends.
-    pub async fn run(mut self, requests: Messages<DeltaDiscoveryRequest>, answers: Answers) {
+    /// Serves the stream until it ends. Boxed: its future would have room for it twice.
+    pub async fn run(mut self: Box<Self>, requests: Messages<DeltaDiscoveryRequest>, answers: Answers) {
         let mut ends = Ends { requests, answers };
         if let Some(status) = self.follow(&mut ends).await {
             ends.answers.end(&status);

@@ -25,11 +25,11 @@ const REFUSALS_MAX: usize = 1_000;
 const ENTRY_BYTES: usize = 128;
 
 /// What the client holds under a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     /// This version, sent by us or held since an earlier stream.
     Version(Version),
-    /// Something, but it has asked to hear it again.
+    /// Something that it has asked to hear again, or of which it knows a version that is none of ours.
     Again,
     /// Nothing, and it knows why.
     Absent,
@@ -150,10 +150,12 @@ impl Subscriptions {
     }
 
     /// Takes a client's word on what it holds since an earlier stream. What it does not subscribe to is ignored.
-    pub(super) fn resume(&mut self, held: impl IntoIterator<Item = (String, String)>) {
+    pub(super) fn resume(&mut self, held: impl IntoIterator<Item = (String, String)>, snapshot: &Snapshot) {
         for (name, version) in held {
             if self.is_covered(&name) {
-                self.told.insert(name.into(), Told::Version(Version::of_client(&version)));
+                let told = Version::of_client(&version).map_or(Told::Again, Told::Version);
+                let known = snapshot.name(self.kind, &name).cloned();
+                self.told.insert(known.unwrap_or_else(|| name.into()), told);
                 self.greet = true;
             }
         }
@@ -281,7 +283,7 @@ impl Subscriptions {
             name: name.to_string(),
             aliases: Vec::new(),
         });
-        self.told.insert(name.clone(), Told::Version(encoded.version.clone()));
+        self.told.insert(name.clone(), Told::Version(encoded.version));
     }
 
     fn holds(&self, name: &str, encoded: &Encoded) -> bool {

@@ -6,7 +6,7 @@ use crate::swarm::Swarm;
 use crate::{Options, mesh};
 use anyhow::{Context, Result};
 use mesh_load::bench::machine::{cpu_microseconds, memory};
-use mesh_load::mesh::Mesh;
+use mesh_load::mesh::{Beside, Mesh};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,6 +20,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// Below so many sidecars their memory is lost in what the allocator gives back of the writing before.
 const MEMORY_FROM: usize = 1_000;
 
+/// The one that is not simulated.
+const REAL: &str = "real";
+
 /// What was measured.
 #[derive(Debug)]
 pub(crate) struct Figures {
@@ -27,6 +30,8 @@ pub(crate) struct Figures {
     seeded: Duration,
     registered: Duration,
     kib_each: f64,
+    /// Of a real sidecar that calls as many services as the simulated ones.
+    sidecar_kib: f64,
     endpoint: Change,
     route: Change,
     roots: Change,
@@ -75,6 +80,8 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
     tokio::time::sleep(SETTLE).await;
     let kib_each = (resident_kib(pid)? - before) / sidecars as f64;
 
+    let sidecar_kib = real_sidecar(&mut control_plane, options).await?;
+
     let shared = swarm.shared.clone();
     let roots = control_plane.trust_bundle();
     let own = std::fs::read_to_string(&roots).context("reading ca.crt")?;
@@ -114,7 +121,24 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
     let came_back = swarm.shared.registered.all().await;
     came_back.with_context(|| format!("coming back after a restart ({})", swarm.shared.last_failure()))?;
     let back = start.elapsed();
-    Ok(Figures { sidecars, seeded, registered, kib_each, endpoint, route, roots, back })
+    Ok(Figures { sidecars, seeded, registered, kib_each, sidecar_kib, endpoint, route, roots, back })
+}
+
+/// Starts a sidecar as users do, beside no application, and returns what it has resident once it knows what it calls.
+async fn real_sidecar(control_plane: &mut Mesh, options: &Options) -> Result<f64> {
+    let upstreams: Vec<_> = (0..options.called.min(options.services))
+        .map(|number| mesh::service(number).map(|it| format!("{}.{}:80=127.0.0.1:0", it.name, it.namespace)))
+        .collect::<Result<_>>()?;
+    let upstreams: Vec<_> = upstreams.iter().map(String::as_str).collect();
+    let beside = Beside {
+        namespace: mesh::NAMESPACE,
+        service_account: "caller",
+        upstreams: &upstreams,
+        ..Beside::default()
+    };
+    tokio::task::block_in_place(|| control_plane.join(REAL, &beside, None))?;
+    tokio::time::sleep(SETTLE).await;
+    resident_kib(control_plane.member(REAL)?.sidecar_pid())
 }
 
 fn resident_kib(pid: u32) -> Result<f64> {
@@ -133,6 +157,7 @@ pub(crate) fn table(all: &[Figures]) -> String {
         MEMORY_FROM.. => format!("{:.1}", it.kib_each),
         _ => "–".to_owned(),
     });
+    row("memory of a sidecar, KiB", &|it| format!("{:.0}", it.sidecar_kib));
     row("one endpoint, p50, ms", &|it| ms(it.endpoint.p50));
     row("one endpoint, p99, ms", &|it| ms(it.endpoint.p99));
     row("one endpoint, CPU of a push, µs", &|it| format!("{:.1}", it.endpoint.cpu_each));

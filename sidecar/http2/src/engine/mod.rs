@@ -264,6 +264,9 @@ impl Engine {
     pub(crate) fn rests(&mut self) -> bool {
         if !self.config.keeps_buffers {
             self.output.rest();
+            if self.arrived.is_empty() {
+                self.arrived = VecDeque::new();
+            }
             return true;
         }
         std::mem::take(&mut self.is_resting)

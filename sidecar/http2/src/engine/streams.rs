@@ -62,6 +62,10 @@ impl Streams {
     /// Keeps a stream; one that has a number is open.
     pub(super) fn insert(&mut self, stream: Stream) -> Key {
         let id = stream.id;
+        if self.slab.capacity() == 0 {
+            // A vector would begin with four, and many a connection has one stream all its life.
+            self.slab.reserve_exact(1);
+        }
         let key = self.slab.insert(stream);
         if id > 0 {
             self.opened(key, id);
