@@ -6,12 +6,12 @@
 //! | [`generator`] | the clients: constant arrival rate or closed loop, every answer checked, one JSON report |
 //! | [`greeter`] | the gRPC service `outrigger.demo.Greeter`, generated from `proto/greeter.proto` |
 //! | [`mesh`] | a whole mesh of child processes: control plane, sidecars, origins |
+//! | `kept` | addresses that are there again after a restart |
 //! | [`member`] | one of its members: an application and its sidecar |
 //! | [`relay`] | bytes through mutual TLS: the least that any proxy pair does |
 //! | [`running`] | child processes: started until their ready line, stopped, their output kept |
 //! | [`scrape`] | metrics in the text format, read back |
 //! | [`demo`] | a whole mesh with real traffic: a canary shifts, an instance dies, nobody notices |
-//! | [`mesh`], [`running`], [`scrape`] | control plane and sidecars as child processes, and what they count |
 //! | [`mod@bench`] | a proxy pair side by side with its peers: CPU, latency, memory, start-up |
 //!
 //! Nothing here knows how a mesh works inside: servers and clients speak plain protocols, as users' programs do.
@@ -19,6 +19,7 @@
 pub mod bench;
 pub mod demo;
 pub mod generator;
+mod kept;
 pub mod machines;
 pub mod member;
 pub mod mesh;

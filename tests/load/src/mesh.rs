@@ -2,6 +2,7 @@
 //! demo, the benchmark and the end-to-end tests all start it this way: on loopback, on ports the system chooses; or each
 //! member on a machine of its own, where its sidecar captures what it sends.
 
+use crate::kept;
 use crate::machines::{Group, Machines, SWITCH};
 use crate::member::Member;
 use crate::running::Running;
@@ -48,7 +49,7 @@ impl Mesh {
     /// # Errors
     /// It can't be started, with the end of its log.
     pub fn start(bin_dir: &Path, dir: &Path) -> Result<Self> {
-        Self::with_control_plane(bin_dir, dir, ANY_PORT, None)
+        Self::with_control_plane(bin_dir, dir, &kept::address()?, None)
     }
 
     /// Starts `count` control planes in `dir` that share the etcd cluster with these members, comma-separated.
@@ -68,7 +69,8 @@ impl Mesh {
             if number > 0 {
                 mesh.give_keys(number)?;
             }
-            let started = mesh.start_control_plane(number, [ANY_PORT; 3])?;
+            let [api, discovery, metrics] = [kept::address()?, kept::address()?, kept::address()?];
+            let started = mesh.start_control_plane(number, [&api, &discovery, &metrics])?;
             mesh.control_planes.push(started);
         }
         Ok(mesh)
@@ -88,7 +90,8 @@ impl Mesh {
             members: Vec::new(),
             machines,
         };
-        let started = mesh.start_control_plane(0, [ANY_PORT, discovery, ANY_PORT])?;
+        let [api, metrics] = [kept::address()?, kept::address()?];
+        let started = mesh.start_control_plane(0, [&api, discovery, &metrics])?;
         mesh.control_planes.push(started);
         Ok(mesh)
     }
