@@ -86,11 +86,31 @@ impl Object {
             Ok(()) => {
                 envelope(kind, &value, &mut report);
                 check::structure::check(kind.schema(), &mut value, &FieldPath::default(), &mut report);
-                typed(kind, value, &mut report)
+                if let Some(fields) = value.as_object_mut() {
+                    // Judged already.
+                    fields.remove("apiVersion");
+                    fields.remove("kind");
+                    fields.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
+                }
+                typed(kind, &value, &mut report)
             }
         };
         let object = object.filter(|_| !report.has_errors());
         Reading { object, diagnostics: report.finish(&subject) }
+    }
+
+    /// Reads an object that was checked before it was stored, without a copy. Fields that this version does not know, as one
+    /// has that a later version stored, are passed over.
+    ///
+    /// # Errors
+    /// As [`Object::from_json`].
+    pub fn of_stored(kind: Kind, value: &Value) -> Result<Self, Vec<Diagnostic>> {
+        let mut report = Report::default();
+        match typed(kind, value, &mut report).filter(|_| !report.has_errors()) {
+            Some(object) => Ok(object),
+            // It says more clearly what is wrong, and takes what is only written in another way.
+            None => Self::from_json(kind, value.clone()),
+        }
     }
 
     /// Its kind.
@@ -180,7 +200,7 @@ fn envelope(kind: Kind, value: &Value, report: &mut Report) {
     }
 }
 
-fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
+fn typed(kind: Kind, value: &Value, report: &mut Report) -> Option<Object> {
     match kind {
         Kind::Namespace => {
             decode(value, report).and_then(|it| check::plain::namespace(it, report)).map(Object::Namespace)
@@ -229,13 +249,7 @@ fn typed(kind: Kind, value: Value, report: &mut Report) -> Option<Object> {
 
 /// Reads the value as the type that holds the kind. [`check::structure`] has seen to it that this cannot fail: it knows
 /// every rule that the schema of a kind has, and the schema is made from the type.
-fn decode<T: DeserializeOwned>(mut value: Value, report: &mut Report) -> Option<T> {
-    if let Some(fields) = value.as_object_mut() {
-        // Judged already, and not every type has fields for them.
-        fields.remove("apiVersion");
-        fields.remove("kind");
-        fields.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
-    }
+fn decode<T: DeserializeOwned>(value: &Value, report: &mut Report) -> Option<T> {
     match T::deserialize(value) {
         Ok(decoded) => Some(decoded),
         // The value was mended where it was wrong, so that an error here is most likely its echo.

@@ -264,3 +264,21 @@ fn an_object_of_another_kind_than_its_url_is_refused() {
         "ConfigMap a: kind: it is `Secret`, and the object is read as `ConfigMap`; write `ConfigMap`"
     );
 }
+
+#[test]
+fn what_was_stored_is_read_as_it_was_checked_and_unknown_fields_are_passed_over() {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders", "namespace": "shop"},
+        "spec": {"selector": {"app": "orders"}, "ports": [{"port": 80, "targetPort": "web", "appProtocol": null}]},
+    });
+    let checked = Object::from_json(Kind::Service, service.clone()).unwrap();
+    assert_eq!(Object::of_stored(Kind::Service, &service), Ok(checked.clone()), "null is not given");
+    let mut later = service.clone();
+    later["spec"]["later"] = json!({"mode": "New"});
+    assert!(Object::from_json(Kind::Service, later.clone()).is_err());
+    assert_eq!(Object::of_stored(Kind::Service, &later), Ok(checked));
+    let mut wrong = service;
+    wrong["spec"]["ports"] = json!([{"port": 0}]);
+    let found = Object::of_stored(Kind::Service, &wrong).unwrap_err();
+    assert_eq!(found, Object::from_json(Kind::Service, wrong).unwrap_err());
+}

@@ -1,5 +1,6 @@
 //! kubectl, unchanged, against the API.
 
+use k8s_openapi::jiff::Timestamp;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use tests::wait::{eventually, holds};
@@ -88,6 +89,36 @@ fn get_shows_tables_yaml_and_changes_as_they_come() {
     watch.wait().unwrap();
     let gone = kubectl(&world, &["get", "service", "web", "-n", "demo"]);
     assert!(String::from_utf8_lossy(&gone.stderr).contains("NotFound"), "{gone:?}");
+}
+
+#[test]
+fn a_workload_shows_what_its_sidecar_has_applied_and_a_service_that_nothing_is_behind_it() {
+    let mut world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    world.serve("web", "web-a", "http", &["http"]);
+    world.service("lost", 80, Some("http"), "main");
+    let get = |what: &[&str]| clean(&world, &[&["get", "-n", "demo"], what].concat());
+    let lost = get(&["service", "lost", "-o", "jsonpath={.metadata.resourceVersion}"]);
+    let shown = eventually("what came after it is applied", || {
+        let path = "jsonpath={.status.sidecar.appliedRevision} {.status.sidecar.certificateExpires}";
+        let shown = get(&["workload", "web-a", "-o", path]);
+        let applied = shown.split(' ').next().unwrap().parse::<u64>().unwrap_or_default();
+        holds(applied >= lost.parse().unwrap(), shown.clone()).map(|()| shown)
+    });
+    let expires: Timestamp = shown.split(' ').nth(1).unwrap().parse().unwrap();
+    let left = expires.duration_since(Timestamp::now());
+    assert!((1..=24).contains(&left.as_hours()), "{shown}");
+
+    let condition = "jsonpath={.status.conditions[?(@.type==\"outrigger.dev/EndpointsReady\")].message}";
+    eventually("the service says it", || {
+        let said = get(&["service", "lost", "-o", condition]);
+        holds(said.contains("no workload in namespace `demo` has the labels it selects: app=lost"), said)
+    });
+    eventually("and so does an Event", || {
+        let said = get(&["events", "--field-selector", "involvedObject.name=lost"]);
+        holds(said.contains("NoEndpoints"), said)
+    });
+    assert_eq!(get(&["service", "web", "-o", condition]), "", "what was never wrong is not said");
 }
 
 #[test]

@@ -38,18 +38,6 @@ pub(super) fn with_condition(object: &Value, kind: &str, verdict: &Verdict, now:
     Some(object)
 }
 
-/// The object with each of these conditions; nothing if it says all of them already.
-pub(super) fn with_conditions(
-    object: &Value,
-    conditions: &[(&str, &Verdict)],
-    now: Timestamp,
-) -> Option<Value> {
-    conditions.iter().fold(None, |changed, (kind, verdict)| {
-        let next = with_condition(changed.as_ref().unwrap_or(object), kind, verdict, now);
-        next.or(changed)
-    })
-}
-
 /// The object with these virtual addresses, and the condition on them; nothing if it says so already, or if someone has
 /// just written other addresses: then that is observed first.
 pub(super) fn with_virtual_ips(object: &Value, assignment: &Assignment, now: Timestamp) -> Option<Value> {
@@ -100,24 +88,6 @@ mod tests {
         {
             assert_eq!(with_virtual_ips(&json!({"spec": spec}), &given, now), None, "{spec}");
         }
-    }
-
-    #[test]
-    fn each_of_several_conditions_is_said() {
-        let verdict = |holds: bool, reason: &'static str| Verdict { holds, reason, message: String::new() };
-        let (good, bad) = (verdict(true, "Yes"), verdict(false, "No"));
-        let now = Timestamp::UNIX_EPOCH;
-        let bare = json!({"spec": {}});
-        assert_eq!(with_conditions(&bare, &[("A", &good), ("B", &good)], now), None);
-        let said = |object: &Value| {
-            let conditions = object["status"]["conditions"].as_array().unwrap().iter();
-            conditions.map(|it| format!("{} {}", it["type"], it["status"])).collect::<Vec<_>>().join(", ")
-        };
-        let one = with_conditions(&bare, &[("A", &good), ("B", &bad)], now).unwrap();
-        assert_eq!(said(&one), r#""B" "False""#);
-        let both = with_conditions(&one, &[("A", &bad), ("B", &good)], now).unwrap();
-        assert_eq!(said(&both), r#""A" "False", "B" "True""#);
-        assert_eq!(with_conditions(&both, &[("A", &bad), ("B", &good)], now), None);
     }
 
     #[test]

@@ -4,12 +4,12 @@
 use super::policy_status;
 use super::route_status::with_status;
 use super::service_status::{ENDPOINTS_READY, RESOLVED_REFS, TARGET_PORTS};
-use super::service_status::{with_condition, with_conditions, with_virtual_ips};
+use super::service_status::{with_condition, with_virtual_ips};
 use super::stamp;
 use super::virtual_ips::Assignment;
 use super::work::{Desired, Subject, Work};
 use crate::store::{CONTROLLERS, Expect, Key, Revision, Store, StoreError};
-use crate::translate::{DerivedSlice, RouteName, RouteStatus};
+use crate::translate::{DerivedSlice, RouteName, RouteStatus, Verdict};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use manifests::Kind;
@@ -93,13 +93,11 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
             Ok(())
         }
         (Subject::Status(route), Desired::Status(status)) => write_status(store, route, status).await,
-        (Subject::Endpoints(service), Desired::Endpoints { target_ports, ready }) => {
-            let key = Key::new(Kind::Service, service.namespace.as_str(), service.name.as_str());
-            let conditions = [(TARGET_PORTS, target_ports), (ENDPOINTS_READY, ready)];
-            let change = |before: Option<&Value>| {
-                before.and_then(|it| with_conditions(it, &conditions, Timestamp::now()))
-            };
-            update(store, &key, change).await.map(|_| ())
+        (Subject::TargetPorts(service), Desired::TargetPorts(verdict)) => {
+            write_condition(store, service, TARGET_PORTS, verdict).await
+        }
+        (Subject::EndpointsReady(service), Desired::EndpointsReady(verdict)) => {
+            write_condition(store, service, ENDPOINTS_READY, verdict).await
         }
         (Subject::VirtualIps(service), Desired::VirtualIps(assignment)) => {
             write_virtual_ips(store, service, assignment).await
@@ -122,7 +120,8 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
         (
             Subject::Slices(_)
             | Subject::Status(_)
-            | Subject::Endpoints(_)
+            | Subject::TargetPorts(_)
+            | Subject::EndpointsReady(_)
             | Subject::VirtualIps(_)
             | Subject::External(_)
             | Subject::Policy(_),
@@ -168,6 +167,18 @@ async fn write_status(store: &dyn Store, route: &RouteName, status: &RouteStatus
     update(store, &key, |before| before.and_then(|object| with_status(object, status, Timestamp::now())))
         .await
         .map(|_| ())
+}
+
+async fn write_condition(
+    store: &dyn Store,
+    service: &ServiceName,
+    kind: &str,
+    verdict: &Verdict,
+) -> Result<(), StoreError> {
+    let key = Key::new(Kind::Service, service.namespace.as_str(), service.name.as_str());
+    let change =
+        |before: Option<&Value>| before.and_then(|it| with_condition(it, kind, verdict, Timestamp::now()));
+    update(store, &key, change).await.map(|_| ())
 }
 
 async fn write_virtual_ips(

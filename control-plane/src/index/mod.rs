@@ -5,6 +5,7 @@
 //! A lone change is published at once. In a storm, what arrives while a snapshot is made and for a moment after it is
 //! published together.
 
+mod compile;
 mod view;
 
 use crate::controller::{work::Work, writer};
@@ -52,7 +53,13 @@ pub fn spawn(
     let (reflected, reflected_out) = watch::channel(Revision::default());
     let (changed, changed_out) = watch::channel(Revision::default());
     let work = Arc::new(Work::default());
-    tasks.spawn("controllers", writer::run(Arc::clone(&store), Arc::clone(&work)));
+    let (mut first, writes) = (snapshots_out.clone(), writer::run(Arc::clone(&store), Arc::clone(&work)));
+    tasks.spawn("controllers", async move {
+        // At a start every object may be derived anew, mostly as it is stored: sidecars wait for the snapshot first.
+        if first.wait_for(Option::is_some).await.is_ok() {
+            writes.await;
+        }
+    });
     let follower = Follower {
         store,
         trust_domain,

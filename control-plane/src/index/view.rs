@@ -1,6 +1,7 @@
 //! The typed objects and the snapshot made of them. No task, no store: events in, snapshot out.
 
 use super::DirtySet;
+use super::compile::{Behind, Outcome, compile};
 use crate::controller::virtual_ips::Allocator;
 use crate::controller::work::{Desired, Subject, Work};
 use crate::parallel;
@@ -9,13 +10,12 @@ use crate::snapshot::{ResourceName, Snapshot};
 use crate::store::{Event, Key, Revision, Stored};
 use crate::translate::{
     AddressBook, CaSource, Change, Dirty, Index, PolicyName, RouteName, SliceName, SourceName,
-    TrafficPolicyName, WorkloadEntry, compile_endpoints, compile_external_host, compile_mesh,
-    compile_policy_status, compile_route_status, compile_service, compile_workload, derive_slices,
-    judge_endpoints, judge_external, judge_target_ports,
+    TrafficPolicyName, WorkloadEntry,
 };
 use manifests::{Kind, Object};
 use mesh_names::{ExternalServiceName, NameError, ServiceName, TrustDomain, WorkloadName};
-use mesh_protocol::resource::{MESH, ResourceType, address_name};
+use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::resource::{ResourceType, address_name};
 use mesh_protocol::trust_bundle::TrustBundle;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -70,57 +70,13 @@ impl View {
     /// Compiles what has changed into the snapshot, and hands what follows for other objects to the controllers.
     pub(super) fn compile(&mut self, dirty: DirtySet, work: &Work, now: Instant) {
         self.assign_virtual_ips(&dirty, work, now);
-        for dirty in dirty {
-            match dirty {
-                Dirty::Service(name) => {
-                    let bytes = compile_service(&self.index, &name).map(|service| service.encode());
-                    self.set(ResourceType::Service, &name.to_string(), bytes);
-                }
-                Dirty::Workload(name) => {
-                    let bytes = compile_workload(&self.index, &name).map(|workload| workload.encode());
-                    self.set(ResourceType::Workload, &name.to_string(), bytes);
-                }
-                Dirty::Endpoints(name) => {
-                    self.set_endpoints(&name);
-                    let subject = Subject::Endpoints(name.clone());
-                    match (judge_target_ports(&self.index, &name), judge_endpoints(&self.index, &name)) {
-                        (Some(target_ports), Some(ready)) => {
-                            work.put(subject, Desired::Endpoints { target_ports, ready });
-                        }
-                        (None, _) | (_, None) => work.forget(&subject),
-                    }
-                    self.order_slices(name, work);
-                }
-                Dirty::Route(name) => {
-                    let subject = Subject::Status(name.clone());
-                    match compile_route_status(&self.index, &name) {
-                        Some(status) => work.put(subject, Desired::Status(status)),
-                        None => work.forget(&subject),
-                    }
-                }
-                Dirty::Policy(name) => {
-                    let subject = Subject::Policy(name.clone());
-                    match compile_policy_status(&self.index, &name) {
-                        Some(status) => work.put(subject, Desired::Policy(status)),
-                        None => work.forget(&subject),
-                    }
-                }
-                Dirty::Mesh => {
-                    let bytes = compile_mesh(&self.index).encode();
-                    self.set(ResourceType::Mesh, MESH, Some(bytes));
-                }
-                Dirty::External(name) => {
-                    let subject = Subject::External(name.clone());
-                    match judge_external(&self.index, &name) {
-                        Some(verdict) => work.put(subject, Desired::External(verdict)),
-                        None => work.forget(&subject),
-                    }
-                }
-                Dirty::ExternalHost(host) => {
-                    let bytes = compile_external_host(&self.index, &host).map(|it| it.encode());
-                    self.set(ResourceType::ExternalHost, host.as_str(), bytes);
-                }
-                Dirty::Address(address) => self.addresses.touch(address),
+        for outcome in compile(&self.index, dirty.into_iter().collect()) {
+            match outcome {
+                Outcome::Resource(kind, name, bytes) => self.set(kind, &name, bytes),
+                Outcome::Behind(behind) => self.set_behind(*behind, work),
+                Outcome::Status(subject, Some(desired)) => work.put(subject, desired),
+                Outcome::Status(subject, None) => work.forget(&subject),
+                Outcome::Address(address) => self.addresses.touch(address),
             }
         }
         for address in self.addresses.take_touched() {
@@ -169,9 +125,30 @@ impl View {
         };
     }
 
-    fn set_endpoints(&mut self, service: &ServiceName) {
-        let endpoints = compile_endpoints(&self.index, service);
-        self.addresses.set_endpoints(service, &endpoints);
+    fn set_behind(&mut self, behind: Behind, work: &Work) {
+        let Behind { service, endpoints, target_ports, ready, wanted, unwanted } = behind;
+        self.set_endpoints(&service, &endpoints);
+        let subject = Subject::TargetPorts(service.clone());
+        match target_ports {
+            Some(verdict) => work.put(subject, Desired::TargetPorts(verdict)),
+            None => work.forget(&subject),
+        }
+        let subject = Subject::EndpointsReady(service.clone());
+        match ready {
+            Some(verdict) if verdict.holds => work.put(subject, Desired::EndpointsReady(verdict)),
+            Some(verdict) => work.put_later(subject, Desired::EndpointsReady(verdict)),
+            None => work.forget(&subject),
+        }
+        let subject = Subject::Slices(service);
+        if wanted.is_empty() && unwanted.is_empty() {
+            work.forget(&subject);
+        } else {
+            work.put(subject, Desired::Slices { wanted, unwanted });
+        }
+    }
+
+    fn set_endpoints(&mut self, service: &ServiceName, endpoints: &[Endpoint]) {
+        self.addresses.set_endpoints(service, endpoints);
         let wanted: BTreeMap<ResourceName, Vec<u8>> =
             endpoints.iter().map(|it| (it.resource_name().into(), it.encode())).collect();
         let prefix = format!("{service}/");
@@ -183,18 +160,6 @@ impl View {
         }
         for (name, bytes) in wanted {
             self.snapshot.put(ResourceType::Endpoint, name, bytes);
-        }
-    }
-
-    fn order_slices(&self, service: ServiceName, work: &Work) {
-        let (wanted, stored) = derive_slices(&self.index, &service);
-        let unwanted: Vec<_> =
-            stored.into_iter().filter(|name| wanted.iter().all(|slice| slice.name != *name)).collect();
-        let subject = Subject::Slices(service);
-        if wanted.is_empty() && unwanted.is_empty() {
-            work.forget(&subject);
-        } else {
-            work.put(subject, Desired::Slices { wanted, unwanted });
         }
     }
 }
@@ -216,7 +181,7 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
     if matches!(key.kind, Kind::Namespace | Kind::Event | Kind::RoleBinding | Kind::ClusterRoleBinding) {
         return Ok(None);
     }
-    let object = value.map(|value| Object::from_json(key.kind, Value::clone(value))).transpose();
+    let object = value.map(|value| Object::of_stored(key.kind, value)).transpose();
     let object = object.map_err(|problems| {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         problems.join("; ")

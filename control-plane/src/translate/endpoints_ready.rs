@@ -1,16 +1,14 @@
 //! Whether anything behind a Service takes traffic: without this word, a selector with a typing error would be a riddle.
 
-use super::endpoint::compile_endpoints;
 use super::index::Index;
 use super::route::Verdict;
 use mesh_names::ServiceName;
-use mesh_protocol::endpoint::EndpointHealth;
+use mesh_protocol::endpoint::{Endpoint, EndpointHealth};
 
-/// Judges what is behind a Service; nothing if there is no such Service. How many are ready is not said: it would be
+/// Judges what is behind a Service, its compiled endpoints; nothing if there is no such Service. How many are ready is not said: it would be
 /// another write with each that comes and goes, and the EndpointSlices say it.
-pub fn judge_endpoints(index: &Index, name: &ServiceName) -> Option<Verdict> {
+pub fn judge_endpoints(index: &Index, name: &ServiceName, endpoints: &[Endpoint]) -> Option<Verdict> {
     let service = index.services.get(name)?;
-    let endpoints = compile_endpoints(index, name);
     if endpoints.iter().any(|endpoint| endpoint.health == EndpointHealth::Ready) {
         let message = "it has endpoints that take traffic".to_owned();
         return Some(Verdict { holds: true, reason: "Ready", message });

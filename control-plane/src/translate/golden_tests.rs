@@ -147,7 +147,8 @@ fn a_service_without_an_endpoint_that_takes_traffic_is_judged_with_the_reason() 
              lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}\n"
         );
         let index = index(&format!("{}{workload}", service(selector)));
-        let verdict = judge_endpoints(&index, &name("shop/lost")).unwrap();
+        let lost = name("shop/lost");
+        let verdict = judge_endpoints(&index, &lost, &compile_endpoints(&index, &lost)).unwrap();
         (verdict.holds, verdict.reason, verdict.message)
     };
     let (holds, reason, message) = judged("app: none, tier: b", "True");
@@ -157,7 +158,7 @@ fn a_service_without_an_endpoint_that_takes_traffic_is_judged_with_the_reason() 
     assert_eq!(judged("app: a", "False").1, "NoneReady");
     let (_, _, message) = judged("", "True");
     assert!(message.starts_with("it has no selector"), "{message}");
-    assert_eq!(judge_endpoints(&index(&service("app: a")), &name("shop/other")), None);
+    assert_eq!(judge_endpoints(&index(&service("app: a")), &name("shop/other"), &[]), None);
 }
 
 #[test]

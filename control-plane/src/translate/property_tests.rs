@@ -30,11 +30,14 @@ fn compile(index: &Index, dirty: &Dirty, book: &mut AddressBook, results: &mut R
         Dirty::Endpoints(name) => {
             let endpoints = compile_endpoints(index, name);
             book.set_endpoints(name, &endpoints);
+            put(
+                format!("ready {name}"),
+                judge_endpoints(index, name, &endpoints).map(|it| format!("{it:?}")),
+            );
             let endpoints = Some(endpoints).filter(|it| !it.is_empty());
             put(format!("endpoints {name}"), endpoints.map(|it| format!("{it:?}")));
             let ports = judge_target_ports(index, name).map(|it| format!("{it:?}"));
             put(format!("target ports {name}"), ports);
-            put(format!("ready {name}"), judge_endpoints(index, name).map(|it| format!("{it:?}")));
             let (slices, _) = derive_slices(index, name);
             let slices = Some(slices).filter(|it| !it.is_empty());
             put(format!("slices {name}"), slices.map(|it| format!("{it:?}")));
