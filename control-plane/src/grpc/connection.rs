@@ -137,3 +137,7 @@ impl Alive {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -300,7 +300,7 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
     sidecar.requests.send(nack).await.unwrap();
     // A later answer on the same stream: the refusal has been read by then.
     sidecar.ask(ResourceType::Service, &["shop/none"], None).await;
-    sidecar.responses.message().await.unwrap().unwrap();
+    while sidecar.responses.message().await.unwrap().unwrap().resource_errors.is_empty() {}
     let proxies = plane.directory.connected(Some("shop"));
     assert_eq!(proxies[0]["metadata"]["name"], "orders-1");
     assert_eq!(proxies[0]["status"]["identity"], ORDERS);
