@@ -7,6 +7,7 @@
     reason = "a test that can't go on should panic, with what it saw"
 )]
 
+mod clock;
 mod curl;
 mod etcd;
 mod grpcio;

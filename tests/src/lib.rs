@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`world`] | a mesh in a folder of its own, with helpers to add services and origins |
 //! | [`api`] | requests to the control plane's API |
+//! | [`clock`] | a clock on the wall that a test sets |
 //! | [`door`] | a plain port that leads to a sidecar's inbound port, as a peer of the mesh |
 //! | [`etcd`] | an etcd cluster whose members can be stopped |
 //! | [`frames`] | HTTP/2 frames written and read one by one |
@@ -27,6 +28,7 @@
 )]
 
 pub mod api;
+pub mod clock;
 pub mod door;
 pub mod etcd;
 pub mod frames;

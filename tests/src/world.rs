@@ -1,6 +1,7 @@
 //! A mesh in a folder of its own. Dropping it ends every process and removes the folder; a panicking test keeps it and
 //! says where the logs are.
 
+use crate::clock::Clock;
 use crate::etcd::Etcd;
 use crate::wait::{eventually, holds};
 use mesh_load::mesh::{Beside, Mesh};
@@ -69,6 +70,16 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let mesh = Mesh::start(&bin_dir(), dir.path()).unwrap();
         Self { mesh, dir: Some(dir) }
+    }
+
+    /// A control plane with the namespace [`NAMESPACE`], whose programs go by a clock that the test sets.
+    pub fn clocked() -> (Self, Clock) {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::new(&bin_dir(), dir.path());
+        let mesh = Mesh::start(clock.programs(), dir.path()).unwrap();
+        let world = Self { mesh, dir: Some(dir) };
+        world.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n"));
+        (world, clock)
     }
 
     /// Control planes that share an etcd cluster of so many members, with the namespace [`NAMESPACE`].

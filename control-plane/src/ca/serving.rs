@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 /// Where Linux tells the host name.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 /// How often the wall clock is looked at. Timers stand still while a machine is suspended, certificates do not.
-const RECHECK: Duration = Duration::from_secs(300);
+const RECHECK: Duration = Duration::from_secs(60);
 /// The shortest pause between renewals, when one fails or the CA itself is about to expire.
 const RENEWAL_MIN: Duration = Duration::from_secs(60);
 
@@ -126,9 +126,9 @@ pub async fn keep_renewed(authority: Arc<Authority>, names: ServingNames, identi
     }
 }
 
-/// Zero when it is time to renew.
+/// Zero when it is time to renew: also when the clock was set back to before the certificate, which nobody takes then.
 fn until_half_life(identity: &Identity, now: SystemTime) -> Duration {
-    let Some(svid) = identity.svid() else { return Duration::ZERO };
+    let Some(svid) = identity.svid().filter(|svid| svid.not_before() <= now) else { return Duration::ZERO };
     let life = svid.not_after().duration_since(svid.not_before()).unwrap_or_default();
     (svid.not_before() + life / 2).duration_since(now).unwrap_or_default()
 }
@@ -142,6 +142,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::open(dir.path(), &TrustDomain::default(), SystemTime::now()).unwrap();
         (dir, Arc::new(authority))
+    }
+
+    #[test]
+    fn a_certificate_of_a_clock_that_was_set_back_is_renewed_at_once() {
+        let (_dir, authority) = authority();
+        let identity = Identity::new(
+            mesh_mtls::TrustBundle::from_der(authority.trust_bundle().iter().cloned()).unwrap(),
+        );
+        let now = SystemTime::now();
+        identity.set_svid(authority.serving_svid(&ServingNames::default(), now).unwrap());
+        assert!(until_half_life(&identity, now) > Duration::from_secs(3600));
+        assert_eq!(until_half_life(&identity, now - Duration::from_secs(3600)), Duration::ZERO);
     }
 
     #[test]

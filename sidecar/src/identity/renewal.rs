@@ -19,6 +19,9 @@ use std::time::{Duration, SystemTime};
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest: the half of a certificate's life that is left has room for hundreds of tries.
 const RETRY_MOST: Duration = Duration::from_secs(60);
+/// A certificate that is valid from so much later than now, or more, is one of a clock that was set back. Less is how far
+/// two machines' clocks may be apart.
+const SET_BACK: Duration = Duration::from_secs(5 * 60);
 /// Longest sleep before the clock on the wall is looked at again: it may be set, and machines are suspended.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -76,7 +79,8 @@ impl<S: Signer, C: Fn() -> SystemTime> Renewal<S, C> {
         let mut show = Shown::Certificate;
         loop {
             if let Some(svid) = self.identity.svid() {
-                self.until(schedule::due(svid.not_before(), svid.not_after(), random())).await;
+                let due = schedule::due(svid.not_before(), svid.not_after(), random());
+                self.until(due, svid.not_before()).await;
             }
             while let Err(error) = self.attempt(show).await {
                 let refused = matches!(error, SignError::Refused { shown: Shown::Certificate, .. });
@@ -114,12 +118,17 @@ impl<S: Signer, C: Fn() -> SystemTime> Renewal<S, C> {
         Ok(())
     }
 
-    async fn until(&self, due: SystemTime) {
+    /// Waits until a certificate that is valid from then is due, or the clock was set back to before it: nobody takes it
+    /// for valid then.
+    async fn until(&self, due: SystemTime, valid_from: SystemTime) {
         while let Ok(left) = due.duration_since((self.clock)()) {
             if left.is_zero() {
                 return;
             }
             tokio::time::sleep(left.min(LOOK)).await;
+            if valid_from.duration_since((self.clock)()).is_ok_and(|early| early > SET_BACK) {
+                return;
+            }
         }
     }
 }

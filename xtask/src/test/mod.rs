@@ -55,7 +55,7 @@ const FUZZ: &str = "fuzz";
 /// For each target.
 const FUZZ_SECONDS: u32 = 60;
 
-const CHECKS: [Check; 17] = [
+const CHECKS: [Check; 18] = [
     Check { name: "format", run: |_| one(cargo::cargo()?.args(["fmt", "--all", "--check"])) },
     Check { name: "tidy", run: |_| tidy::report(&tidy::check(&repository()?)?).map(|()| Tally::passed(1)) },
     Check { name: "lints", run: |_| lints() },
@@ -70,6 +70,7 @@ const CHECKS: [Check; 17] = [
     Check { name: "interop::grpcio", run: |_| interop::with_python("grpcio") },
     Check { name: "interop::kubernetes_client", run: |_| interop::with_python("kubernetes_client") },
     Check { name: "interop::etcd", run: |_| interop::etcd() },
+    Check { name: "interop::clock", run: |_| interop::with_tool("clock") },
     Check { name: "interop::prometheus", run: |_| interop::with_tool("prometheus") },
     Check { name: "generated", run: |_| generated() },
     Check { name: FUZZ, run: fuzzed },

@@ -31,7 +31,7 @@ const NETNS: &[&str] = &[netns::NAME];
 const PYTHON: &[&str] = &["interop::grpcio", "interop::kubernetes_client"];
 
 /// Everything, for each check.
-pub(super) const TOOLS: [Tool; 25] = [
+pub(super) const TOOLS: [Tool; 26] = [
     program("nft", "nftables", NETNS),
     program("ip", "iproute2", NETNS),
     program("iptables-nft-restore", "iptables", NETNS),
@@ -56,6 +56,7 @@ pub(super) const TOOLS: [Tool; 25] = [
     module("venv", "python3-venv", PYTHON),
     module("ensurepip", "python3-venv", PYTHON),
     program("etcd", "etcd-server", &["interop::etcd"]),
+    program("faketime", "faketime", &["interop::clock"]),
     program("promtool", "prometheus", &["interop::prometheus"]),
     // libFuzzer is C++.
     program("c++", "g++", &["fuzz"]),

@@ -17,6 +17,7 @@ struct Fake {
     key: KeyPair,
     start: SystemTime,
     began: Instant,
+    set_back: Cell<Duration>,
     answers: RefCell<Vec<Answer>>,
     shown: RefCell<Vec<Shown>>,
     signed: Cell<u32>,
@@ -37,6 +38,7 @@ impl Fake {
             key: KeyPair::generate().unwrap(),
             start: SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000),
             began: Instant::now(),
+            set_back: Cell::default(),
             answers: RefCell::new(answers.iter().rev().copied().collect()),
             shown: RefCell::default(),
             signed: Cell::new(0),
@@ -44,7 +46,7 @@ impl Fake {
     }
 
     fn now(&self) -> SystemTime {
-        self.start + self.began.elapsed()
+        self.start + self.began.elapsed() - self.set_back.get()
     }
 
     fn bundle(&self) -> TrustBundle {
@@ -119,6 +121,21 @@ async fn a_certificate_is_renewed_from_half_of_its_life_on() {
     assert_eq!(fake.signed.get(), 2, "within the spread after it");
     assert_eq!(*fake.shown.borrow(), [Shown::Token, Shown::Certificate]);
     assert_eq!(renewals(&registry, "ok"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_has_the_certificate_renewed_and_a_skew_has_not() {
+    let fake = Fake::new(&[]);
+    let (renewal, _directory, _registry) = renewal(&fake);
+    renewal.first().await.unwrap();
+    fake.set_back.set(SET_BACK);
+    assert!(tokio::time::timeout(LOOK * 2, renewal.run()).await.is_err());
+    assert_eq!(fake.signed.get(), 1, "clocks may be so far apart");
+    fake.set_back.set(LIFE);
+    assert!(tokio::time::timeout(LOOK * 2, renewal.run()).await.is_err());
+    assert_eq!(fake.signed.get(), 2);
+    let not_before = renewal.identity.svid().unwrap().not_before();
+    assert!(not_before <= fake.now(), "it is valid now");
 }
 
 #[tokio::test(start_paused = true)]
