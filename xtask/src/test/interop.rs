@@ -3,7 +3,7 @@
 use super::tally::{Selection, Tally, build_binaries, run_tests};
 use super::tools;
 use crate::cargo::target_dir;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -87,7 +87,11 @@ fn tests_of(module: &str, environment: &[(&str, OsString)]) -> Result<Tally> {
     let nextest = format!("package(tests) and binary(interop) and test(/^{module}::/)");
     let module = format!("{module}::");
     let cargo = ["--package", "tests", "--test", "interop", &module];
-    run_tests(Selection { nextest: &nextest, cargo: &cargo }, environment)
+    let tally = run_tests(Selection { nextest: &nextest, cargo: &cargo }, environment)?;
+    if tally.passed + tally.failed == 0 {
+        bail!("no test of `{module}` ran: it is not there, or an older build of the tests was taken");
+    }
+    Ok(tally)
 }
 
 /// An interpreter that has the packages; made on first use.
