@@ -1,11 +1,9 @@
 //! TLS listeners. What enters: a bound socket; what leaves: connections whose handshake is done, in the order they
 //! finish, so that a slow or hostile client delays nobody else. Never done here: what is spoken inside.
 //!
-//! One task accepts; each handshake is a task of its own, at most [`HANDSHAKES_MAX`] at a time and none longer than
+//! One task accepts (of discovery, one for each thread that serves it); each handshake is a task of its own, at most [`HANDSHAKES_MAX`] at a time and none longer than
 //! [`HANDSHAKE_TIMEOUT`]. At the limit no further connection is accepted: they wait in the kernel's backlog.
 
-use crate::peer::PeerIdentity;
-use futures_core::Stream;
 use mesh_mtls::{ApiAcceptor, ApiClient, ApiStream};
 use mesh_process::{DrainSignal, Tasks};
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -18,7 +16,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tonic::transport::server::Connected;
 
 /// Handshakes at one time: a thousand sidecars that come back at once are served in a few rounds, and a flood holds no
 /// more than this many sockets.
@@ -174,14 +171,6 @@ impl Incoming {
     }
 }
 
-impl Stream for Incoming {
-    type Item = io::Result<Connection>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.ready.poll_recv(cx).map(|connection| connection.map(Ok))
-    }
-}
-
 impl Connection {
     /// Who the client proved to be.
     pub fn client(&self) -> &ApiClient {
@@ -196,15 +185,6 @@ impl Connection {
     /// The client's address.
     pub fn remote(&self) -> SocketAddr {
         self.remote
-    }
-}
-
-/// Brings the peer's identity into the extensions of each request that tonic serves.
-impl Connected for Connection {
-    type ConnectInfo = PeerIdentity;
-
-    fn connect_info(&self) -> PeerIdentity {
-        self.client().into()
     }
 }
 

@@ -1,5 +1,5 @@
-//! Who is at the other end of a connection, as the services behind a listener see it: put into the extensions of every
-//! request by the listener, read by the certificate authority and by discovery.
+//! Who is at the other end of a connection, as those who answer sidecars see it: discovery is given it with a stream, the
+//! others find it in the extensions of a request, where `grpc` puts it.
 
 use mesh_mtls::ApiClient;
 use mesh_names::SpiffeId;

@@ -4,7 +4,11 @@
 
 use control_plane::ca::token::Audience;
 use control_plane::ca::{Authority, ServingNames, SigningMetrics, SigningService, Tokens, admin};
+use control_plane::grpc::{Services, workers};
+use control_plane::index::Feed;
 use control_plane::listen::{self, HandshakeMetrics};
+use control_plane::store::Revision;
+use control_plane::xds::{Directory, Discovery, DiscoveryMetrics};
 use hyper_util::rt::TokioIo;
 use mesh_mtls::{
     Acceptor, Alpn, ApiAcceptor, ClientStream, Connector, HandshakeError, Identity, PrivateKey, Svid,
@@ -23,7 +27,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tonic::transport::{Endpoint, Server, Uri};
+use tokio::sync::watch;
+use tonic::service::Routes;
+use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
 const GRACE: Duration = Duration::from_secs(5);
@@ -46,21 +52,20 @@ impl ControlPlane {
         let tokens = Arc::new(Tokens::open(dir.path(), &domain).unwrap());
         let (registry, tasks, drain) = (Registry::new(), Tasks::new(), Drain::new());
         let identity = authority.serving_identity(&ServingNames::of_listeners(&[address]), now).unwrap();
-        let incoming = listen::incoming(
-            "discovery",
-            listener,
-            ApiAcceptor::new(identity, &[Alpn::H2]),
-            HandshakeMetrics::register(&registry).unwrap(),
-            &tasks,
-            drain.signal(),
-        );
-        let metrics = SigningMetrics::register(&registry).unwrap();
-        let service = SigningService::new(authority, tokens.clone(), metrics);
-        let draining = drain.signal();
-        tasks.spawn("discovery", async move {
-            let server = Server::builder().add_service(service.into_server());
-            server.serve_with_incoming_shutdown(incoming, async { draining.draining().await }).await.unwrap();
-        });
+        let signing =
+            SigningService::new(authority, tokens.clone(), SigningMetrics::register(&registry).unwrap());
+        let services = Services {
+            discovery: Arc::new(discovery(&registry, &drain)),
+            unary: Routes::new(signing.into_server()),
+        };
+        let parts = workers::Parts {
+            services,
+            acceptor: ApiAcceptor::new(identity, &[Alpn::H2]),
+            handshakes: HandshakeMetrics::register(&registry).unwrap(),
+            tasks: tasks.clone(),
+            drain: drain.signal(),
+        };
+        workers::spawn(&parts, listener).unwrap();
         Self { dir, address, tokens, registry, tasks, drain }
     }
 
@@ -82,6 +87,17 @@ impl ControlPlane {
         self.drain.drain();
         assert_eq!(self.tasks.join(GRACE).await, Vec::<&str>::new());
     }
+}
+
+/// Discovery that has nothing to tell: nobody here asks it.
+fn discovery(registry: &Registry, drain: &Drain) -> Discovery {
+    let feed = Feed {
+        snapshots: watch::channel(None).1,
+        reflected: watch::channel(Revision::default()).1,
+        changed: watch::channel(Revision::default()).1,
+    };
+    let metrics = DiscoveryMetrics::register(registry).unwrap();
+    Discovery::new(feed.clone(), Default::default(), Directory::new(feed), metrics, drain.signal())
 }
 
 /// Connects to the control plane as a sidecar does.
