@@ -64,14 +64,18 @@ async fn a_client_that_lives_is_not_given_up_while_it_has_nothing_to_say() {
             assert_eq!(refused.code(), Code::Unimplemented);
         }
     };
-    LocalSet::new()
-        .run_until(async {
-            tokio::select! {
-                ended = served(io) => panic!("{ended:?}"),
-                () = live => {}
-            }
-        })
-        .await;
+    meanwhile_served(io, live).await;
+}
+
+/// Runs `client` while its connection is served, which does not end before.
+async fn meanwhile_served(io: DuplexStream, client: impl Future<Output = ()>) {
+    let both = async {
+        tokio::select! {
+            ended = served(io) => panic!("{ended:?}"),
+            () = client => {}
+        }
+    };
+    LocalSet::new().run_until(Box::pin(both)).await;
 }
 
 async fn client_of(io: DuplexStream) -> CertificateAuthorityClient<Channel> {
@@ -91,12 +95,5 @@ async fn a_request_that_is_too_long_is_refused_with_the_limit() {
         let refused = client.sign(SignRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented, "the connection goes on");
     };
-    LocalSet::new()
-        .run_until(async {
-            tokio::select! {
-                ended = served(io) => panic!("{ended:?}"),
-                () = ask => {}
-            }
-        })
-        .await;
+    meanwhile_served(io, ask).await;
 }

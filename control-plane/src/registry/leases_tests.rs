@@ -90,6 +90,27 @@ fn a_lost_stream_makes_unready_after_the_grace_and_deletes_after_the_keep() {
 }
 
 #[test]
+fn a_sidecar_that_comes_back_has_no_trouble_until_it_says_so_and_who_is_not_believed_says_none() {
+    let mut world = World::new();
+    let trouble = |world: &World| match world.leases.desired(&"shop/a".parse().unwrap()) {
+        Desired::Registered { trouble, .. } => trouble,
+        other @ (Desired::Silent | Desired::Absent) => panic!("{other:?}"),
+    };
+    world.announce(1, "orders", "a").unwrap();
+    world.changes();
+    world.leases.configured(StreamId(1), Some(Trouble::Silent));
+    assert_eq!(world.changes().len(), 1);
+    world.leases.configured(StreamId(1), Some(Trouble::Silent));
+    assert!(world.changes().is_empty(), "nothing new");
+    world.say(1, "a", 2, AnnouncedState::NotReady);
+    assert_eq!(trouble(&world), Some(Trouble::Silent), "the same stream");
+    world.announce(2, "orders", "a").unwrap();
+    assert_eq!(trouble(&world), None, "another");
+    world.leases.configured(StreamId(1), Some(Trouble::Silent));
+    assert_eq!(trouble(&world), None, "the one before it");
+}
+
+#[test]
 fn a_return_within_the_grace_is_not_seen_by_anyone_else() {
     let mut world = World::new();
     world.announce(1, "orders", "a").unwrap();

@@ -42,12 +42,17 @@ impl Progress {
 
 /// Without the revision: a sidecar that refuses one object in each new revision is told of once.
 fn sentence(nack: &Nack) -> String {
+    let (kind, message) = (nack.kind.as_str(), &nack.message);
+    if nack.resources.is_empty() {
+        return format!(
+            "its sidecar refused an answer of type {kind} and goes on with what it had: {message}"
+        );
+    }
     let names = nack.resources.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = match nack.count.saturating_sub(NAMES_MAX) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let (kind, message) = (nack.kind.as_str(), &nack.message);
     format!("its sidecar refused {kind} {names}{more} and goes on with what it had: {message}")
 }
 
@@ -101,7 +106,9 @@ mod tests {
         let message = "no such policy".to_owned();
         ack.error_detail = Some(Status { code: 3, message, details: Vec::new() });
         session.request(ack);
-        let told = "its sidecar refused service  and goes on with what it had: no such policy".to_owned();
+        let told =
+            "its sidecar refused an answer of type service and goes on with what it had: no such policy"
+                .to_owned();
         assert_eq!(progress.note(&session, start), Some(Some(Trouble::Refused(told))));
         assert_eq!(progress.note(&session, start + MOMENT), None);
         let names = ["a", "b", "c", "d"].map(str::to_owned).to_vec();

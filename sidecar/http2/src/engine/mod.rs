@@ -260,7 +260,8 @@ impl Engine {
         }
     }
 
-    /// Whether the task should give back its memory; asked once.
+    /// Gives back what the engine need not keep, if it keeps nothing; returns whether the task should do the same with its own.
+    /// A wish to rest is granted once.
     pub(crate) fn rests(&mut self) -> bool {
         if !self.config.keeps_buffers {
             self.output.rest();
