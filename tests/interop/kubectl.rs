@@ -122,6 +122,43 @@ fn a_workload_shows_what_its_sidecar_has_applied_and_a_service_that_nothing_is_b
 }
 
 #[test]
+fn a_service_is_described_with_where_it_is() {
+    let mut world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    world.serve("web", "web-a", "http", &["http"]);
+    world.service("lost", 80, Some("http"), "main");
+    let get = |what: &[&str]| clean(&world, &[&["get", "-n", "demo"], what].concat());
+    let slice = "jsonpath={.items[0].endpoints[0].addresses[0]}:{.items[0].ports[0].port}";
+    let selected = ["endpointslices", "-l", "kubernetes.io/service-name=web", "-o", slice];
+    let place = eventually("it has an endpoint", || {
+        let place = command(&world, &[&["get", "-n", "demo"], &selected[..]].concat()).output().unwrap();
+        let place = String::from_utf8_lossy(&place.stdout).into_owned();
+        holds(place.len() > 1, place.clone()).map(|()| place)
+    });
+    let described = clean(&world, &["describe", "service", "web", "-n", "demo"]);
+    let endpoints = described.lines().find(|line| line.starts_with("Endpoints:")).unwrap();
+    assert_eq!(endpoints.split_whitespace().nth(1), Some(place.as_str()), "{described}");
+
+    let told: Vec<String> = get(&["ep", "web", "--no-headers"]).split_whitespace().map(Into::into).collect();
+    assert_eq!((told[0].as_str(), &told[1]), ("web", &place));
+    let all = get(&["endpoints", "-A"]);
+    assert!(all.lines().any(|line| line.contains("lost") && line.contains("<none>")), "{all}");
+    let workload = "jsonpath={.subsets[*].addresses[*].targetRef.name}";
+    assert_eq!(get(&["endpoints", "web", "-o", workload]), "web-a");
+    let none = kubectl(&world, &["get", "endpoints", "nobody", "-n", "demo"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("NotFound"), "{none:?}");
+    let refused = kubectl(&world, &["delete", "endpoints", "web", "-n", "demo"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("MethodNotAllowed"), "{refused:?}");
+
+    for (field, says) in
+        [("endpoints.subsets", "Addresses with the ports"), ("proxies.status", "What is known")]
+    {
+        let help = clean(&world, &["explain", field]);
+        assert!(help.contains(says), "{help}");
+    }
+}
+
+#[test]
 fn a_service_keeps_its_virtual_addresses_whatever_is_done_to_it() {
     let mut world = World::new();
     let yaml = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec:\n  selector: {app: web}\n  ports: [{name: http, port: 80}]\n";

@@ -4,7 +4,7 @@
 //!
 //! | what | read | write |
 //! | --- | --- | --- |
-//! | most kinds, connected sidecars, events | view | edit |
+//! | most kinds, those that are not stored too | view | edit |
 //! | Secrets | edit | edit |
 //! | PeerAuthentications | view | admin |
 //! | join and API tokens | – | admin |
@@ -18,7 +18,7 @@
 use super::Api;
 use super::authenticate::{ADMINISTRATORS, User};
 use super::discovery;
-use super::path::{PROXIES, Part, Target};
+use super::path::{Part, Target};
 use super::status::Failure;
 use crate::store::{List, StoreError};
 use manifests::role_binding::Role;
@@ -55,9 +55,9 @@ impl<'a> Asked<'a> {
                 let part = if *part == Part::Status { "status" } else { "" };
                 Self { namespace: namespace.as_deref(), part, ..of_kind(*kind) }
             }
-            Target::Proxies { namespace, .. } => Self {
-                group: super::path::MESH_GROUP,
-                resource: PROXIES,
+            Target::Virtual { kind, namespace, .. } => Self {
+                group: kind.group(),
+                resource: kind.plural(),
                 namespace: namespace.as_deref(),
                 ..asked
             },

@@ -2,7 +2,8 @@
 //! group and version, and everything aggregated). Made from the table of kinds; nothing is listed by hand but what is
 //! not a stored kind.
 
-use super::path::{Groups, MESH_GROUP, MESH_VERSION, PROXIES, has_status};
+use super::path::{Groups, has_status};
+use super::virtual_kind::VirtualKind;
 use manifests::Kind;
 use serde_json::{Value, json};
 
@@ -80,11 +81,21 @@ fn resources() -> Vec<Resource> {
         response: Some(("authentication.k8s.io", "v1")),
         ..other("", "v1", "serviceaccounts/token", "", "TokenRequest", true, &["create"])
     });
-    resources.push(Resource {
-        categories: &["outrigger"],
-        short_names: &["px"],
-        ..other(MESH_GROUP, MESH_VERSION, PROXIES, "proxy", "Proxy", true, &["get", "list"])
-    });
+    for kind in VirtualKind::ALL {
+        resources.push(Resource {
+            categories: kind.categories(),
+            short_names: kind.short_names(),
+            ..other(
+                kind.group(),
+                kind.version(),
+                kind.plural(),
+                kind.singular(),
+                kind.name(),
+                true,
+                &VirtualKind::VERBS,
+            )
+        });
+    }
     for (group, plural, singular, kind) in REVIEWS {
         resources.push(other(group, "v1", plural, singular, kind, false, &["create"]));
     }

@@ -9,12 +9,13 @@ use super::body::{self, Media};
 use super::delete::{self, Outcome};
 use super::duplicates::duplicates;
 use super::patch::Patch;
-use super::path::{Groups, PROXIES, Part, Probe, Target};
+use super::path::{Groups, Part, Probe, Target};
 use super::query::{FieldValidation, Query, Run};
 use super::represent::{self, Page, Shape};
 use super::status::{self, Failure};
+use super::virtual_kind::{Made, VirtualKind};
 use super::write::{self, Wish, Writer, Written};
-use super::{Api, ProxyListing, backup, discovery, openapi, proxies, read, review, token};
+use super::{Api, backup, discovery, openapi, read, review, token};
 use crate::store::Key;
 use bytes::Bytes;
 use http::header::{ACCEPT, USER_AGENT};
@@ -49,7 +50,7 @@ impl Head {
 
 /// What a request does, as Kubernetes names it.
 fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
-    let is_collection = matches!(target, Target::Collection { .. } | Target::Proxies { name: None, .. });
+    let is_collection = matches!(target, Target::Collection { .. } | Target::Virtual { name: None, .. });
     match (method.as_str(), is_collection) {
         ("GET" | "HEAD", true) if query.watch => "watch",
         ("GET" | "HEAD", true) => "list",
@@ -67,7 +68,7 @@ fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
 fn noun(target: &Target) -> &'static str {
     match target {
         Target::Collection { kind, .. } | Target::Object { kind, .. } => kind.plural(),
-        Target::Proxies { .. } => PROXIES,
+        Target::Virtual { kind, .. } => kind.plural(),
         Target::Token { .. } => "tokenrequests",
         Target::AccessReview => "selfsubjectaccessreviews",
         Target::RulesReview => "selfsubjectrulesreviews",
@@ -169,7 +170,9 @@ impl Api {
                 let key = Key::new(kind, namespace.unwrap_or_default(), name);
                 self.object(head, verb, &key, part, &bytes).await
             }
-            Target::Proxies { namespace, name } => self.proxies(head, verb, namespace, name).await,
+            Target::Virtual { kind, namespace, name } => {
+                self.made(head, verb, kind, namespace.as_deref(), name.as_deref()).await
+            }
             Target::Token { namespace, account } if verb == "create" => {
                 let request = body::object(body::media(&head.headers), &bytes)?;
                 let created = token::create(self, &namespace, &account, request).await?;
@@ -244,7 +247,7 @@ impl Api {
                 let mut written =
                     write::create(self, kind, namespace.as_deref(), object, query, &head.writer()).await?;
                 written.warnings.extend(doubled);
-                Ok(answer_written(&written, &view, verb))
+                Ok(self.answer_written(written, &view, verb).await)
             }
             "deletecollection" => {
                 let (_, is_dry) = delete::conditions(&body::options(body::media(&head.headers), bytes)?);
@@ -293,31 +296,54 @@ impl Api {
         let doubled = head.doubled(bytes)?;
         let mut written = write::update(self, key, part, &wish, &head.query, &head.writer()).await?;
         written.warnings.extend(doubled);
-        Ok(answer_written(&written, &view, verb))
+        Ok(self.answer_written(written, &view, verb).await)
     }
 
-    async fn proxies(
+    /// The object as it is read from now on.
+    async fn answer_written(&self, written: Written, view: &represent::View, verb: &str) -> Response<Body> {
+        let Written { stored, code, mut warnings } = written;
+        let mut object = represent::object(&stored);
+        warnings.extend(read::tell(self, &stored.key, &mut object).await);
+        // A dry run's object has no place in history.
+        if stored.revision.0 == 0
+            && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            metadata.remove("resourceVersion");
+        }
+        let mut response = answer::with_warnings(answer::json(code, &view.one(object)), &warnings);
+        if verb == "create" {
+            response.extensions_mut().insert(Created(stored.key.name));
+        }
+        response
+    }
+
+    /// Objects that are made when they are read.
+    async fn made(
         &self,
         head: &Head,
         verb: &str,
-        namespace: Option<String>,
-        name: Option<String>,
+        kind: VirtualKind,
+        namespace: Option<&str>,
+        name: Option<&str>,
     ) -> Result<Response<Body>, Failure> {
-        let view = read::view(Shape::Proxy, head.form()?, &head.query);
-        let ProxyListing { proxies: mut found, warnings } =
-            proxies::list(&*self.proxies, namespace.as_deref()).await;
-        found.retain(|proxy| head.query.labels.matches(proxy) && head.query.fields.matches(proxy));
-        let answered = match (verb, name) {
-            ("list", _) => answer::json(StatusCode::OK, &view.list(found, &Page::default())),
-            ("get", Some(name)) => {
-                let proxy = found.into_iter().find(|proxy| super::meta::text(proxy, "name") == Some(&name));
-                let proxy =
-                    proxy.ok_or_else(|| Failure::not_found(super::path::MESH_GROUP, PROXIES, &name))?;
-                answer::json(StatusCode::OK, &view.one(proxy))
+        if !VirtualKind::VERBS.contains(&verb) {
+            return Err(head.not_allowed());
+        }
+        let view = read::view(Shape::Virtual(kind), head.form()?, &head.query);
+        let revision = self.store.revision().await?;
+        let Made { mut objects, warnings } = kind.list(self, namespace, name).await?;
+        let shown = match name {
+            None => {
+                objects
+                    .retain(|object| head.query.labels.matches(object) && head.query.fields.matches(object));
+                view.list(objects, &Page { revision, ..Page::default() })
             }
-            _ => return Err(head.not_allowed()),
+            Some(name) => {
+                let one = objects.pop();
+                view.one(one.ok_or_else(|| Failure::not_found(kind.group(), kind.plural(), name))?)
+            }
         };
-        Ok(answer::with_warnings(answered, &warnings))
+        Ok(answer::with_warnings(answer::json(StatusCode::OK, &shown), &warnings))
     }
 }
 
@@ -356,7 +382,7 @@ impl Head {
             | Target::Version
             | Target::Collection { .. }
             | Target::Object { .. }
-            | Target::Proxies { .. }
+            | Target::Virtual { .. }
             | Target::Backup
             | Target::Restore
             | Target::Token { .. }
@@ -403,22 +429,6 @@ impl Head {
 
 fn answer_shown(shown: &read::Shown) -> Response<Body> {
     answer::with_warnings(answer::json(StatusCode::OK, &shown.value), &shown.warnings)
-}
-
-fn answer_written(written: &Written, view: &represent::View, verb: &str) -> Response<Body> {
-    let mut object = represent::object(&written.stored);
-    // A dry run's object has no place in history.
-    if written.stored.revision.0 == 0
-        && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
-    {
-        metadata.remove("resourceVersion");
-    }
-    let mut response =
-        answer::with_warnings(answer::json(written.code, &view.one(object)), &written.warnings);
-    if verb == "create" {
-        response.extensions_mut().insert(Created(written.stored.key.name.clone()));
-    }
-    response
 }
 
 /// The name of an object a request created, for the audit line: its URL does not say it.

@@ -5,7 +5,7 @@
 //! knows what a manifest does to traffic.
 //!
 //! ```text
-//! serve ─> handle: authenticate ─> authorize ─> query, body ─> read | write | delete | token | review | backup | discovery
+//! serve ─> handle: authenticate ─> authorize ─> query, body ─> read | virtual_kind | write | delete | token | review | backup | discovery
 //!                                                        │      └─> meta, patch, defaults, validate, fields: pure
 //!                                                 represent         └─> store <─ namespaces (a task)
 //! ```
@@ -29,7 +29,6 @@ mod openapi;
 mod patch;
 mod path;
 mod protobuf;
-mod proxies;
 mod query;
 mod read;
 mod represent;
@@ -40,14 +39,15 @@ mod sidecars;
 mod status;
 mod token;
 mod validate;
+mod virtual_kind;
 mod watch;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-pub use proxies::{ProxyDirectory, ProxyListing};
 pub use token::{MintRefusal, MintedToken, TokenAuthority};
+pub use virtual_kind::proxies::{ProxyDirectory, ProxyListing};
 
 use crate::store::{Expect, Key, Store, StoreError};
 use manifests::{Kind, PERMANENT_NAMESPACES};

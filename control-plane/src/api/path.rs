@@ -1,14 +1,13 @@
 //! URLs: what enters is a path, what leaves is the [`Target`] it names, or that there is none. Pure; the one place that
 //! knows how the API's URLs look.
 
+use super::virtual_kind::VirtualKind;
 use manifests::Kind;
 
 /// The group of the mesh's own kinds.
 pub(crate) const MESH_GROUP: &str = "outrigger.dev";
 /// The version of the mesh's own kinds.
 pub(crate) const MESH_VERSION: &str = "v1alpha1";
-/// The name of the virtual kind of connected sidecars.
-pub(crate) const PROXIES: &str = "proxies";
 
 /// What a URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +40,9 @@ pub(crate) enum Target {
         name: String,
         part: Part,
     },
-    /// Connected sidecars: all, of a namespace, or one.
-    Proxies {
+    /// Objects of a kind that is not stored: all, of a namespace, or one.
+    Virtual {
+        kind: VirtualKind,
         namespace: Option<String>,
         name: Option<String>,
     },
@@ -132,10 +132,12 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
         rest => (None, rest),
     };
     let (plural, rest) = rest.split_first()?;
-    if (group, version, *plural) == (MESH_GROUP, MESH_VERSION, PROXIES) {
+    if let Some(kind) = VirtualKind::from_api(group, version, plural) {
         return match rest {
-            [] => Some(Target::Proxies { namespace, name: None }),
-            [name] if namespace.is_some() => Some(Target::Proxies { namespace, name: Some((*name).into()) }),
+            [] => Some(Target::Virtual { kind, namespace, name: None }),
+            [name] if namespace.is_some() => {
+                Some(Target::Virtual { kind, namespace, name: Some((*name).into()) })
+            }
             _ => None,
         };
     }
@@ -204,7 +206,18 @@ mod tests {
                 &format!("{routes}/namespaces/a/httproutes/b"),
                 object(Kind::HttpRoute, Some("a"), "b", Part::Main),
             ),
-            ("/apis/outrigger.dev/v1alpha1/proxies", Some(Target::Proxies { namespace: None, name: None })),
+            (
+                "/apis/outrigger.dev/v1alpha1/proxies",
+                Some(Target::Virtual { kind: VirtualKind::Proxies, namespace: None, name: None }),
+            ),
+            (
+                "/api/v1/namespaces/a/endpoints/b",
+                Some(Target::Virtual {
+                    kind: VirtualKind::Endpoints,
+                    namespace: Some("a".into()),
+                    name: Some("b".into()),
+                }),
+            ),
             ("/api/v1", Some(Target::Resources { group: String::new(), version: "v1".into() })),
             ("/api", Some(Target::Groups(Groups::Legacy))),
             ("/readyz/verbose", Some(Target::Probe(Probe::Ready))),
@@ -231,6 +244,7 @@ mod tests {
             "/api/v1/namespaces/a/services/b/status/c",
             "/apis/gateway.networking.k8s.io/v1beta9/httproutes",
             "/apis/outrigger.dev/v1alpha1/proxies/x",
+            "/api/v1/endpoints/x",
             "/openapi/v4",
         ] {
             assert_eq!(Target::parse(path), None, "{path}");

@@ -26,15 +26,17 @@ pub(crate) struct Shown {
 /// One object, as it is shown.
 pub(crate) async fn show(api: &Api, key: &Key, view: &View) -> Result<Shown, Failure> {
     let mut object = represent::object(&get(api, key).await?);
-    let warnings = tell(api, key.kind, Some(&key.namespace), std::slice::from_mut(&mut object)).await;
+    let warnings = tell(api, key, &mut object).await;
     Ok(Shown { value: view.one(object), warnings })
 }
 
-async fn tell(api: &Api, kind: Kind, namespace: Option<&str>, objects: &mut [Value]) -> Vec<String> {
-    if kind != Kind::Workload {
+/// Adds to an object what is known of it beyond what is stored. Returns why something may be missing.
+pub(crate) async fn tell(api: &Api, key: &Key, object: &mut Value) -> Vec<String> {
+    if key.kind != Kind::Workload {
         return Vec::new();
     }
-    sidecars::tell(&*api.proxies, namespace, objects).await
+    let namespace = Some(key.namespace.as_str());
+    sidecars::tell(&*api.proxies, namespace, Some(&key.name), std::slice::from_mut(object)).await
 }
 
 /// One object.
@@ -75,7 +77,11 @@ pub(crate) async fn list(
         page.resume = items.last().map(|last| token(page.revision, &last.key));
     }
     let mut objects: Vec<Value> = items.iter().map(represent::object).collect();
-    let warnings = tell(api, kind, namespace, &mut objects).await;
+    let warnings = if kind == Kind::Workload {
+        sidecars::tell(&*api.proxies, namespace, None, &mut objects).await
+    } else {
+        Vec::new()
+    };
     Ok(Shown { value: view.list(objects, &page), warnings })
 }
 

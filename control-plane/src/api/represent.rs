@@ -2,8 +2,8 @@
 //! metadata alone. What enters is stored state; what leaves is JSON.
 
 use super::accept::Form;
-use super::path::{MESH_GROUP, MESH_VERSION};
 use super::query::Include;
+use super::virtual_kind::VirtualKind;
 use crate::store::{Revision, Stored};
 use jiff::Timestamp;
 use manifests::Kind;
@@ -19,25 +19,25 @@ pub(crate) fn object(stored: &Stored) -> Value {
     object
 }
 
-/// What rows are made of: a kind that is stored, or sidecars.
+/// What rows are made of: a kind that is stored, or one that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Stored(Kind),
-    Proxy,
+    Virtual(VirtualKind),
 }
 
 impl Shape {
-    fn api_version(self) -> String {
+    fn api_version(self) -> &'static str {
         match self {
-            Self::Stored(kind) => kind.api_version().to_owned(),
-            Self::Proxy => format!("{MESH_GROUP}/{MESH_VERSION}"),
+            Self::Stored(kind) => kind.api_version(),
+            Self::Virtual(kind) => kind.api_version(),
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Stored(kind) => kind.name(),
-            Self::Proxy => "Proxy",
+            Self::Virtual(kind) => kind.name(),
         }
     }
 
@@ -48,14 +48,14 @@ impl Shape {
         };
         match self {
             Self::Stored(kind) => kind.columns().iter().map(stored).collect(),
-            Self::Proxy => super::proxies::columns(),
+            Self::Virtual(kind) => kind.columns(),
         }
     }
 
     fn cells(self, object: &Value, now: Timestamp) -> Vec<Value> {
         match self {
             Self::Stored(kind) => kind.cells(object, now),
-            Self::Proxy => super::proxies::cells(object, now),
+            Self::Virtual(kind) => kind.cells(object, now),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What a Workload's sidecar says now, as `status.sidecar` of the Workload: added when it is read, alone or in a list. It
-//! is not stored, since it changes with every change of the mesh, and so no watch tells of it; who wants to follow it
-//! reads `proxies`.
+//! What a Workload's sidecar says now, as `status.sidecar` of the Workload: added when it is read, alone or in a list, and
+//! to the answers of writes. It is not stored, since it changes with every change of the mesh, and so no watch tells of
+//! it; who wants to follow it reads `proxies`.
 
 use super::{ProxyDirectory, ProxyListing};
 use serde_json::{Map, Value, json};
@@ -13,16 +13,18 @@ const TOLD: [(&str, &str); 3] = [
     ("certificateExpires", "certificateExpires"),
 ];
 
-/// Adds to Workloads of a namespace, or of all, what their sidecars say. Returns why some could not be asked.
+/// Adds to Workloads, of a namespace or of all, of a name or of all, what their sidecars say. Returns why some could not be
+/// asked.
 pub(crate) async fn tell(
     directory: &dyn ProxyDirectory,
     namespace: Option<&str>,
+    name: Option<&str>,
     workloads: &mut [Value],
 ) -> Vec<String> {
     if workloads.is_empty() {
         return Vec::new();
     }
-    let ProxyListing { proxies, warnings } = directory.list(namespace).await;
+    let ProxyListing { proxies, warnings } = directory.list(namespace, name).await;
     let said: HashMap<_, _> = proxies.iter().filter_map(|proxy| Some((place(proxy)?, said(proxy)))).collect();
     for workload in workloads {
         let said = place(workload).and_then(|place| said.get(&place));

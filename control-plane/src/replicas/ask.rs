@@ -58,7 +58,7 @@ impl Everywhere {
         Self { own, store, connector, expect, channels: Mutex::default() }
     }
 
-    async fn all(&self, namespace: Option<&str>) -> ProxyListing {
+    async fn all(&self, namespace: Option<&str>, name: Option<&str>) -> ProxyListing {
         let here = self.store.replica();
         let mut listing = ProxyListing::default();
         let others = if here.is_empty() {
@@ -73,9 +73,9 @@ impl Everywhere {
                 }
             }
         };
-        let answers = join_all(others.iter().map(|other| self.ask(other, namespace))).await;
+        let answers = join_all(others.iter().map(|other| self.ask(other, namespace, name))).await;
         let mut shown = BTreeMap::new();
-        enter(&mut shown, self.own.connected(namespace), here);
+        enter(&mut shown, self.own.connected(namespace, name), here);
         for (other, answer) in others.iter().zip(answers) {
             match answer {
                 Ok(proxies) => enter(&mut shown, proxies, &other.name),
@@ -89,8 +89,17 @@ impl Everywhere {
         listing
     }
 
-    async fn ask(&self, other: &Replica, namespace: Option<&str>) -> Result<Vec<Value>, String> {
-        let asked = tokio::time::timeout(PATIENCE, self.exchange(other, namespace)).await;
+    async fn ask(
+        &self,
+        other: &Replica,
+        namespace: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<Vec<Value>, String> {
+        let request = ListProxiesRequest {
+            namespace: namespace.unwrap_or_default().to_owned(),
+            name: name.unwrap_or_default().to_owned(),
+        };
+        let asked = tokio::time::timeout(PATIENCE, self.exchange(other, request)).await;
         let problem = match asked {
             Ok(Ok(answer)) => {
                 return Ok(answer.proxies.iter().filter_map(|it| serde_json::from_slice(it).ok()).collect());
@@ -105,7 +114,7 @@ impl Everywhere {
     async fn exchange(
         &self,
         other: &Replica,
-        namespace: Option<&str>,
+        request: ListProxiesRequest,
     ) -> Result<ListProxiesResponse, AskError> {
         let known = self.channels().get(&other.discovery).cloned();
         let channel = match known {
@@ -116,7 +125,6 @@ impl Everywhere {
                 channel
             }
         };
-        let request = ListProxiesRequest { namespace: namespace.unwrap_or_default().to_owned() };
         let mut client = ReplicaClient::new(channel).max_decoding_message_size(ANSWER_MAX);
         Ok(client.list_proxies(request).await?.into_inner())
     }
@@ -137,8 +145,8 @@ impl Everywhere {
 }
 
 impl ProxyDirectory for Everywhere {
-    fn list<'a>(&'a self, namespace: Option<&'a str>) -> BoxFuture<'a, ProxyListing> {
-        Box::pin(self.all(namespace))
+    fn list<'a>(&'a self, namespace: Option<&'a str>, name: Option<&'a str>) -> BoxFuture<'a, ProxyListing> {
+        Box::pin(self.all(namespace, name))
     }
 }
 

@@ -32,9 +32,10 @@ impl Rpc for Replica {
         if peer != Some(&self.control_plane) {
             return Err(Status::permission_denied("this is for other control planes of the mesh"));
         }
-        let namespace = request.into_inner().namespace;
-        let namespace = Some(namespace.as_str()).filter(|namespace| !namespace.is_empty());
-        let proxies = self.directory.connected(namespace);
+        let ListProxiesRequest { namespace, name } = request.into_inner();
+        let [namespace, name] =
+            [&namespace, &name].map(|text| Some(text.as_str()).filter(|it| !it.is_empty()));
+        let proxies = self.directory.connected(namespace, name);
         let proxies = proxies.into_iter().map(|proxy| proxy.to_string().into()).collect();
         Ok(Response::new(ListProxiesResponse { proxies }))
     }

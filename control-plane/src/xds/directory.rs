@@ -76,9 +76,10 @@ impl Directory {
 }
 
 impl Directory {
-    /// One object for each connected sidecar, as the API shows it, in the order in which they connected. Of two streams of
-    /// the same workload, as there are while a sidecar reconnects, only the newer is shown.
-    pub fn connected(&self, namespace: Option<&str>) -> Vec<Value> {
+    /// One object for each connected sidecar, as the API shows it, in the order in which they connected: of a namespace or
+    /// of all, of workloads of a name or of all. Of two streams of the same workload, as there are while a sidecar
+    /// reconnects, only the newer is shown.
+    pub fn connected(&self, namespace: Option<&str>, name: Option<&str>) -> Vec<Value> {
         let news = News::of(&self.feed);
         let entries: Vec<_> = {
             let entries = lock(&self.entries);
@@ -87,13 +88,16 @@ impl Directory {
         let mut shown = BTreeMap::new();
         for (number, entry) in entries {
             let entry = lock(&entry);
-            if namespace.is_none_or(|namespace| namespace == entry.identity.namespace.as_str()) {
-                let name = match &entry.workload {
-                    Some(workload) => workload.name.to_string(),
-                    None => format!("stream-{number}"),
-                };
-                let key = (entry.identity.namespace.clone(), name.clone());
-                shown.insert(key, (number, object(&name, &entry, news)));
+            if namespace.is_some_and(|wanted| wanted != entry.identity.namespace.as_str()) {
+                continue;
+            }
+            let called = match &entry.workload {
+                Some(workload) => workload.name.to_string(),
+                None => format!("stream-{number}"),
+            };
+            if name.is_none_or(|wanted| wanted == called) {
+                let key = (entry.identity.namespace.clone(), called.clone());
+                shown.insert(key, (number, object(&called, &entry, news)));
             }
         }
         let mut shown: Vec<_> = shown.into_values().collect();

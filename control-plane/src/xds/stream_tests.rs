@@ -301,13 +301,14 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
     // A later answer on the same stream: the refusal has been read by then.
     sidecar.ask(ResourceType::Service, &["shop/none"], None).await;
     while sidecar.responses.message().await.unwrap().unwrap().resource_errors.is_empty() {}
-    let proxies = plane.directory.connected(Some("shop"));
+    let proxies = plane.directory.connected(Some("shop"), None);
     assert_eq!(proxies[0]["metadata"]["name"], "orders-1");
     assert_eq!(proxies[0]["status"]["identity"], ORDERS);
     assert_eq!(proxies[0]["status"]["rejected"], 1);
     assert_eq!(proxies[0]["status"]["rejections"][0]["message"], "no");
     assert_eq!(proxies[0]["status"]["certificateExpires"], "1970-01-02T00:00:00Z");
-    assert!(plane.directory.connected(Some("billing")).is_empty());
+    assert!(plane.directory.connected(Some("billing"), None).is_empty());
+    assert!(plane.directory.connected(Some("shop"), Some("nobody")).is_empty());
     let key = Key::new(Kind::Workload, "shop", "orders-1");
     let mut watch = plane.store.watch(None, plane.store.revision().await.unwrap()).await.unwrap();
     loop {

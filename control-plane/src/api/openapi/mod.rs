@@ -5,6 +5,7 @@ pub(crate) mod v2;
 
 use super::discovery::group_versions;
 use super::path::has_status;
+use super::virtual_kind::VirtualKind;
 use manifests::Kind;
 use serde_json::{Map, Value, json};
 
@@ -33,24 +34,24 @@ pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
         return None;
     }
     let (mut paths, mut schemas) = (Map::new(), Map::new());
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.group() == group && kind.version() == version) {
-        schemas.insert(schema_name(kind), kind.schema().clone());
+    for kind in described().filter(|kind| kind.group == group && kind.version == version) {
+        schemas.insert(kind.schema_name(), kind.schema.clone());
         let root =
             if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        let collection = match kind.is_namespaced() {
-            true => format!("{root}/namespaces/{{namespace}}/{}", kind.plural()),
-            false => format!("{root}/{}", kind.plural()),
+        let everywhere = format!("{root}/{}", kind.plural);
+        let collection = match kind.is_namespaced {
+            true => format!("{root}/namespaces/{{namespace}}/{}", kind.plural),
+            false => everywhere.clone(),
         };
-        let operation = |action: &str| operation(kind, action);
-        paths.insert(collection.clone(), json!({"get": operation("list"), "post": operation("post")}));
-        if kind.is_namespaced() {
-            // Of all namespaces. Where kubectl 1.27 looks for what `explain` is asked about.
-            paths.insert(format!("{root}/{}", kind.plural()), json!({"get": operation("list")}));
-        }
-        let object = json!({
-            "get": operation("get"), "put": operation("put"), "patch": operation("patch"), "delete": operation("delete"),
-        });
-        if has_status(kind) {
+        let operations = |actions: &[(&str, &str)]| {
+            let kept = actions.iter().filter(|(method, _)| kind.is_stored || *method == "get");
+            kept.map(|(method, action)| ((*method).to_owned(), kind.operation(action))).collect::<Value>()
+        };
+        // Of all namespaces. Where kubectl 1.27 looks for what `explain` is asked about.
+        paths.insert(everywhere, operations(&[("get", "list")]));
+        paths.insert(collection.clone(), operations(&[("get", "list"), ("post", "post")]));
+        let object = operations(&[("get", "get"), ("put", "put"), ("patch", "patch"), ("delete", "delete")]);
+        if kind.has_status {
             paths.insert(format!("{collection}/{{name}}/status"), object.clone());
         }
         paths.insert(format!("{collection}/{{name}}"), object);
@@ -61,32 +62,71 @@ pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
     }))
 }
 
-/// Names as Kubernetes forms them: the group's domain backwards.
-fn schema_name(kind: Kind) -> String {
-    let group = if kind.group().is_empty() { "core.api.k8s.io" } else { kind.group() };
-    let reversed: Vec<&str> = group.split('.').rev().collect();
-    format!("{}.{}.{}", reversed.join("."), kind.version(), kind.name())
+/// A kind as the documents tell of it.
+struct Described {
+    group: &'static str,
+    version: &'static str,
+    name: &'static str,
+    plural: &'static str,
+    is_namespaced: bool,
+    /// Whether it can be written.
+    is_stored: bool,
+    has_status: bool,
+    schema: &'static Value,
 }
 
-fn operation(kind: Kind, action: &str) -> Value {
-    let parameter =
-        |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
-    let parameters: Vec<_> = match action {
-        "post" | "put" | "patch" => {
-            ["dryRun", "fieldManager", "fieldValidation", "force"].into_iter().map(parameter).collect()
-        }
-        "list" => ["labelSelector", "fieldSelector", "limit", "continue", "watch"]
-            .into_iter()
-            .map(parameter)
-            .collect(),
-        _ => Vec::new(),
-    };
-    let schema = json!({"$ref": format!("#/components/schemas/{}", schema_name(kind))});
-    let ok = json!({"description": "OK", "content": {"application/json": {"schema": schema}}});
-    json!({
-        "x-kubernetes-action": action, "parameters": parameters, "responses": {"200": ok},
-        "x-kubernetes-group-version-kind": {"group": kind.group(), "version": kind.version(), "kind": kind.name()},
-    })
+/// Every kind.
+fn described() -> impl Iterator<Item = Described> {
+    let stored = Kind::ALL.into_iter().map(|kind| Described {
+        group: kind.group(),
+        version: kind.version(),
+        name: kind.name(),
+        plural: kind.plural(),
+        is_namespaced: kind.is_namespaced(),
+        is_stored: true,
+        has_status: has_status(kind),
+        schema: kind.schema(),
+    });
+    let made = VirtualKind::ALL.into_iter().map(|kind| Described {
+        group: kind.group(),
+        version: kind.version(),
+        name: kind.name(),
+        plural: kind.plural(),
+        is_namespaced: true,
+        is_stored: false,
+        has_status: false,
+        schema: kind.schema(),
+    });
+    stored.chain(made)
+}
+
+impl Described {
+    /// As Kubernetes forms it: the group's domain backwards.
+    fn schema_name(&self) -> String {
+        let group = if self.group.is_empty() { "core.api.k8s.io" } else { self.group };
+        let reversed: Vec<&str> = group.split('.').rev().collect();
+        format!("{}.{}.{}", reversed.join("."), self.version, self.name)
+    }
+
+    fn operation(&self, action: &str) -> Value {
+        let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
+        let parameters: Vec<_> = match action {
+            "post" | "put" | "patch" => {
+                ["dryRun", "fieldManager", "fieldValidation", "force"].into_iter().map(parameter).collect()
+            }
+            "list" => ["labelSelector", "fieldSelector", "limit", "continue", "watch"]
+                .into_iter()
+                .map(parameter)
+                .collect(),
+            _ => Vec::new(),
+        };
+        let schema = json!({"$ref": format!("#/components/schemas/{}", self.schema_name())});
+        let ok = json!({"description": "OK", "content": {"application/json": {"schema": schema}}});
+        json!({
+            "x-kubernetes-action": action, "parameters": parameters, "responses": {"200": ok},
+            "x-kubernetes-group-version-kind": {"group": self.group, "version": self.version, "kind": self.name},
+        })
+    }
 }
 
 #[cfg(test)]
@@ -95,16 +135,16 @@ mod tests {
 
     /// What `kubectl apply` looks for before it leaves validation to the server.
     #[test]
-    fn every_kind_says_that_the_server_validates_fields() {
-        for kind in Kind::ALL {
-            let document = document(kind.group(), kind.version()).unwrap();
+    fn every_kind_is_there_and_what_can_be_written_says_that_the_server_validates() {
+        for kind in described() {
+            let document = document(kind.group, kind.version).unwrap();
             let says_so = document["paths"].as_object().unwrap().values().any(|path| {
-                path["patch"]["x-kubernetes-group-version-kind"]["kind"] == kind.name()
+                path["patch"]["x-kubernetes-group-version-kind"]["kind"] == kind.name
                     && path["patch"]["parameters"].to_string().contains("\"fieldValidation\"")
             });
-            assert!(says_so, "{kind}");
+            assert_eq!(says_so, kind.is_stored, "{}", kind.name);
             let schemas = document["components"]["schemas"].as_object().unwrap();
-            assert!(schemas.contains_key(&schema_name(kind)), "{kind}");
+            assert!(schemas.contains_key(&kind.schema_name()), "{}", kind.name);
         }
         assert!(document("nobody.io", "v1").is_none());
     }

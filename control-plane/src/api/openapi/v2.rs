@@ -1,8 +1,7 @@
 //! Version 2, as JSON and as the protocol buffers message that Go clients ask for first (`openapi.v2.Document`; source:
 //! gnostic's `openapiv2/OpenAPIv2.proto`): the definitions, without what this version has no words for.
 
-use super::schema_name;
-use manifests::Kind;
+use super::described;
 use prost::Message;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
@@ -10,7 +9,7 @@ use std::sync::LazyLock;
 /// The JSON document.
 pub(crate) fn json_document() -> Value {
     let definitions: Map<String, Value> =
-        Kind::ALL.into_iter().map(|kind| (schema_name(kind), definition(kind.schema()))).collect();
+        described().map(|kind| (kind.schema_name(), definition(kind.schema))).collect();
     json!({
         "swagger": "2.0", "info": {"title": TITLE, "version": env!("CARGO_PKG_VERSION")},
         "paths": {}, "definitions": definitions,
@@ -20,9 +19,9 @@ pub(crate) fn json_document() -> Value {
 /// The protocol buffers document. Made once.
 pub(crate) fn protobuf_document() -> Vec<u8> {
     static DOCUMENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let definitions = Kind::ALL.into_iter().map(|kind| NamedSchema {
-            name: schema_name(kind),
-            value: Some(message(&definition(kind.schema()))),
+        let definitions = described().map(|kind| NamedSchema {
+            name: kind.schema_name(),
+            value: Some(message(&definition(kind.schema))),
         });
         let info = About { title: TITLE.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         let document = Document {
@@ -199,21 +198,22 @@ mod tests {
         let document = json_document();
         let message = Document::decode(protobuf_document().as_slice()).unwrap();
         let definitions = message.definitions.unwrap().additional_properties;
-        for kind in Kind::ALL {
-            let name = schema_name(kind);
-            assert!(document["definitions"][&name]["properties"].is_object(), "{kind}");
+        for kind in described() {
+            let name = kind.schema_name();
+            assert!(document["definitions"][&name]["properties"].is_object(), "{}", kind.name);
             let found = definitions.iter().find(|it| it.name == name).unwrap().value.clone().unwrap();
             assert_eq!(
                 found.description,
-                kind.schema()["description"].as_str().unwrap_or_default(),
-                "{kind}"
+                kind.schema["description"].as_str().unwrap_or_default(),
+                "{}",
+                kind.name
             );
             let fields = found.properties.unwrap().additional_properties;
-            let expected: Vec<&String> = kind.schema()["properties"].as_object().unwrap().keys().collect();
-            assert_eq!(fields.iter().map(|it| &it.name).collect::<Vec<_>>(), expected, "{kind}");
+            let expected: Vec<&String> = kind.schema["properties"].as_object().unwrap().keys().collect();
+            assert_eq!(fields.iter().map(|it| &it.name).collect::<Vec<_>>(), expected, "{}", kind.name);
             let says_what_it_is =
                 found.vendor_extension.iter().any(|it| it.name == "x-kubernetes-group-version-kind");
-            assert!(says_what_it_is, "{kind}");
+            assert!(says_what_it_is, "{}", kind.name);
         }
     }
 

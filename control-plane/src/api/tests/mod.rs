@@ -49,9 +49,9 @@ impl TokenAuthority for Fixed {
 }
 
 impl ProxyDirectory for Fixed {
-    fn list<'a>(&'a self, namespace: Option<&'a str>) -> BoxFuture<'a, ProxyListing> {
+    fn list<'a>(&'a self, namespace: Option<&'a str>, name: Option<&'a str>) -> BoxFuture<'a, ProxyListing> {
         let proxy = json!({"metadata": {"name": "orders-1", "namespace": "shop"}, "status": {"appliedRevision": "7"}});
-        let is_asked_for = namespace.is_none_or(|namespace| namespace == "shop");
+        let is_asked_for = namespace.is_none_or(|it| it == "shop") && name.is_none_or(|it| it == "orders-1");
         let proxies = if is_asked_for { vec![proxy] } else { Vec::new() };
         let warnings = vec!["one control plane did not answer".to_owned()];
         Box::pin(async { ProxyListing { proxies, warnings } })

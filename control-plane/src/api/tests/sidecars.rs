@@ -34,6 +34,10 @@ async fn a_workload_shows_what_its_sidecar_says_now_and_stores_nothing_of_it() {
     let revision = shown["metadata"]["resourceVersion"].clone();
     let (code, replaced) = mesh.put(&path, &shown).await;
     assert_eq!((code, &replaced["metadata"]["resourceVersion"]), (StatusCode::OK, &revision), "no change");
+    assert_eq!(replaced["status"], shown["status"], "what is written is answered as it is read");
+    let dry = format!("{path}?dryRun=All");
+    let (_, tried) = mesh.patch(&dry, "merge-patch+json", json!({"spec": {"zone": "b"}})).await;
+    assert_eq!(tried["status"], shown["status"], "`kubectl diff` shows the zone alone");
     shown["status"]["sidecar"]["appliedRevision"] = json!("1");
     let other = format!("{WORKLOADS}/orders-2");
     let status = json!({"status": shown["status"]});

@@ -4,22 +4,27 @@
 
 use manifests::Kind;
 
-/// Something `get` can show: a stored kind, or the connected sidecars, which are not stored.
+/// Something `get` can show: a stored kind, or one whose objects are made when they are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resource {
     Stored(Kind),
+    /// The connected sidecars.
     Proxies,
+    /// The addresses of Services.
+    Endpoints,
 }
 
 impl Resource {
     /// The resource a person names: `services`, `svc`, `httproute`, `proxies`.
     pub(crate) fn named(word: &str) -> Result<Self, String> {
-        if matches!(word.to_lowercase().as_str(), "proxies" | "proxy") {
-            return Ok(Self::Proxies);
+        match word.to_lowercase().as_str() {
+            "proxies" | "proxy" | "px" => return Ok(Self::Proxies),
+            "endpoints" | "ep" => return Ok(Self::Endpoints),
+            _ => {}
         }
         Kind::from_argument(word).map(Self::Stored).ok_or_else(|| {
             let mut known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.plural()).collect();
-            known.push("proxies");
+            known.extend(["proxies", "endpoints"]);
             known.sort_unstable();
             format!("`{word}` is not a kind of object; there are {}", known.join(", "))
         })
@@ -28,7 +33,7 @@ impl Resource {
     pub(crate) fn is_namespaced(self) -> bool {
         match self {
             Self::Stored(kind) => kind.is_namespaced(),
-            Self::Proxies => true,
+            Self::Proxies | Self::Endpoints => true,
         }
     }
 
@@ -36,6 +41,7 @@ impl Resource {
         match self {
             Self::Stored(kind) => kind.plural(),
             Self::Proxies => "proxies",
+            Self::Endpoints => "endpoints",
         }
     }
 
@@ -43,6 +49,7 @@ impl Resource {
         match self {
             Self::Stored(kind) => kind.api_version(),
             Self::Proxies => "outrigger.dev/v1alpha1",
+            Self::Endpoints => "v1",
         }
     }
 

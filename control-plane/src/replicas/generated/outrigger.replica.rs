@@ -4,6 +4,9 @@ pub struct ListProxiesRequest {
     /// Empty for all.
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
+    /// Of this workload alone; empty for all.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProxiesResponse {
