@@ -88,6 +88,14 @@ fn going_away() -> Status {
     )
 }
 
+/// Waits for a moment, or for ever.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What a stream's task sends and receives.
 struct Ends {
     requests: Messages<DeltaDiscoveryRequest>,
@@ -152,18 +160,16 @@ impl Admitted {
         loop {
             while let Some(response) = session.response() {
                 self.metrics.pushed(&response.type_url);
-                if let Err(ended) = self.send(ends, &response).await {
+                if let Err(ended) = self.send(ends, &session, &response).await {
                     return ended;
                 }
             }
             self.presence.note(&session);
-            if let Some(trouble) = self.progress.note(&session, Instant::now()) {
-                self.registration.configured(trouble);
-            }
+            self.heed(&session);
             match self.next(ends).await {
                 Next::Request(request) => {
                     if let Some(reply) = self.request(&mut session, *request)
-                        && let Err(ended) = self.send(ends, &reply).await
+                        && let Err(ended) = self.send(ends, &session, &reply).await
                     {
                         return ended;
                     }
@@ -192,12 +198,30 @@ impl Admitted {
         }
     }
 
-    /// Sends a response. Else what to end the stream with, or nothing when nobody listens any more.
-    async fn send(&self, ends: &mut Ends, response: &DeltaDiscoveryResponse) -> Result<(), Option<Status>> {
-        tokio::select! {
-            biased;
-            is_sent = ends.answers.send(response) => if is_sent { Ok(()) } else { Err(None) },
-            () = self.drain.draining() => Err(Some(going_away())),
+    /// Sends a response of the session. Else what to end the stream with, or nothing when nobody listens any more.
+    async fn send(
+        &mut self,
+        ends: &mut Ends,
+        session: &Session,
+        response: &DeltaDiscoveryResponse,
+    ) -> Result<(), Option<Status>> {
+        loop {
+            self.heed(session);
+            let late = self.progress.late_at();
+            tokio::select! {
+                biased;
+                is_sent = ends.answers.send(response) => return if is_sent { Ok(()) } else { Err(None) },
+                () = self.drain.draining() => return Err(Some(going_away())),
+                // A client that does not take what it is sent does not apply it either.
+                () = at(late) => {}
+            }
+        }
+    }
+
+    /// Tells the Workload's status whether its sidecar applies what it is sent.
+    fn heed(&mut self, session: &Session) {
+        if let Some(trouble) = self.progress.note(session, Instant::now()) {
+            self.registration.configured(trouble);
         }
     }
 
@@ -223,12 +247,7 @@ impl Admitted {
                     None => std::future::pending().await,
                 }
             } => if reflected { Next::Reflected } else { Next::End(going_away()) },
-            () = async {
-                match due {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            } => Next::Due,
+            () = at(due) => Next::Due,
             () = self.drain.draining() => Next::End(going_away()),
         }
     }

@@ -96,8 +96,14 @@ impl Plane {
     }
 
     async fn connect(&self, identity: &str) -> Result<Client, Status> {
+        self.connect_taking(identity, None).await
+    }
+
+    /// A client that takes so many bytes before it reads.
+    async fn connect_taking(&self, identity: &str, bytes: Option<u32>) -> Result<Client, Status> {
         self.identities.send(PeerIdentity(identity.parse().ok())).await.unwrap();
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        let endpoint = endpoint.initial_stream_window_size(bytes);
         let mut client = AggregatedDiscoveryServiceClient::new(endpoint.connect().await.unwrap());
         let (requests, receiver) = mpsc::channel(8);
         let request = Request::new(ReceiverStream::new(receiver));
@@ -318,6 +324,26 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
             break;
         }
         watch.next().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_that_takes_nothing_is_told_of_in_the_status_of_its_workload() {
+    let plane = Plane::start().await;
+    let key = Key::new(Kind::Workload, "shop", "orders-1");
+    let mut changes =
+        plane.store.watch(Some(Kind::Workload), plane.store.revision().await.unwrap()).await.unwrap();
+    let sidecar = plane.connect_taking(ORDERS, Some(0)).await.unwrap();
+    let ready = announcement(1, "orders-1", AnnouncedState::Ready);
+    sidecar.ask(ResourceType::TrustBundle, &["mesh.internal"], Some(&ready)).await;
+    loop {
+        changes.next().await.unwrap();
+        let stored = plane.store.get(&key).await.unwrap().unwrap();
+        let conditions = stored.object["status"]["conditions"].as_array().unwrap();
+        if let Some(applied) = conditions.iter().find(|it| it["type"] == "ConfigurationApplied") {
+            assert_eq!((&applied["status"], &applied["reason"]), (&json!("False"), &json!("Unacknowledged")));
+            break;
+        }
     }
 }
 
