@@ -144,6 +144,47 @@ async fn what_changes_no_resource_is_reflected_and_wakes_no_stream() {
     assert_eq!(snapshot.revision(), revision);
 }
 
+fn numbered(number: usize) -> Value {
+    let mut object = workload("True");
+    object["metadata"]["name"] = format!("orders-{number}").into();
+    object
+}
+
+/// The clock stands still but for what somebody waits out.
+#[tokio::test(start_paused = true)]
+async fn a_lone_change_waits_for_nothing_the_next_for_10_ms_at_most_and_a_storm_is_one_publication() {
+    let mut plane = Plane::start().await;
+    let revision = plane.put(Kind::Workload, numbered(0)).await;
+    plane.reflects(revision).await;
+    tokio::time::advance(PUBLISH_INTERVAL).await;
+    let put = Instant::now();
+    let revision = plane.put(Kind::Workload, numbered(1)).await;
+    plane.reflects(revision).await;
+    assert_eq!(put.elapsed(), Duration::ZERO, "a lone change");
+    let revision = plane.put(Kind::Workload, numbered(2)).await;
+    plane.reflects(revision).await;
+    assert!(put.elapsed() <= Duration::from_millis(10), "the next: {:?}", put.elapsed());
+
+    // While another thread writes, this one, and the index with it, does nothing.
+    let store = Arc::clone(&plane.store);
+    let storm = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let puts = (0..500).map(|number| {
+            let name = format!("orders-{number}");
+            store.put(Key::new(Kind::Workload, "shop", name), numbered(number), Expect::Any)
+        });
+        let all = runtime.block_on(futures_util::future::join_all(puts));
+        all.into_iter().map(|stored| stored.unwrap().revision).max().unwrap()
+    });
+    let last = storm.join().unwrap();
+    let mut publications = 0;
+    while *plane.feed.reflected.borrow_and_update() < last {
+        plane.feed.reflected.changed().await.unwrap();
+        publications += 1;
+    }
+    assert_eq!(publications, 1);
+}
+
 #[tokio::test]
 async fn the_mesh_resource_is_there_from_the_start_and_follows_the_mesh_config() {
     let mut plane = Plane::start().await;
