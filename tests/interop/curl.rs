@@ -1,6 +1,7 @@
 //! curl, as a user would use it: as an HTTP proxy, with HTTP/2, without a certificate.
 
 use std::process::{Command, Output};
+use tests::recorder::{Recorder, Then};
 use tests::world::World;
 
 fn curl(args: &[&str]) -> Output {
@@ -44,6 +45,22 @@ fn curl_speaks_http2_with_prior_knowledge() {
         &format!("http://{outbound}/"),
     ]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "2 200", "{output:?}");
+}
+
+#[test]
+fn curl_is_shown_early_hints_over_either_http() {
+    let (recorder, address) = Recorder::start();
+    let (_world, outbound) = World::in_front_of(address, "/");
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+    let last = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast";
+    recorder.answers(format!("{hint}{last}").as_bytes(), Then::Next);
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let output = curl(&[version, "--include", "--header", "Host: web", &format!("http://{outbound}/")]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (first, answer) = said.split_once("\r\n\r\n").unwrap();
+        assert!(first.contains(" 103 ") && first.contains("link: </x>"), "{said}");
+        assert!(answer.contains(" 200 ") && answer.ends_with("\r\n\r\nlast"), "{said}");
+    }
 }
 
 #[test]

@@ -109,29 +109,48 @@ fn who_expects_to_be_told_to_go_on_is_told_before_it_sends() {
     assert_eq!(connection.get("web", "/").unwrap().status, 200);
 }
 
-/// RFC 9110 §15.2. Interim answers are not passed on: the clients of both versions tell only of the last.
+/// RFC 9110 §15.2. `100 Continue` is each hop's own.
 #[test]
-fn an_interim_answer_never_takes_the_last_ones_place() {
+fn interim_answers_come_before_the_last_one_and_never_take_its_place() {
     let site = Site::new();
-    for interim in [
-        "HTTP/1.1 100 Continue\r\n\r\n",
-        "HTTP/1.1 102 Processing\r\n\r\n",
-        "HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n",
-        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 199 What\r\n\r\n",
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n";
+    for (interim, statuses) in [
+        ("HTTP/1.1 100 Continue\r\n\r\n", &[][..]),
+        ("HTTP/1.1 102 Processing\r\n\r\n", &[102]),
+        (hint, &[103]),
+        (&format!("{hint}HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 199 What\r\n\r\n{hint}"), &[103, 199, 103]),
     ] {
         let last = "HTTP/1.1 201 Created\r\nContent-Length: 4\r\nX-Last: yes\r\n\r\nlast";
         site.recorder.answers(format!("{interim}{last}").as_bytes(), Then::Next);
         let mut connection = site.connect();
         for _ in 0..2 {
             connection.write(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").unwrap();
-            let mut answer = connection.answer().unwrap();
-            while answer.status < 200 {
-                answer = connection.answer().unwrap();
+            for status in statuses {
+                let head = connection.head().unwrap();
+                let link = if *status == 103 { "</x>; rel=preload" } else { "" };
+                assert_eq!((head.status, head.header("link")), (*status, link));
             }
+            let answer = connection.answer().unwrap();
             assert_eq!((answer.status, answer.header("x-last"), answer.body.as_str()), (201, "yes", "last"));
             assert_eq!(answer.header("link"), "", "a hint is no part of the answer");
         }
+        connection.write(b"GET / HTTP/1.0\r\nHost: web\r\n\r\n").unwrap();
+        assert_eq!(connection.answer().unwrap().status, 201, "HTTP/1.0 knows of none");
     }
+}
+
+#[test]
+fn an_interim_answer_does_not_wait_for_the_last_one() {
+    let site = Site::new();
+    let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: X-Own\r\nX-Own: 1\r\noutrigger-reason: no_route\r\n\r\n";
+    let go_on = site.recorder.answers_in_two(hint, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast");
+    let mut connection = site.connect();
+    connection.write(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").unwrap();
+    let head = connection.head().unwrap();
+    assert_eq!((head.status, head.header("link")), (103, "</x>"));
+    assert_eq!(head.headers.len(), 1, "what is the connection's or a sidecar's own does not cross: {head:?}");
+    go_on.send(()).unwrap();
+    assert_eq!(connection.answer().unwrap().body, "last");
 }
 
 /// Answers that have no body whatever their fields say: what asks for them, how the application says it, and the length

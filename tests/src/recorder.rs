@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What it has seen, and what it says. Clones are the same server.
@@ -14,6 +15,8 @@ struct Book {
     seen: Vec<Recorded>,
     answer: Vec<u8>,
     then: Then,
+    /// The rest of the next answer, and what it waits for.
+    held: Option<(Receiver<()>, Vec<u8>)>,
 }
 
 /// What becomes of the connection after an answer.
@@ -56,7 +59,7 @@ impl Recorder {
     pub fn start() -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let book = Book { seen: Vec::new(), answer: OK.to_vec(), then: Then::Next };
+        let book = Book { seen: Vec::new(), answer: OK.to_vec(), then: Then::Next, held: None };
         let recorder = Self(Arc::new(Mutex::new(book)));
         let served = recorder.clone();
         std::thread::spawn(move || {
@@ -80,6 +83,15 @@ impl Recorder {
         book.then = then;
     }
 
+    /// The next request is answered in two parts: the second follows when the sender says so.
+    pub fn answers_in_two(&self, first: &[u8], second: &[u8]) -> Sender<()> {
+        let (go_on, held) = channel();
+        let mut book = self.book();
+        book.answer = first.to_vec();
+        book.held = Some((held, second.to_vec()));
+        go_on
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,12 +101,17 @@ impl Recorder {
         let mut writer = stream.try_clone()?;
         let mut reader = BufReader::new(stream);
         while let Some(recorded) = request(&mut reader)? {
-            let (answer, then) = {
+            let (answer, then, held) = {
                 let mut book = self.book();
                 book.seen.push(recorded);
-                (book.answer.clone(), book.then)
+                (book.answer.clone(), book.then, book.held.take())
             };
             writer.write_all(&answer)?;
+            if let Some((go_on, rest)) = held {
+                // A test that has ended says nothing more.
+                go_on.recv().map_err(io::Error::other)?;
+                writer.write_all(&rest)?;
+            }
             if then == Then::End {
                 break;
             }

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Heads with a status below 200 before the answer; they say nothing that is passed on.
+/// Interim answers before the answer (RFC 9110 §15.2).
 const INFORMATIONAL_MAX: u32 = 32;
 
 /// A connection that asks.
@@ -51,9 +51,10 @@ pub struct Failure<B> {
 
 /// A request on its way, and its answer.
 #[must_use]
-pub struct Sending<'a, IO, B> {
+pub struct Sending<'a, IO, B, F> {
     shared: &'a Rc<Shared<IO>>,
     request: Option<Request<B>>,
+    interim: F,
     outgoing: Outgoing,
     is_writing: bool,
     /// Whether some of the body was taken.
@@ -105,14 +106,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
         Pin::new(io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
-    /// Sends a request; what is returned sends the rest and awaits the answer.
+    /// Sends a request; what is returned sends the rest and awaits the answer. `interim` is given the heads with a status of
+    /// 1xx that come before it, but 101, which is an answer.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the connection unusable.
-    pub fn send<B>(&mut self, request: Request<B>) -> Sending<'_, IO, B>
+    pub fn send<B, F>(&mut self, request: Request<B>, interim: F) -> Sending<'_, IO, B, F>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
+        F: FnMut(Response<()>) + Unpin,
     {
         let (head, body) = request.into_parts();
         let known = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
@@ -124,6 +127,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
         Sending {
             shared: &self.shared,
             request: Some(Request::from_parts(head, body)),
+            interim,
             outgoing: Outgoing::new(encoding),
             is_writing: true,
             is_read: false,
@@ -137,11 +141,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
     }
 }
 
-impl<IO, B> Future for Sending<'_, IO, B>
+impl<IO, B, F> Future for Sending<'_, IO, B, F>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
+    F: FnMut(Response<()>) + Unpin,
 {
     type Output = Result<Answer<IO, B>, Box<Failure<B>>>;
 
@@ -159,6 +164,7 @@ where
                     if this.informational > INFORMATIONAL_MAX {
                         return Poll::Ready(Err(this.failed(SendError::Answer(BadHead::NotHttp))));
                     }
+                    (this.interim)(head.into_response(()));
                 }
                 Ok(head) => return Poll::Ready(this.answer(head)),
                 Err(error) => return Poll::Ready(Err(this.failed(error))),
@@ -172,7 +178,7 @@ fn is_informational(head: &AnswerHead) -> bool {
     head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-impl<IO, B> Sending<'_, IO, B>
+impl<IO, B, F> Sending<'_, IO, B, F>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     B: Body<Data = Bytes> + Unpin,
@@ -235,9 +241,10 @@ where
     }
 
     fn answer(&mut self, head: AnswerHead) -> Result<Answer<IO, B>, Box<Failure<B>>> {
-        let AnswerHead { status, version, headers, seen } = head;
+        let AnswerHead { status, version, seen, .. } = &head;
+        let (status, version) = (*status, *version);
         let method = self.request.as_ref().map_or(&Method::GET, Request::method);
-        let length = match framing::of_answer(method, status, version, &seen) {
+        let length = match framing::of_answer(method, status, version, seen) {
             Ok(length) => length,
             Err(bad) => return Err(self.failed(SendError::Answer(bad))),
         };
@@ -255,11 +262,7 @@ where
             Rest { shared: self.shared.clone(), outgoing, body: request.into_body() }
         });
         drop(state);
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.version_mut() = version;
-        *response.headers_mut() = headers;
-        Ok(Answer { response, rest })
+        Ok(Answer { response: head.into_response(body), rest })
     }
 
     /// There will be no answer. The connection ends.

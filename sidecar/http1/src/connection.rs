@@ -39,6 +39,8 @@ pub(crate) struct State<IO> {
     /// Which message that is: a body of an earlier one reads nothing.
     pub(crate) turn: u32,
     pub(crate) continues: Continue,
+    /// Whether interim answers may be written: the request's client knows of them, and its answer has not begun.
+    pub(crate) takes_interim: bool,
     /// The owner, which waits for the body's end.
     pub(crate) waiting: Option<Waker>,
     /// The body's reader, where somebody else may end the connection: the rest of a request's body, in another task.
@@ -86,6 +88,7 @@ impl<IO> Shared<IO> {
                 body: Decoder::Done,
                 turn: 0,
                 continues: Continue::Nothing,
+                takes_interim: false,
                 waiting: None,
                 reading: None,
                 broke: None,

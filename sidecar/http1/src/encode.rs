@@ -30,12 +30,8 @@ pub(crate) fn answer(
     peer: Peer<'_>,
 ) -> (Encoding, bool) {
     out.start((head.headers.len() + 4) * LINE);
-    out.push(if peer.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.push(head.status.as_str().as_bytes());
-    out.push(b" ");
-    out.push(head.status.canonical_reason().unwrap_or_default().as_bytes());
-    out.push(b"\r\n");
     let status = head.status;
+    status_line(out, peer.version, status);
     // RFC 9110 §8.6: none in answers that have no body of their own.
     let may_have_length = !(status.is_informational()
         || status == StatusCode::NO_CONTENT
@@ -54,6 +50,22 @@ pub(crate) fn answer(
     }
     out.push(b"\r\n");
     (encoding, stays)
+}
+
+/// The head of an interim answer, in HTTP/1.1: others know of none (RFC 9110 §15.2).
+pub(crate) fn interim(out: &mut Out, head: &response::Parts) {
+    out.start((head.headers.len() + 2) * LINE);
+    status_line(out, Version::HTTP_11, head.status);
+    fields(out, &head.headers, false, false);
+    out.push(b"\r\n");
+}
+
+fn status_line(out: &mut Out, version: Version, status: StatusCode) {
+    out.push(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.push(status.as_str().as_bytes());
+    out.push(b" ");
+    out.push(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.push(b"\r\n");
 }
 
 /// A request's head, in the form its target has: origin-form unless it names an authority.

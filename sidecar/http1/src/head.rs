@@ -4,7 +4,7 @@
 use crate::error::BadHead;
 use crate::fields::{self, Seen};
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Uri, Version};
 use memchr::memchr;
 use std::mem::MaybeUninit;
 
@@ -34,6 +34,17 @@ pub(crate) struct AnswerHead {
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) seen: Seen,
+}
+
+impl AnswerHead {
+    /// As a response.
+    pub(crate) fn into_response<B>(self, body: B) -> Response<B> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.version_mut() = self.version;
+        *response.headers_mut() = self.headers;
+        response
+    }
 }
 
 /// How far a head that is not complete was looked at, so that one that comes in many parts is not read again and again.

@@ -31,5 +31,5 @@ pub use client::{Answer, Client, Failure, Rest, Sending};
 pub use error::{BadHead, BodyError, BoxError, HeadError, SendError};
 pub use head::{FIELDS_MAX, HEAD_MAX};
 pub use incoming::Incoming;
-pub use server::{After, Server};
+pub use server::{After, Interim, Server};
 pub use upgrade::{OnUpgrade, Upgraded};

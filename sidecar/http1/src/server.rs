@@ -35,6 +35,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// costs more than a new connection.
 const DRAINED_MAX: usize = 256 * 1024;
 
+/// Bytes that may wait when another interim answer is added.
+const INTERIM_WAITING_MAX: usize = 16 * 1024;
+
 /// A connection that is asked.
 ///
 /// Dropping it closes the connection, unless it has become another protocol's.
@@ -45,6 +48,9 @@ pub struct Server<IO> {
     version: Version,
     drained: usize,
 }
+
+/// Where interim answers to a request go.
+pub struct Interim<IO>(Rc<Shared<IO>>);
 
 /// What follows an exchange.
 #[derive(Debug)]
@@ -160,6 +166,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
             true => Continue::Owed,
             false => Continue::Nothing,
         };
+        state.takes_interim = is_1_1;
         state.switch = Switch::Never;
         if method == Method::CONNECT || (seen.upgrade && is_1_1) {
             state.switch = Switch::Possible;
@@ -174,6 +181,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
         Ok(request)
     }
 
+    /// Where interim answers to the request that came last go.
+    pub fn interim(&self) -> Interim<IO> {
+        Interim(self.shared.clone())
+    }
+
     /// Nothing more is read of what can't be understood.
     fn refuse(&mut self, bad: BadHead) -> HeadError {
         (self.method, self.version) = (Method::GET, Version::HTTP_11);
@@ -181,6 +193,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
         state.keeps_alive = false;
         state.switch = Switch::Never;
         state.continues = Continue::Nothing;
+        state.takes_interim = false;
         state.body = Decoder::Broken;
         HeadError::Bad(bad)
     }
@@ -203,7 +216,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
             shared.is_polling.set(false);
             match polled {
                 Poll::Ready(response) => Poll::Ready(Ok(response)),
-                Poll::Pending => shared.poll_gone(cx).map(Err),
+                Poll::Pending => shared.poll_interim(cx).map(Err),
             }
         });
         let response = match answered.await {
@@ -233,6 +246,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
             state.keeps_alive = false;
         }
         state.continues = Continue::Nothing;
+        state.takes_interim = false;
         let keeps_alive = state.keeps_alive;
         let peer = Peer { method: &self.method, version: self.version, keeps_alive };
         let (encoding, stays) = encode::answer(&mut state.out, head, known, peer);
@@ -301,7 +315,28 @@ enum Sent {
     Broken(BoxError),
 }
 
+impl<IO> Interim<IO> {
+    /// Sends an interim answer: one with a status of 1xx but 101. To be called by what makes the answer, while
+    /// [`Server::exchange`] polls it, which then writes. It is left out where the client speaks HTTP/1.0, the answer has
+    /// begun, or so much waits to be written that the client seems not to read.
+    pub fn send(&self, response: Response<()>) {
+        let mut state = self.0.state.borrow_mut();
+        if state.takes_interim && state.out.len() < INTERIM_WAITING_MAX {
+            encode::interim(&mut state.out, &response.into_parts().0);
+        }
+    }
+}
+
 impl<IO: AsyncRead + AsyncWrite + Unpin> Shared<IO> {
+    /// Writes what comes before the answer. Ready once the client has gone.
+    fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        match self.state.borrow_mut().poll_write(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(error),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        self.poll_gone(cx)
+    }
+
     /// Whether the client has gone, as far as can be seen without reading a byte more than the connection holds anyway.
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let mut state = self.state.borrow_mut();
@@ -352,6 +387,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Shared<IO> {
 impl<IO> Drop for Server<IO> {
     fn drop(&mut self) {
         self.shared.close(None);
+    }
+}
+
+impl<IO> fmt::Debug for Interim<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interim").finish_non_exhaustive()
     }
 }
 

@@ -94,7 +94,8 @@ async fn hypers(bytes: &[u8]) -> Vec<Seen> {
 /// The answer that this crate sees.
 async fn our_answer(bytes: &[u8]) -> Option<Seen> {
     let mut client = Client::new(answering(bytes).await);
-    let answer = client.send(Request::get("/").body(Empty::<Bytes>::new()).unwrap()).await.ok()?;
+    let request = Request::get("/").body(Empty::<Bytes>::new()).unwrap();
+    let answer = client.send(request, |_interim| {}).await.ok()?;
     let (head, body) = answer.response.into_parts();
     let body = body.collect().await.ok()?.to_bytes().to_vec();
     Some((format!("{} {:?}", head.status, head.version), fields(&head.headers), body))

@@ -96,23 +96,50 @@ impl fmt::Debug for Opener {
     }
 }
 
-/// Waits for the head of a response. Dropped before, it wants none.
+/// Waits for the head of a response. Dropped before, it wants none. Awaited, it passes over interim ones.
 #[derive(Debug)]
 #[must_use = "without it nobody wants the response"]
 pub struct ResponseFuture(RecvStream);
+
+/// The head of a response.
+#[derive(Debug)]
+pub enum Head {
+    /// With a status of 1xx; another follows (RFC 9110 §15.2).
+    Interim(Response<()>),
+    /// The response.
+    Last(Response<RecvStream>),
+}
+
+impl ResponseFuture {
+    /// The next head.
+    ///
+    /// # Errors
+    /// Why none will come.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Error>> {
+        let receive = &mut self.0;
+        let Some(stream) = &receive.0 else { return Poll::Ready(Err(Error::Closed)) };
+        let mut engine = stream.engine.borrow_mut();
+        let head = ready!(engine.poll_response(stream.key, cx))?;
+        if head.status().is_informational() {
+            return Poll::Ready(Ok(Head::Interim(head)));
+        }
+        let is_over = engine.is_end_stream(stream.key);
+        drop(engine);
+        let stream = receive.0.take();
+        // A stream that has nothing more to give need not be held.
+        Poll::Ready(Ok(Head::Last(head.map(|()| RecvStream(stream.filter(|_| !is_over))))))
+    }
+}
 
 impl Future for ResponseFuture {
     type Output = Result<Response<RecvStream>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let receive = &mut self.get_mut().0;
-        let Some(stream) = &receive.0 else { return Poll::Ready(Err(Error::Closed)) };
-        let mut engine = stream.engine.borrow_mut();
-        let head = ready!(engine.poll_response(stream.key, cx))?;
-        let is_over = engine.is_end_stream(stream.key);
-        drop(engine);
-        let stream = receive.0.take();
-        // A stream that has nothing more to give need not be held.
-        Poll::Ready(Ok(head.map(|()| RecvStream(stream.filter(|_| !is_over)))))
+        let this = self.get_mut();
+        loop {
+            if let Head::Last(response) = ready!(this.poll_head(cx))? {
+                return Poll::Ready(Ok(response));
+            }
+        }
     }
 }

@@ -23,11 +23,11 @@ mod pulse;
 mod server;
 mod streams;
 
-pub use client::{Client, Opener, ResponseFuture, connect};
+pub use client::{Client, Head, Opener, ResponseFuture, connect};
 pub use config::Config;
 pub use error::{Broken, Error, ErrorCode, Violation};
 pub use head::Truncated;
 pub use hpack::{HpackError, Malformed};
 pub use pulse::Pulse;
-pub use server::{Accepted, Responder, Server, serve};
+pub use server::{Accepted, Interim, Responder, Server, serve};
 pub use streams::{RecvStream, SendStream};

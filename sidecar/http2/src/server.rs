@@ -79,6 +79,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
     }
 }
 
+/// Where interim responses to a request are sent. A holder of its stream, as a responder is.
+#[derive(Debug)]
+pub struct Interim(Handle);
+
+impl Interim {
+    /// Sends an interim response: one with a status of 1xx but 101. It is left out where the answer has begun, the stream
+    /// has ended, or so much waits to be written that the client seems not to read.
+    pub fn send(&self, response: &Response<()>) {
+        self.0.engine.borrow_mut().respond_before(self.0.key, response);
+    }
+}
+
 /// Where a request is answered. Dropped unanswered, its stream is reset.
 #[derive(Debug)]
 pub struct Responder(Handle);
@@ -99,6 +111,11 @@ impl Responder {
     pub fn send_head(self, response: &Response<()>) -> Result<SendStream, Error> {
         self.0.engine.borrow_mut().respond(self.0.key, response, false)?;
         Ok(SendStream(self.0))
+    }
+
+    /// Where what comes before the answer is sent.
+    pub fn interim(&self) -> Interim {
+        Interim(self.0.clone())
     }
 
     /// Waits until the client gives the request up, or the connection ends.

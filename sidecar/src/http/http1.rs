@@ -4,6 +4,7 @@
 
 use super::beside::Beside;
 use super::body::{DownBody, WireBody};
+use super::interim::Interim;
 use super::reply::{Style, reply};
 use crate::connect::{Link, Prefixed};
 use crate::deadline;
@@ -26,7 +27,7 @@ pub(crate) async fn serve<F, A>(
     stream: Prefixed<Link>,
     answer: F,
 ) where
-    F: Fn(Request<WireBody>) -> A,
+    F: Fn(Request<WireBody>, Interim) -> A,
     A: Future<Output = Response<DownBody>>,
 {
     let config = &worker.shared.config;
@@ -58,14 +59,15 @@ pub(crate) async fn serve<F, A>(
         };
         let after = match next {
             Ok(Some(request)) => {
-                let (server, answer) = (&mut server, &answer);
+                let (interim, server, answer) = (server.interim(), &mut server, &answer);
                 // Boxed, so that an idle connection does not hold the room. Asked in here: the future has room for the
                 // answer's own once.
                 let exchange = async move {
-                    let answer = answer(request.map(WireBody::Http1)).map(|mut response| {
-                        config.say_last(direction, &mut response);
-                        response
-                    });
+                    let answer =
+                        answer(request.map(WireBody::Http1), Interim::Http1(interim)).map(|mut response| {
+                            config.say_last(direction, &mut response);
+                            response
+                        });
                     server.exchange(pin!(answer)).await
                 };
                 Box::pin(exchange).await
@@ -166,7 +168,7 @@ mod tests {
             let (mut client, server) = connected().await;
             let (worker, activity) = (world.worker.clone(), world.worker.watch.connection());
             let served = tokio::task::spawn_local(async move {
-                let answer = async |_| {
+                let answer = async |_, _| {
                     let held = Held { busy: Some(activity.begin()), ..Held::default() };
                     Response::new(DownBody::words(Bytes::from_static(b"well")).holding(held))
                 };
@@ -192,7 +194,7 @@ mod tests {
                 let stream = Prefixed::new("GET / HTTP/1.1\r\nHost: or".into(), Link::Plain(server));
                 let (worker, activity) = (world.worker.clone(), world.worker.watch.connection());
                 let served = tokio::task::spawn_local(async move {
-                    let answer = |_| std::future::pending::<Response<DownBody>>();
+                    let answer = |_, _| std::future::pending::<Response<DownBody>>();
                     serve(&worker, direction, &activity, stream, answer).await;
                 });
                 for _ in 0..IDLE_TICKS {

@@ -12,6 +12,7 @@ pub(crate) mod grpc;
 pub(crate) mod hop_by_hop;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod interim;
 pub(crate) mod normalise;
 pub(crate) mod replay;
 pub(crate) mod reply;

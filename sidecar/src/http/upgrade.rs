@@ -3,6 +3,7 @@
 
 use super::body::{UpBody, WireBody};
 use super::http2::Opened;
+use super::interim::Interim;
 use crate::connect::{Link, Place, Prefixed, relay};
 use crate::limit::Permit;
 use crate::pool::{self, Lease};
@@ -22,9 +23,10 @@ pub(crate) async fn ask(
     worker: &Rc<Worker>,
     place: &Place,
     request: Request<UpBody>,
+    interim: &Interim,
 ) -> Result<(Response<WireBody>, Lease), Refusal> {
     let mut lease = pool::alone(worker, place).await?;
-    match lease.send(request).await {
+    match lease.send(request, interim).await {
         Ok(response) => Ok((response, lease)),
         Err(failure) => Err(failure.refusal),
     }

@@ -50,7 +50,7 @@ pub(super) async fn forward(
             (accepted.head.uri, accepted.head.headers) = (request.uri().clone(), request.headers().clone());
         }
         is_kept = keep;
-        match lease.send(request).await {
+        match lease.send(request, &accepted.interim).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let sentence = "the application changed protocols without being asked to";
                 return Err(Refusal::because(Reason::UpstreamProtocol, sentence));
@@ -89,7 +89,7 @@ pub(super) async fn upgrade(
     let body = body.map_or(UpBody::Empty, |body| UpBody::Once(body, counted.bytes));
     let place = &downstream.port.origin.place;
     let request = sending(&mut accepted.head, body, false);
-    let (response, lease) = upgrade::ask(worker, place, request).await?;
+    let (response, lease) = upgrade::ask(worker, place, request, &accepted.interim).await?;
     if !upgrade::is_switching(&response) {
         return Ok(Exchanged { response: response.map(Some), lease: Some(lease) });
     }

@@ -19,6 +19,7 @@ mod terminate;
 use crate::connect::{Link, Prefixed};
 use crate::http::authority::LastAuthority;
 use crate::http::body::{DownBody, WireBody};
+use crate::http::interim::Interim;
 use crate::http::normalise::normalise;
 use crate::http::settings::Hop;
 use crate::http::{http1, http2};
@@ -94,7 +95,7 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, 
 
 /// Serves HTTP/1.1: on a connection made for one upgrade, or where bytes turned out to be it.
 async fn serve_http1(downstream: &Rc<Downstream>, stream: Prefixed<Link>) {
-    let answer = |received| request(downstream.clone(), received);
+    let answer = |received, interim| request(downstream.clone(), received, interim);
     http1::serve(&downstream.worker, Direction::Inbound, &downstream.activity, stream, answer).await;
 }
 
@@ -103,7 +104,7 @@ async fn serve_http2(downstream: &Rc<Downstream>, stream: Prefixed<Link>, hop: H
     let config = &downstream.worker.shared.config;
     let connections = &config.families.connections;
     let _open = connections.open(Direction::Inbound, Side::Downstream, ConnectionProtocol::Http2);
-    let answer = |received| request(downstream.clone(), received);
+    let answer = |received, interim| request(downstream.clone(), received, interim);
     if let Err(error) = http2::serve(stream, hop, config.drain.draining(), answer).await {
         tracing::debug!(%error, "downstream connection ended");
     }
@@ -114,8 +115,9 @@ async fn serve_http2(downstream: &Rc<Downstream>, stream: Prefixed<Link>, hop: H
 fn request(
     downstream: Rc<Downstream>,
     request: Request<WireBody>,
+    interim: Interim,
 ) -> impl Future<Output = Response<DownBody>> {
-    let mut accepted = Accepted::new(&downstream, request);
+    let mut accepted = Accepted::new(&downstream, request, interim);
     async move {
         let outcome = exchange(&downstream, &mut accepted).await;
         accepted.finish(&downstream, outcome)

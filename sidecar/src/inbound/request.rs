@@ -3,6 +3,7 @@
 use super::{CLIENT_CERTIFICATE, Downstream, ORIGINAL_HTTP};
 use crate::http::body::{DownBody, Held, WireBody};
 use crate::http::fields::{Field, Fields};
+use crate::http::interim::Interim;
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop, timeout};
@@ -26,6 +27,8 @@ pub(super) struct Accepted {
     /// Of the head as it came.
     pub(super) fields: Fields,
     pub(super) body: Option<WireBody>,
+    /// Where what comes before the answer goes.
+    pub(super) interim: Interim,
     pub(super) upgrading: Option<Upgrading>,
     /// What is to be asked before it is let in.
     pub(super) limits: Option<Arc<InboundLimits>>,
@@ -53,7 +56,7 @@ pub(super) struct Exchanged {
 }
 
 impl Accepted {
-    pub(super) fn new(downstream: &Downstream, request: Request<WireBody>) -> Self {
+    pub(super) fn new(downstream: &Downstream, request: Request<WireBody>, interim: Interim) -> Self {
         let (head, body) = request.into_parts();
         let (upgrading, body) = Upgrading::of(body);
         let fields = Fields::of(&head.headers);
@@ -71,7 +74,7 @@ impl Accepted {
         let mut exchange = Exchange::new(worker.clone(), Direction::Inbound, started, record);
         exchange.is_for(counted.series, counted.bytes);
         let (limits, busy) = (counted.limits, downstream.activity.begin());
-        Self { head, fields, body, upgrading, limits, turn: None, started, style, busy, exchange }
+        Self { head, fields, body, interim, upgrading, limits, turn: None, started, style, busy, exchange }
     }
 
     /// Vouches for the peer and takes out what only sidecars may say.

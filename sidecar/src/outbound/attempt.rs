@@ -91,7 +91,7 @@ async fn answer(
         let left = deadline.map(|deadline| deadline.at.saturating_duration_since(Instant::now()));
         timeout::tell(request.headers_mut(), left, picked.origin.place.is_meshed());
     }
-    let response = match lease.send(request).await {
+    let response = match lease.send(request, &accepted.interim).await {
         Ok(response) => response,
         Err(mut failure) => {
             if failure.refusal.reason.row().fault != Fault::Downstream {

@@ -126,7 +126,7 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, wire: Wire, stream: Prefi
     let worker = &downstream.worker;
     let config = &worker.shared.config;
     let context = downstream.clone();
-    let answer = |request| super::request(context.clone(), request);
+    let answer = |request, interim| super::request(context.clone(), request, interim);
     match wire {
         Wire::Http1 => {
             http1::serve(worker, Direction::Outbound, &downstream.activity, stream, answer).await;

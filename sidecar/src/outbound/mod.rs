@@ -29,6 +29,7 @@ pub(crate) mod world;
 use crate::connect::Link;
 use crate::http::authority::LastAuthority;
 use crate::http::body::{DownBody, WireBody};
+use crate::http::interim::Interim;
 use crate::http::normalise::normalise;
 use crate::limit::Permit;
 use crate::listen::original_dst::OriginalDst;
@@ -48,7 +49,7 @@ use tries::{Next, Tries};
 
 /// What one request may take while it is under way.
 #[cfg(test)]
-const REQUEST_FUTURE_MAX: usize = 2304;
+const REQUEST_FUTURE_MAX: usize = 2312;
 
 /// What an open connection may take while nothing is under way on it.
 #[cfg(test)]
@@ -142,8 +143,9 @@ async fn connection(worker: Rc<Worker>, entry: Rc<Entry>, stream: TcpStream, cli
 fn request(
     downstream: Rc<Downstream>,
     request: Request<WireBody>,
+    interim: Interim,
 ) -> impl Future<Output = Response<DownBody>> {
-    let mut accepted = Accepted::new(&downstream, request);
+    let mut accepted = Accepted::new(&downstream, request, interim);
     async move {
         let outcome = exchange(&downstream, &mut accepted).await;
         accepted.finish(outcome)
@@ -204,7 +206,7 @@ mod tests {
     }
 
     /// The size of the future a function returns.
-    fn size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+    fn size<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -9,6 +9,7 @@ use crate::cluster::{Cluster, Load, Spoken};
 use crate::deadline::{Deadlines, Ends};
 use crate::http::body::{DownBody, Held, UpBody, WireBody};
 use crate::http::fields::{Field, Fields};
+use crate::http::interim::Interim;
 use crate::http::reply::{self, Style, reply};
 use crate::http::upgrade::Upgrading;
 use crate::http::{grpc, hop_by_hop, timeout};
@@ -34,6 +35,8 @@ pub(super) struct Accepted {
     /// Of the head as it came.
     pub(super) fields: Fields,
     pub(super) body: Option<WireBody>,
+    /// Where what comes before the answer goes.
+    pub(super) interim: Interim,
     /// Set where the connection could change its protocol.
     pub(super) upgrading: Option<Upgrading>,
     pub(super) started: Instant,
@@ -79,7 +82,7 @@ pub(super) struct Exchanged {
 }
 
 impl Accepted {
-    pub(super) fn new(downstream: &Downstream, request: Request<WireBody>) -> Self {
+    pub(super) fn new(downstream: &Downstream, request: Request<WireBody>, interim: Interim) -> Self {
         let (head, body) = request.into_parts();
         let (upgrading, body) = Upgrading::of(body);
         let fields = Fields::of(&head.headers);
@@ -99,6 +102,7 @@ impl Accepted {
             version: head.version,
             started,
             busy: downstream.activity.begin(),
+            interim,
             upgrading,
             cookie: None,
             place: None,

@@ -75,7 +75,7 @@ pub(super) async fn upgrade(
         if accepted.fields.have(Field::Timeout) {
             timeout::strip(request.headers_mut());
         }
-        match upgrade::ask(worker, &picked.origin.place, request).await {
+        match upgrade::ask(worker, &picked.origin.place, request, &accepted.interim).await {
             Ok((response, lease)) if upgrade::is_switching(&response) => {
                 picked.load.answered();
                 let series =

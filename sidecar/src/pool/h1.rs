@@ -4,6 +4,7 @@
 use super::{Origin, SendFailure};
 use crate::connect::{self, Link, Place, Prefixed};
 use crate::http::body::{UpBody, WireBody};
+use crate::http::interim::Interim;
 use crate::refusal::Refusal;
 use crate::telemetry::{ConnectionProtocol, Direction, OpenConnection, Side};
 use crate::worker::Worker;
@@ -113,10 +114,11 @@ impl Lease {
     pub(super) fn send(
         &mut self,
         request: Request<UpBody>,
+        interim: &Interim,
     ) -> impl Future<Output = Result<Response<WireBody>, Box<SendFailure>>> {
         let Self { connection, direction, rest, .. } = self;
         let direction = *direction;
-        connection.client.send(request).map(move |sent| match sent {
+        connection.client.send(request, |head| interim.pass(head)).map(move |sent| match sent {
             Ok(Answer { response, rest: more }) => {
                 // It ends with its connection, which ends with this lease: a supervised task.
                 *rest = more.map(|more| Rest(tokio::task::spawn_local(more).abort_handle()));

@@ -6,6 +6,7 @@ use crate::connect::{self, Link, Prefixed};
 use crate::http::beside::Beside;
 use crate::http::body::{UpBody, WireBody};
 use crate::http::http2::{Alive, Sent, Silence, send_at_once, send_rest};
+use crate::http::interim::Interim;
 use crate::http::settings::{self, Hop};
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::{ConnectionProtocol, OpenConnection, Side};
@@ -14,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use http::{Request, Response};
 use http_body::Body as _;
-use mesh_http2::{Opener, SendStream};
+use mesh_http2::{Head, Opener, SendStream};
 use mesh_mtls::Alpn;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -190,6 +191,7 @@ impl Lease {
     pub(super) fn send(
         &mut self,
         request: Request<UpBody>,
+        interim: &Interim,
     ) -> impl Future<Output = Result<Response<WireBody>, Box<SendFailure>>> {
         let (head, body) = request.into_parts();
         let is_whole = body.is_end_stream();
@@ -203,18 +205,22 @@ impl Lease {
         };
         let place = &origin.place;
         async move {
-            let (response, rest) = opened.map_err(|error| SendFailure::of_http2(error, place))?;
+            let (mut response, rest) = opened.map_err(|error| SendFailure::of_http2(error, place))?;
             let broke = match rest {
                 Some((stream, body)) => send_body(stream, body, sending).await?,
                 None => None,
             };
-            match response.await {
-                Ok(response) => Ok(response.map(WireBody::http2)),
-                Err(error) => Err(match broke.and_then(|why| why.get()) {
-                    Some(reason) => SendFailure::of_body(reason),
-                    None => SendFailure::of_http2(error, place),
-                }),
-            }
+            let last = loop {
+                match poll_fn(|cx| response.poll_head(cx)).await {
+                    Ok(Head::Interim(head)) => interim.pass(head),
+                    Ok(Head::Last(response)) => break Ok(response.map(WireBody::http2)),
+                    Err(error) => break Err(error),
+                }
+            };
+            last.map_err(|error| match broke.and_then(|why| why.get()) {
+                Some(reason) => SendFailure::of_body(reason),
+                None => SendFailure::of_http2(error, place),
+            })
         }
     }
 }

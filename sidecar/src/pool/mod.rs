@@ -11,6 +11,7 @@ pub(crate) use failure::SendFailure;
 
 use crate::connect::{self, Link, Place, Prefixed, Security};
 use crate::http::body::{UpBody, WireBody};
+use crate::http::interim::Interim;
 use crate::refusal::{Reason, Refusal};
 use crate::worker::Worker;
 use futures_util::FutureExt;
@@ -171,7 +172,7 @@ impl Lease {
         }
     }
 
-    /// Sends a request at once; what is returned waits for the head of the response. Not an async function, whose future
+    /// Sends a request at once; what is returned waits for the head of the response, and passes on what comes before it. Not an async function, whose future
     /// would have room for the request as long as it waits.
     ///
     /// # Errors
@@ -179,10 +180,11 @@ impl Lease {
     pub(crate) fn send(
         &mut self,
         request: Request<UpBody>,
+        interim: &Interim,
     ) -> impl Future<Output = Result<Response<WireBody>, Box<SendFailure>>> {
         match self {
-            Self::Http1(lease) => Either::Left(lease.send(request)),
-            Self::Http2(lease) => Either::Right(lease.send(request)),
+            Self::Http1(lease) => Either::Left(lease.send(request, interim)),
+            Self::Http2(lease) => Either::Right(lease.send(request, interim)),
         }
     }
 

@@ -13,6 +13,8 @@ fn get() -> Request<Full<Bytes>> {
     Request::get("/").header("host", "a").body(Full::default()).unwrap()
 }
 
+fn ignored(_interim: Response<()>) {}
+
 fn connected() -> (DuplexStream, Client<Counted>) {
     let (server, io) = pair();
     (server, Client::new(io))
@@ -31,7 +33,7 @@ async fn asked(
     }
     let mut request = get();
     *request.method_mut() = method;
-    let answer = client.send(request).await.map_err(|failure| failure.error.to_string())?;
+    let answer = client.send(request, ignored).await.map_err(|failure| failure.error.to_string())?;
     assert!(answer.rest.is_none());
     let status = answer.response.status().as_u16();
     let body = answer.response.into_body().collect().await.map(|body| body.to_bytes());
@@ -67,6 +69,29 @@ async fn an_answer_ends_where_it_says_and_the_connection_is_kept_if_that_is_sure
     }
     let (_, body, is_kept) = asked(get(), "HTTP/1.1 200 OK\r\n\r\nall of it", true).await.unwrap();
     assert_eq!((&body.unwrap()[..], is_kept), (&b"all of it"[..], false));
+}
+
+/// RFC 9110 §15.2.
+#[tokio::test]
+async fn what_comes_before_the_answer_is_given_out_as_it_comes() {
+    let (mut server, mut client) = connected();
+    let heads = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let noted = heads.clone();
+    let mut asking = client.send(get(), move |head: Response<()>| {
+        noted.borrow_mut().push((head.status().as_u16(), head.headers().len()));
+    });
+    for (bytes, seen) in [
+        ("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1", 2),
+        (" 100 Continue\r\n\r\n", 3),
+    ] {
+        server.write_all(bytes.as_bytes()).await.unwrap();
+        let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut asking).poll(cx)));
+        assert!(polled.await.is_pending());
+        assert_eq!(heads.borrow().len(), seen);
+    }
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    assert_eq!(asking.await.unwrap().response.status(), 200);
+    assert_eq!(*heads.borrow(), [(103, 1), (102, 0), (100, 0)]);
 }
 
 #[tokio::test]
@@ -119,7 +144,7 @@ async fn a_request_leaves_in_one_write_in_the_form_its_target_has() {
     ] {
         writes.set(0);
         server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-        client.send(request).await.unwrap();
+        client.send(request, ignored).await.unwrap();
         assert_eq!(writes.get(), 1, "{expected}");
         assert_eq!(until(&mut server, &expected).await, expected);
         assert!(client.is_open());
@@ -133,7 +158,7 @@ async fn a_body_without_a_length_goes_in_chunks_with_its_trailers() {
     trailers.insert("sum", "1".parse().unwrap());
     let body = Frames::of([Frame::data(Bytes::from_static(b"ab")), Frame::trailers(trailers)]);
     server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-    client.send(Request::post("/").body(body).unwrap()).await.unwrap();
+    client.send(Request::post("/").body(body).unwrap(), ignored).await.unwrap();
     let expected = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nsum: 1\r\n\r\n";
     assert_eq!(until(&mut server, "1\r\n\r\n").await, expected);
 }
@@ -154,13 +179,14 @@ async fn a_request_of_which_nothing_was_sent_is_given_back() {
     let (_server, io) = pair();
     io.fails.set(true);
     let mut client = Client::new(io);
-    let failure = client.send(get()).await.unwrap_err();
+    let failure = client.send(get(), ignored).await.unwrap_err();
     assert!(matches!(failure.error, SendError::Unsent(_)));
     assert_eq!(failure.unsent.unwrap().headers()["host"], "a");
     // Its body was read: what is given back would not be the request.
     let (_server, io) = pair();
     io.fails.set(true);
-    let failure = Client::new(io).send(Request::post("/").body(Full::from("a")).unwrap()).await.unwrap_err();
+    let failure =
+        Client::new(io).send(Request::post("/").body(Full::from("a")).unwrap(), ignored).await.unwrap_err();
     assert!(matches!(failure.error, SendError::Unsent(_)) && failure.unsent.is_none());
 }
 
@@ -172,7 +198,7 @@ async fn an_answer_to_a_request_that_can_not_be_sent_any_more_is_read() {
     let body = Frames::default();
     let given = body.given();
     given.data("a");
-    let asking = client.send(Request::post("/").body(body).unwrap());
+    let asking = client.send(Request::post("/").body(body).unwrap(), ignored);
     let answering = async {
         until(&mut server, "a\r\n").await;
         fails.set(true);
@@ -193,7 +219,7 @@ async fn early(
     let body = Frames::default();
     let given = body.given();
     given.data("a");
-    let asking = client.send(Request::post("/").body(body).unwrap());
+    let asking = client.send(Request::post("/").body(body).unwrap(), ignored);
     let answering = async {
         until(server, "1\r\na\r\n").await;
         server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
@@ -240,7 +266,7 @@ async fn a_request_whose_body_breaks_breaks_its_answer() {
 async fn a_dropped_client_is_no_end_of_its_answers_body() {
     let (mut server, mut client) = connected();
     server.write_all(b"HTTP/1.1 200 OK\r\n\r\npart").await.unwrap();
-    let mut body = client.send(get()).await.unwrap().response.into_body();
+    let mut body = client.send(get(), ignored).await.unwrap().response.into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "part");
     drop(client);
     assert!(matches!(body.frame().await, Some(Err(BodyError::Over))));
@@ -250,7 +276,7 @@ async fn a_dropped_client_is_no_end_of_its_answers_body() {
 async fn a_switched_connection_becomes_its_stream_and_what_was_read() {
     let (mut server, mut client) = connected();
     server.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nahead").await.unwrap();
-    let answer = client.send(get()).await.unwrap();
+    let answer = client.send(get(), ignored).await.unwrap();
     assert_eq!(answer.response.status(), 101);
     assert!(!client.is_reusable());
     let mut upgraded = client.into_upgraded().unwrap();

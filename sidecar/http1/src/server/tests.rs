@@ -222,6 +222,37 @@ async fn continue_is_said_when_the_body_is_first_read_and_not_otherwise() {
     assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && stays, "{got}");
 }
 
+/// RFC 9110 §15.2.
+#[tokio::test]
+async fn what_comes_before_the_answer_leaves_at_once_but_not_to_http_1_0_nor_after_it_has_begun() {
+    let head = || Response::builder().status(103).header("link", "x").header("content-length", "5");
+    let hint = || head().header("connection", "close").body(()).unwrap();
+    let (mut client, io) = pair();
+    client.write_all(GET.as_bytes()).await.unwrap();
+    let mut server = Server::new(io, Bytes::new());
+    server.next().await.unwrap();
+    let (interim, late, (tell, told)) = (server.interim(), server.interim(), tokio::sync::oneshot::channel());
+    let answer = Box::pin(async {
+        interim.send(hint());
+        told.await.unwrap();
+        well()
+    });
+    let asked = async {
+        assert_eq!(until(&mut client, "\r\n\r\n").await, "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n");
+        tell.send(()).unwrap();
+        let answer = until(&mut client, "well").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    };
+    let (after, ()) = tokio::join!(server.exchange(answer), asked);
+    assert!(matches!(after, After::Next));
+    late.send(hint());
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    server.next().await.unwrap();
+    late.send(hint());
+    assert!(matches!(server.exchange(ready(well())).await, After::Close));
+    assert!(until(&mut client, "well").await.starts_with("HTTP/1.0 200 OK\r\n"));
+}
+
 #[tokio::test]
 async fn a_client_that_goes_away_cancels_its_request() {
     struct Gone(Rc<Cell<bool>>);

@@ -9,7 +9,7 @@ use crate::head::{BodyLength, Section};
 use crate::hpack::Malformed;
 use http::StatusCode;
 
-/// Responses with a status of 1xx before the final one; they say nothing that an intermediary would need.
+/// Responses with a status of 1xx before the final one (RFC 9110 §15.2).
 const INTERIM_MAX: u32 = 32;
 
 /// Streams that are reset before anybody took the request, beyond what answered requests make up for.
@@ -152,12 +152,17 @@ impl Engine {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         let status = response.status();
         if status.is_informational() {
-            stream.interim += 1;
             if ends || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(malformed(Malformed::Status));
             }
-            let is_endless = stream.interim > INTERIM_MAX;
-            return if is_endless { Err(Reach::Stream(id, Violation::EndlessInterim)) } else { Ok(()) };
+            let interim = stream.interim.get_or_insert_default();
+            interim.seen += 1;
+            if interim.seen > INTERIM_MAX {
+                return Err(Reach::Stream(id, Violation::EndlessInterim));
+            }
+            interim.waiting.push_back(response);
+            stream.wake_reader();
+            return Ok(());
         }
         // These say how long the body would be, and have none (RFC 9110 §8.6, §15.4.5).
         let has_none =

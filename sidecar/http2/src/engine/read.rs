@@ -18,6 +18,11 @@ impl Engine {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, Error>> {
         let Some(stream) = self.streams.get_mut(key) else { return Poll::Ready(Err(Error::Closed)) };
+        if let Some(interim) = &mut stream.interim
+            && let Some(head) = interim.waiting.pop_front()
+        {
+            return Poll::Ready(Ok(head));
+        }
         if let Some(head) = stream.head.take() {
             return Poll::Ready(Ok(head));
         }

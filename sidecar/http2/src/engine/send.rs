@@ -83,11 +83,25 @@ impl Engine {
     pub(crate) fn respond(&mut self, key: Key, response: &Response<()>, ends: bool) -> Result<(), Error> {
         let stream = self.writable(key)?;
         stream.then = if ends { Then::End } else { Then::More };
+        stream.is_answered = true;
+        self.write_response(key, response);
+        Ok(())
+    }
+
+    /// Sends the head of an interim response, unless the response itself has begun or the other side does not read.
+    pub(crate) fn respond_before(&mut self, key: Key, response: &Response<()>) {
+        let has_room = self.output.room() > 0;
+        match self.writable(key) {
+            Ok(stream) if has_room && !stream.is_answered => self.write_response(key, response),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn write_response(&mut self, key: Key, response: &Response<()>) {
         let start = self.output.bytes().len();
         self.output.bytes().extend_from_slice(&[0; HEADER_BYTES]);
         head::encode_response(response, &mut self.encoder, self.output.bytes());
         self.finish_head(key, start);
-        Ok(())
     }
 
     /// Makes frames of the header block that was appended from `start` on.

@@ -89,6 +89,15 @@ impl Chunks {
     }
 }
 
+/// Interim responses of a stream: few have any.
+#[derive(Debug, Default)]
+pub(crate) struct Interim {
+    /// How many have come.
+    pub(crate) seen: u32,
+    /// Those that nobody has taken.
+    pub(crate) waiting: VecDeque<Response<()>>,
+}
+
 /// A stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -116,7 +125,10 @@ pub(crate) struct Stream {
     pub(crate) unclaimed: u32,
     /// Bytes that are still to come, if the head said so.
     pub(crate) awaited: Option<u64>,
-    pub(crate) interim: u32,
+    /// What came before the response.
+    pub(crate) interim: Option<Box<Interim>>,
+    /// The head of our response has been sent.
+    pub(crate) is_answered: bool,
     pub(crate) reader: Option<Waker>,
 
     pub(crate) sending: Sending,
@@ -149,7 +161,8 @@ impl Stream {
             window: i64::from(window),
             unclaimed: 0,
             awaited: None,
-            interim: 0,
+            interim: None,
+            is_answered: false,
             reader: None,
             sending: Sending::Open,
             queue: Chunks::default(),

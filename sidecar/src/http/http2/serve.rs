@@ -9,6 +9,7 @@ use super::tunnel::Tunnel;
 use crate::deadline;
 use crate::http::beside::Beside;
 use crate::http::body::{DownBody, WireBody};
+use crate::http::interim::Interim;
 use crate::http::settings::{self, Hop};
 use http::{Method, Request, Response};
 use http_body::Body as _;
@@ -46,7 +47,7 @@ pub(crate) async fn serve<IO, F, A>(
 ) -> Result<(), Ended>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(Request<WireBody>) -> A,
+    F: Fn(Request<WireBody>, Interim) -> A,
     A: Future<Output = Response<DownBody>> + 'static,
 {
     let mut connection = mesh_http2::serve(io, settings::http2_server(hop));
@@ -70,7 +71,7 @@ where
                     // It ends with its stream, which ends with the connection: a supervised task. Boxed, as tokio moves
                     // what it spawns five times and once more when it ends; the answer by itself, since the future
                     // around it would have room for it twice.
-                    let answer = Box::pin(answer(request));
+                    let answer = Box::pin(answer(request, Interim::Http2(respond.interim())));
                     tokio::task::spawn_local(Box::pin(exchange(answer, respond, opens)));
                 }
                 Poll::Pending => match draining.as_mut().map(|drain| Pin::new(drain).poll(cx)) {

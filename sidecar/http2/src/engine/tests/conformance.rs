@@ -283,11 +283,35 @@ fn a_server_is_held_to_what_servers_may_do() {
 }
 
 #[test]
-fn interim_responses_are_passed_over_and_a_head_response_need_not_have_its_body() {
+fn interim_responses_are_sent_before_the_response_and_not_after() {
+    let (mut client, mut server) = pair(CONFIG);
+    let key = client.open(get(), true).unwrap();
+    meet(&mut client, &mut server);
+    let (asked, _) = server.accept().unwrap();
+    let response = |status: u16| Response::builder().status(status).body(()).unwrap();
+    server.respond_before(asked, &response(103));
+    server.respond(asked, &response(204), true).unwrap();
+    server.respond_before(asked, &response(102));
+    meet(&mut client, &mut server);
+    for status in [103, 204] {
+        let Poll::Ready(Ok(head)) = now(|cx| client.poll_response(key, cx)) else { panic!() };
+        assert_eq!(head.status().as_u16(), status);
+    }
+    assert!(client.is_end_stream(key));
+}
+
+#[test]
+fn interim_responses_come_first_and_a_head_response_need_not_have_its_body() {
     let mut client = client();
     let head = Request::head("http://a/").body(()).unwrap();
     let key = client.open(head, true).unwrap();
-    give(&mut client, &headers(1, false, &[0x08, 3, b'1', b'0', b'3']));
+    for status in [b'3', b'2'] {
+        give(&mut client, &headers(1, false, &[0x08, 3, b'1', b'0', status]));
+    }
+    for status in [103, 102] {
+        let Poll::Ready(Ok(interim)) = now(|cx| client.poll_response(key, cx)) else { panic!() };
+        assert_eq!(interim.status().as_u16(), status);
+    }
     assert!(now(|cx| client.poll_response(key, cx)).is_pending());
     give(&mut client, &headers(1, true, &[0x88, 0x0f, 13, 2, b'1', b'7']));
     let Poll::Ready(Ok(response)) = now(|cx| client.poll_response(key, cx)) else { panic!() };

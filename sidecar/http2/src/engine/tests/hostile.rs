@@ -174,6 +174,9 @@ fn interim_responses_without_end_reset_the_stream() {
     for _ in 0..=32 {
         give(&mut client, &headers(1, false, &[0x08, 3, b'1', b'0', b'2']));
     }
+    for _ in 0..32 {
+        assert!(matches!(now(|cx| client.poll_response(key, cx)), Poll::Ready(Ok(_))));
+    }
     let Poll::Ready(Err(Error::Stream(Violation::EndlessInterim))) = now(|cx| client.poll_response(key, cx))
     else {
         panic!()
