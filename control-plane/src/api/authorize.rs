@@ -20,7 +20,7 @@ use super::authenticate::{ADMINISTRATORS, User};
 use super::discovery;
 use super::path::{Part, Target};
 use super::status::Failure;
-use crate::store::{List, StoreError};
+use crate::store::{List, StoreError, Stored};
 use manifests::role_binding::Role;
 use manifests::{Kind, Object};
 use serde_json::{Value, json};
@@ -156,7 +156,13 @@ impl Rights {
 
     fn of(user: &User, everywhere: &List, here: Option<&List>) -> Self {
         let greatest = |list: &List| {
-            let bindings = list.items.iter().filter_map(|stored| {
+            let named = |stored: &&Stored| {
+                let subjects = stored.object.get("subjects").and_then(Value::as_array);
+                let mut names =
+                    subjects.into_iter().flatten().filter_map(|subject| subject.get("name")?.as_str());
+                names.any(|name| user.may_be(name))
+            };
+            let bindings = list.items.iter().filter(named).filter_map(|stored| {
                 let binding = Object::from_json(stored.key.kind, Value::clone(&stored.object)).ok()?;
                 if let Object::RoleBinding(it) | Object::ClusterRoleBinding(it) = binding {
                     Some(it)
@@ -164,8 +170,8 @@ impl Rights {
                     None
                 }
             });
-            let named = bindings.filter(|binding| binding.subjects.iter().any(|subject| user.is(subject)));
-            named.map(|binding| binding.role).max()
+            let held = bindings.filter(|binding| binding.subjects.iter().any(|subject| user.is(subject)));
+            held.map(|binding| binding.role).max()
         };
         Self { everywhere: greatest(everywhere), here: here.and_then(greatest) }
     }
