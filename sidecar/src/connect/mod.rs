@@ -4,9 +4,11 @@
 mod link;
 mod outward;
 pub(crate) mod relay;
+mod unpaced;
 
 pub(crate) use link::{Link, Prefixed};
 pub(crate) use outward::{Outward, open_http};
+pub(crate) use unpaced::unpace;
 
 use crate::deadline;
 use crate::dial::Caller;
@@ -161,6 +163,7 @@ async fn tcp(worker: &Worker, place: &Place) -> Result<TcpStream, (Reason, Optio
         Ok(Ok(stream)) => stream,
     };
     tune(&stream);
+    unpace(&stream, place.address);
     Ok(stream)
 }
 

@@ -1,6 +1,7 @@
 //! The accept loop: errors of one connection are skipped, errors of the machine (no more file descriptors, no memory)
 //! are waited out, and nothing ends it but its stop.
 
+use crate::connect::unpace;
 use crate::limit::{Gate, Permit};
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub(crate) async fn accept_until(
                 quiet = false;
                 // What is relayed is already in messages; waiting to fill segments only adds latency.
                 stream.set_nodelay(true).ok();
+                unpace(&stream, peer);
                 taken(stream, peer, permit);
             }
             Err(error) if is_of_one_connection(&error) => {}
