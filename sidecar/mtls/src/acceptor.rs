@@ -1,5 +1,6 @@
 //! The side that takes connections between sidecars: every client proves which workload it is.
 
+use crate::ahead::ReadAhead;
 use crate::alpn::Alpn;
 use crate::failure::{HandshakeError, HandshakeFailure};
 use crate::identity::Identity;
@@ -60,7 +61,7 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let tls = handshake(self.shared.config()?, io).await?;
+        let tls = handshake(self.shared.config()?, ReadAhead::new(io)).await?;
         let session = tls.get_ref().1;
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         let alpn = Alpn::agreed(session.alpn_protocol()).ok_or(HandshakeFailure::NoCommonProtocol)?;

@@ -4,6 +4,7 @@
 //! the session tickets of that endpoint in it. Which makes two things sure: opening a connection costs no set-up, and
 //! a session is only ever resumed with the peer it was made with.
 
+use crate::ahead::ReadAhead;
 use crate::alpn::Alpn;
 use crate::failure::{HandshakeError, HandshakeFailure};
 use crate::identity::{Current, Identity};
@@ -111,7 +112,7 @@ impl Connector {
         let server_name = ServerName::try_from(server_name.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let connector = TlsConnector::from(self.shared.config(&target)?);
-        let tls = connector.connect(server_name, io).await?;
+        let tls = connector.connect(server_name, ReadAhead::new(io)).await?;
         let session = tls.get_ref().1;
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         let agreed = Alpn::agreed(session.alpn_protocol());

@@ -21,6 +21,7 @@
 //! computer; AES-128-GCM first, the cheapest cipher where the processor has AES instructions.
 
 mod acceptor;
+mod ahead;
 mod alert;
 mod alpn;
 mod api;

@@ -5,6 +5,7 @@
 //! look it up. It holds the sessions, which TLS keeps apart by server name. A file is looked at again every few seconds
 //! while it is used: last good wins, and what is wrong with the new one is reported once.
 
+use crate::ahead::ReadAhead;
 use crate::alpn::Alpn;
 use crate::failure::HandshakeError;
 use crate::provider;
@@ -157,7 +158,10 @@ impl OutwardConnector {
         let config = self.config(anchors, offer).await?;
         let server =
             ServerName::try_from(name.to_owned()).map_err(|_| OutwardError::Name(name.to_owned()))?;
-        let tls = TlsConnector::from(config).connect(server, io).await.map_err(HandshakeError::from)?;
+        let tls = TlsConnector::from(config)
+            .connect(server, ReadAhead::new(io))
+            .await
+            .map_err(HandshakeError::from)?;
         let alpn = Alpn::agreed(tls.get_ref().1.alpn_protocol());
         if offer == Offer::Http2 && alpn != Some(Alpn::H2) {
             return Err(HandshakeError::from(crate::HandshakeFailure::NoCommonProtocol).into());
@@ -288,7 +292,7 @@ fn read(path: &Path) -> Result<Vec<u8>, AnchorsError> {
 
 /// A connection with a place outside of the mesh.
 pub struct OutwardStream<IO> {
-    tls: tokio_rustls::client::TlsStream<IO>,
+    tls: tokio_rustls::client::TlsStream<ReadAhead<IO>>,
     alpn: Option<Alpn>,
 }
 

@@ -1,6 +1,7 @@
 //! Encrypted streams between sidecars: the bytes, and what the handshake proved. Concrete types over any stream: no
 //! boxing, no copy besides the one encryption makes.
 
+use crate::ahead::ReadAhead;
 use crate::alpn::Alpn;
 use mesh_names::SpiffeId;
 use std::fmt;
@@ -11,7 +12,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 /// The opening side of a connection between sidecars.
 pub struct ClientStream<IO> {
-    tls: tokio_rustls::client::TlsStream<IO>,
+    tls: tokio_rustls::client::TlsStream<ReadAhead<IO>>,
     peer: SpiffeId,
     alpn: Alpn,
     resumed: bool,
@@ -19,7 +20,7 @@ pub struct ClientStream<IO> {
 
 /// The accepting side of a connection between sidecars.
 pub struct ServerStream<IO> {
-    tls: tokio_rustls::server::TlsStream<IO>,
+    tls: tokio_rustls::server::TlsStream<ReadAhead<IO>>,
     peer: SpiffeId,
     alpn: Alpn,
     resumed: bool,
@@ -27,7 +28,7 @@ pub struct ServerStream<IO> {
 
 impl<IO> ClientStream<IO> {
     pub(crate) fn new(
-        tls: tokio_rustls::client::TlsStream<IO>,
+        tls: tokio_rustls::client::TlsStream<ReadAhead<IO>>,
         peer: SpiffeId,
         alpn: Alpn,
         resumed: bool,
@@ -38,7 +39,7 @@ impl<IO> ClientStream<IO> {
 
 impl<IO> ServerStream<IO> {
     pub(crate) fn new(
-        tls: tokio_rustls::server::TlsStream<IO>,
+        tls: tokio_rustls::server::TlsStream<ReadAhead<IO>>,
         peer: SpiffeId,
         alpn: Alpn,
         resumed: bool,
@@ -72,7 +73,7 @@ macro_rules! proven {
 
             /// The stream underneath, for its addresses and socket options.
             pub fn io(&self) -> &IO {
-                self.tls.get_ref().0
+                self.tls.get_ref().0.get_ref()
             }
         }
 

@@ -2,7 +2,8 @@
 //! sends is passed on after everything before it was written, and the other direction goes on.
 //!
 //! A buffer is borrowed from the worker only while it holds bytes, so that an idle connection holds none. It starts at
-//! 16 KiB, one TLS record, and becomes 64 KiB once a read fills it.
+//! 16 KiB, one TLS record, and becomes 256 KiB once a read fills it: every read has the kernel tell the sender of new room,
+//! every write begins a segment, and both cost as much as copying some ten KiB.
 //!
 //! **How a relay ends.** When a side ends or breaks, what it had sent is still delivered, then the other side reads its
 //! end: a server that is killed gives its client a clean close, never a reset. A break is not passed on as one, since
@@ -68,7 +69,7 @@ where
     .await;
 }
 
-/// Reads until nothing more is there or there is no room. From TLS a read brings one record, a quarter of a large buffer:
+/// Reads until nothing more is there or there is no room. From TLS a read brings one record, a part of a large buffer:
 /// what follows it at once goes out in the same write.
 fn poll_fill<R: AsyncRead + Unpin>(
     cx: &mut Context<'_>,

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 
 const SMALL: usize = 16 * 1024;
-const LARGE: usize = 64 * 1024;
+const LARGE: usize = 256 * 1024;
 
 /// Buffers kept of each size: 2 MiB at most. More are made when more connections are in the middle of a write, and
 /// freed afterwards.
 const KEPT_SMALL: usize = 64;
-const KEPT_LARGE: usize = 16;
+const KEPT_LARGE: usize = 4;
 
 /// A lent buffer.
 #[derive(Debug)]
