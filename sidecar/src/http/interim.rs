@@ -6,6 +6,7 @@ use super::hop_by_hop;
 use super::reply::REASON;
 use crate::connect::Link;
 use crate::retry::exhausted::RETRY;
+use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 
 /// The client of a request, as far as it takes what comes before the answer.
@@ -27,8 +28,8 @@ impl Interim {
         let headers = head.headers_mut();
         let fields = Fields::of(headers);
         hop_by_hop::strip_response(headers, fields);
-        // What sidecars say they say with an answer.
-        for name in [REASON, RETRY] {
+        // It has no body (RFC 9110 §8.6), and what sidecars say they say with an answer.
+        for name in [CONTENT_LENGTH, REASON, RETRY] {
             headers.remove(name);
         }
         match self {
