@@ -70,6 +70,7 @@ def answer(query, room):
 class Datagram(socketserver.BaseRequestHandler):
     def handle(self):
         query, server = self.request
+        print(f"datagram from port {self.client_address[1]}", flush=True)
         server.sendto(answer(query, 512), self.client_address)
 
 

@@ -229,6 +229,24 @@ fn what_is_too_long_for_a_datagram_arrives_whole_where_the_resolver_knows_tcp() 
     assert!(said.contains("streams 1"), "{said}");
 }
 
+/// The kernel takes what leaves from the same port to the same server for a part of the same conversation, and does not
+/// capture it.
+#[test]
+fn the_sidecars_own_questions_leave_from_ports_that_no_application_is_given() {
+    let world = World::new();
+    let given = world.says("cat", &["/proc/sys/net/ipv4/ip_local_port_range"]).unwrap();
+    let given: Vec<u16> = given.split_whitespace().map(|end| end.parse().unwrap()).collect();
+    for n in 0..20 {
+        world.asks(Glibc, &format!("missing{n}.test")).unwrap_err();
+    }
+    world.asked("missing19.test 1");
+    let log = fs::read_to_string(world.site.logs().join("dns.log")).unwrap();
+    let ports: Vec<u16> =
+        log.lines().filter_map(|line| line.strip_prefix("datagram from port ")?.parse().ok()).collect();
+    assert!(ports.len() >= 40, "{log}");
+    assert!(ports.iter().all(|port| !(given[0]..=given[1]).contains(port)), "{given:?}: {ports:?}");
+}
+
 #[test]
 fn every_resolver_is_answered_while_the_control_plane_is_down() {
     let mut world = World::new();
