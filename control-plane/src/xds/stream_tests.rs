@@ -5,7 +5,7 @@ use crate::grpc::{self, Services};
 use crate::index::{self, Feed};
 use crate::peer::PeerIdentity;
 use crate::registry::Registry;
-use crate::store::{EmbeddedStore, Expect, Key, Store};
+use crate::store::{EmbeddedStore, Expect, Key, Revision, Store};
 use crate::xds::{Directory, Discovery, DiscoveryMetrics};
 use manifests::Kind;
 use mesh_names::TrustDomain;
@@ -280,6 +280,17 @@ async fn a_name_held_by_another_service_account_is_refused_with_a_reason() {
 async fn the_directory_shows_who_is_connected_and_what_they_refused() {
     let plane = Plane::start().await;
     plane.put(Kind::Service, orders()).await;
+    // Given its addresses it would come once more, and take the refusal's place.
+    let service = Key::new(Kind::Service, "shop", "orders");
+    let mut watch = plane.store.watch(Some(Kind::Service), Revision::default()).await.unwrap();
+    let given = loop {
+        watch.next().await.unwrap();
+        let stored = plane.store.get(&service).await.unwrap().unwrap();
+        if stored.object["spec"]["clusterIP"].is_string() {
+            break stored.revision;
+        }
+    };
+    plane.feed.reflected.clone().wait_for(|reflected| *reflected >= given).await.unwrap();
     let mut sidecar = plane.connect(ORDERS).await.unwrap();
     let expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400));
     let ready =
