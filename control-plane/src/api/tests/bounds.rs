@@ -220,10 +220,14 @@ async fn the_pages_of_a_list_are_of_one_moment() {
 #[tokio::test(start_paused = true)]
 async fn bookmarks_come_to_who_asked_and_name_where_to_go_on() {
     let mut mesh = Mesh::start().await;
-    let mut events = mesh.watch(&format!("{SERVICES}?watch=true&allowWatchBookmarks=true")).await;
+    let (_, before) = mesh.get(SERVICES).await;
     mesh.post(MAPS, map("a", 1)).await;
     let (_, list) = mesh.get(SERVICES).await;
-    // The clock runs on while the disk writes: there may be one from before.
+    assert_ne!(before["metadata"]["resourceVersion"], list["metadata"]["resourceVersion"]);
+    // Last, as the clock runs on while the disk writes, and a watch has its time.
+    let from = before["metadata"]["resourceVersion"].as_str().unwrap();
+    let query = format!("watch=true&allowWatchBookmarks=true&resourceVersion={from}");
+    let mut events = mesh.watch(&format!("{SERVICES}?{query}")).await;
     let bookmark = loop {
         let (word, bookmark) = events.next().await.unwrap();
         assert_eq!(word, "BOOKMARK");
