@@ -3,7 +3,7 @@
 //!
 //! A buffer is borrowed from the worker only while it holds bytes, so that an idle connection holds none. It starts at
 //! 16 KiB, one TLS record, and becomes 256 KiB once a read fills it: every read has the kernel tell the sender of new room,
-//! every write begins a segment, and both cost as much as copying some ten KiB.
+//! and every write begins a segment, which costs beside the copy.
 //!
 //! **How a relay ends.** When a side ends or breaks, what it had sent is still delivered, then the other side reads its
 //! end: a server that is killed gives its client a clean close, never a reset. A break is not passed on as one, since

@@ -1,6 +1,6 @@
 //! Connections that do not leave this machine, under a congestion control that paces. Over loopback nothing is lost and no
-//! path has to be probed, but BBR still spreads what is sent over time: a timer for every segment, and half as much
-//! again of CPU for each byte. Where a machine's congestion control is of that kind, such connections get Reno, which
+//! path has to be probed, but BBR still spreads what is sent over time: a timer for every segment, and a third more CPU
+//! for each byte. Where a machine's congestion control is of that kind, such connections get Reno, which
 //! sends at once and is part of every kernel; those to other machines keep what the machine's owner chose.
 
 use socket2::SockRef;

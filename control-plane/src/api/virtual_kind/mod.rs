@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 pub(crate) enum VirtualKind {
     /// Connected sidecars.
     Proxies,
-    /// Where a Service is, in the form that came before EndpointSlices: what `kubectl describe service` reads until 1.30.
+    /// Where a Service is, in the form that came before EndpointSlices: what `kubectl describe service` of 1.27 reads.
     Endpoints,
 }
 
