@@ -23,7 +23,22 @@ use super::status::Failure;
 use crate::store::{List, StoreError, Stored};
 use manifests::role_binding::Role;
 use manifests::{Kind, Object};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// Of a binding, whom it binds.
+#[derive(Deserialize)]
+struct Bound<'a> {
+    #[serde(borrow, default)]
+    subjects: Vec<Named<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+}
 
 /// What somebody wants to do, as Kubernetes names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,13 +172,11 @@ impl Rights {
     fn of(user: &User, everywhere: &List, here: Option<&List>) -> Self {
         let greatest = |list: &List| {
             let named = |stored: &&Stored| {
-                let subjects = stored.object.get("subjects").and_then(Value::as_array);
-                let mut names =
-                    subjects.into_iter().flatten().filter_map(|subject| subject.get("name")?.as_str());
-                names.any(|name| user.may_be(name))
+                let bound = stored.object.part::<Bound<'_>>();
+                bound.is_some_and(|bound| bound.subjects.iter().any(|subject| user.may_be(&subject.name)))
             };
             let bindings = list.items.iter().filter(named).filter_map(|stored| {
-                let binding = Object::from_json(stored.key.kind, Value::clone(&stored.object)).ok()?;
+                let binding = Object::from_json(stored.key.kind, stored.object.read()).ok()?;
                 if let Object::RoleBinding(it) | Object::ClusterRoleBinding(it) = binding {
                     Some(it)
                 } else {

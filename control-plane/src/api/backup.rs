@@ -23,7 +23,7 @@ pub(crate) const BACKUP: &str = "Backup";
 pub(crate) async fn take(api: &Api) -> Result<Value, StoreError> {
     let list = api.store.list(None, None).await?;
     let mut items: Vec<&Stored> =
-        list.items.iter().filter(|stored| !stored.key.kind.comes_by_itself(&stored.object)).collect();
+        list.items.iter().filter(|stored| !stored.key.kind.comes_by_itself(&stored.object.read())).collect();
     let namespaces: BTreeSet<&str> =
         items.iter().filter(|it| it.key.kind == Kind::Namespace).map(|it| it.key.name.as_str()).collect();
     // What is in a namespace that is being deleted goes with it.
@@ -52,7 +52,7 @@ pub(crate) async fn restore(api: &Api, backup: &Value) -> Result<Value, Failure>
     }
     let store = &api.store;
     let writes = objects.into_iter().map(async |(key, object)| {
-        let is_there = store.get(&key).await?.is_some_and(|stored| *stored.object == object);
+        let is_there = store.get(&key).await?.is_some_and(|stored| stored.object.read() == object);
         if !is_there {
             store.put(key, object, Expect::Any).await?;
         }

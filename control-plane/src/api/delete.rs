@@ -4,10 +4,9 @@
 use super::query::{Query, Run};
 use super::status::Failure;
 use super::{Api, birth, meta, read};
-use crate::store::{Expect, Key, StoreError, Stored};
+use crate::store::{Document, Expect, Key, Revision, StoreError, Stored};
 use manifests::{Kind, PERMANENT_NAMESPACES};
 use serde_json::Value;
-use std::sync::Arc;
 
 /// How often a deletion is tried again when others write the same object.
 const ATTEMPTS: usize = 16;
@@ -49,12 +48,13 @@ pub(crate) async fn delete(
 async fn delete_object(api: &Api, key: &Key, conditions: &Conditions, run: Run) -> Result<Outcome, Failure> {
     for _ in 0..ATTEMPTS {
         let before = read::get(api, key).await?;
-        check(key, &before, conditions)?;
-        if meta::has_finalizers(&before.object) {
-            if meta::is_terminating(&before.object) {
+        let object = before.object.read();
+        check(key, &object, before.revision, conditions)?;
+        if meta::has_finalizers(&object) {
+            if meta::is_terminating(&object) {
                 return Ok(Outcome::Waiting(before));
             }
-            let marked = meta::terminate(&before.object, birth::now());
+            let marked = meta::terminate(&object, birth::now());
             match mark(api, &before, marked, run).await {
                 Err(StoreError::Conflict { .. }) => continue,
                 result => return Ok(Outcome::Waiting(result?)),
@@ -73,18 +73,18 @@ async fn delete_object(api: &Api, key: &Key, conditions: &Conditions, run: Run) 
 
 async fn mark(api: &Api, before: &Stored, object: Value, run: Run) -> Result<Stored, StoreError> {
     match run {
-        Run::Dry => Ok(Stored { object: Arc::new(object), ..before.clone() }),
+        Run::Dry => Ok(Stored { object: Document::of(&object), ..before.clone() }),
         Run::Real => api.store.put(before.key.clone(), object, Expect::At(before.revision)).await,
     }
 }
 
-fn check(key: &Key, there: &Stored, conditions: &Conditions) -> Result<(), Failure> {
-    let uid = meta::text(&there.object, "uid").unwrap_or_default();
+fn check(key: &Key, there: &Value, revision: Revision, conditions: &Conditions) -> Result<(), Failure> {
+    let uid = meta::text(there, "uid").unwrap_or_default();
     if let Some(wanted) = conditions.uid.as_deref().filter(|wanted| *wanted != uid) {
         let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
         return Err(Failure::conflict(key, &why));
     }
-    let revision = there.revision.to_string();
+    let revision = revision.to_string();
     if let Some(wanted) = conditions.revision.as_deref().filter(|wanted| *wanted != revision) {
         let why = format!(
             "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {revision}"
@@ -110,11 +110,12 @@ async fn delete_namespace(
     let _closed = api.namespaces.write().await;
     for _ in 0..ATTEMPTS {
         let before = read::get(api, key).await?;
-        check(key, &before, conditions)?;
-        if meta::is_terminating(&before.object) {
+        let object = before.object.read();
+        check(key, &object, before.revision, conditions)?;
+        if meta::is_terminating(&object) {
             return Ok(Outcome::Waiting(before));
         }
-        let mut marked = meta::terminate(&before.object, birth::now());
+        let mut marked = meta::terminate(&object, birth::now());
         if let Some(fields) = marked.as_object_mut() {
             fields.insert("status".into(), serde_json::json!({"phase": "Terminating"}));
         }
@@ -136,7 +137,7 @@ pub(crate) async fn delete_collection(
 ) -> Result<Vec<Stored>, Failure> {
     let mut gone = Vec::new();
     for stored in api.store.list(Some(kind), namespace).await?.items {
-        if !query.labels.matches(&stored.object) || !query.fields.matches(&stored.object) {
+        if !query.selects(&stored.object) {
             continue;
         }
         match delete(api, &stored.key, &Conditions::default(), run).await {

@@ -2,7 +2,7 @@
 //! group and version, and everything aggregated). Made from the table of kinds; nothing is listed by hand but what is
 //! not a stored kind.
 
-use super::path::{Groups, has_status};
+use super::path::Groups;
 use super::virtual_kind::VirtualKind;
 use manifests::Kind;
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ fn resources() -> Vec<Resource> {
             categories: kind.categories(),
             verbs: &STORED_VERBS,
         };
-        let status = has_status(kind).then(|| Resource {
+        let status = kind.has_status().then(|| Resource {
             path: format!("{}/status", kind.plural()),
             singular: "",
             short_names: &[],

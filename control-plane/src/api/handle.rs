@@ -281,7 +281,7 @@ impl Api {
                 let run = if is_dry { Run::Dry } else { head.query.run };
                 return Ok(match delete::delete(self, key, &conditions, run).await? {
                     Outcome::Gone(stored) => {
-                        let uid = stored.object.pointer("/metadata/uid").cloned().unwrap_or_default();
+                        let uid = stored.object.read().pointer("/metadata/uid").cloned().unwrap_or_default();
                         answer::json(StatusCode::OK, &status::deleted(key, &uid))
                     }
                     Outcome::Waiting(stored) => {

@@ -2,7 +2,7 @@
 //! object that is there; what leaves is the object to store: identity, age, generation and the other half of a
 //! main/status write as the server says. Pure: time and randomness are arguments.
 
-use super::path::{Part, has_status};
+use super::path::Part;
 use super::status::Failure;
 use crate::store::{Key, Revision};
 use jiff::Timestamp;
@@ -101,7 +101,7 @@ pub(crate) fn create(kind: Kind, object: &mut Value, birth: &Birth) -> Result<()
         ));
     }
     let Some(fields) = object.as_object_mut() else { return Ok(()) };
-    if has_status(kind) {
+    if kind.has_status() {
         fields.remove("status");
     }
     let name = fields.get("metadata").and_then(|m| m.get("name")).cloned();
@@ -130,7 +130,7 @@ pub(crate) fn update(key: &Key, part: Part, before: &Value, wanted: Value) -> Re
         Part::Main => wanted,
         Part::Status => with_status_of(before, &wanted),
     };
-    if part == Part::Main && has_status(key.kind) {
+    if part == Part::Main && key.kind.has_status() {
         copy(&mut wanted, before, "status");
     }
     let uid = text(before, "uid").unwrap_or_default();

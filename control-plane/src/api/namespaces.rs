@@ -60,7 +60,8 @@ async fn change(watch: Result<Watch, StoreError>) {
 pub(crate) async fn pass(api: &Api, now: Timestamp) -> Result<bool, Failure> {
     let mut is_pending = false;
     for namespace in api.store.list(Some(Kind::Namespace), None).await?.items {
-        let Some(marked) = meta::text(&namespace.object, "deletionTimestamp") else { continue };
+        let object = namespace.object.read();
+        let Some(marked) = meta::text(&object, "deletionTimestamp") else { continue };
         let is_due =
             marked.parse().is_ok_and(|at: Timestamp| now.as_second() - at.as_second() >= PAUSE_SECONDS);
         is_pending |= !is_due || !empty(api, &namespace).await?;
@@ -79,7 +80,7 @@ async fn empty(api: &Api, namespace: &Stored) -> Result<bool, Failure> {
             Err(failure) => return Err(failure),
         }
     }
-    if !is_empty || meta::has_finalizers(&namespace.object) {
+    if !is_empty || meta::has_finalizers(&namespace.object.read()) {
         return Ok(false);
     }
     match api.store.delete(namespace.key.clone(), Expect::At(namespace.revision)).await {
@@ -97,7 +98,7 @@ pub(crate) async fn enter(api: &Api, key: &Key) -> Result<(), Failure> {
     }
     match api.store.get(&Key::new(Kind::Namespace, "", key.namespace.as_str())).await? {
         None => Err(Failure::no_namespace(&key.namespace)),
-        Some(namespace) if meta::is_terminating(&namespace.object) => Err(Failure::terminating(key)),
+        Some(namespace) if meta::is_terminating(&namespace.object.read()) => Err(Failure::terminating(key)),
         Some(_) => Ok(()),
     }
 }

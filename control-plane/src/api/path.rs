@@ -157,24 +157,9 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
     match rest {
         [] => Some(Target::Collection { kind, namespace }),
         [name] => object(name, Part::Main),
-        [name, "status"] if has_status(kind) => object(name, Part::Status),
+        [name, "status"] if kind.has_status() => object(name, Part::Status),
         _ => None,
     }
-}
-
-/// Whether objects of the kind have a `status` written apart from the rest.
-pub(crate) fn has_status(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Secret
-            | Kind::ConfigMap
-            | Kind::EndpointSlice
-            | Kind::MeshConfig
-            | Kind::PeerAuthentication
-            | Kind::Event
-            | Kind::RoleBinding
-            | Kind::ClusterRoleBinding
-    )
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::selector::{FieldSelector, LabelSelector};
 use super::status::Failure;
-use crate::store::Revision;
+use crate::store::{Document, Revision};
 use std::time::Duration;
 
 /// What to do about fields the kind does not have.
@@ -58,6 +58,17 @@ pub(crate) enum Include {
     Nothing,
     Metadata,
     Object,
+}
+
+impl Query {
+    /// Whether the selectors select an object. It is read only if there are any.
+    pub(crate) fn selects(&self, object: &Document) -> bool {
+        if self.labels.is_empty() && self.fields.is_empty() {
+            return true;
+        }
+        let object = object.read();
+        self.labels.matches(&object) && self.fields.matches(&object)
+    }
 }
 
 impl Default for Query {

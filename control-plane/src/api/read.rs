@@ -64,7 +64,7 @@ pub(crate) async fn list(
     if started.is_none() && query.revision.is_some_and(|asked| asked > revision) {
         return Err(Failure::expired(format!("too large resource version: the latest is {revision}")));
     }
-    items.retain(|stored| query.labels.matches(&stored.object) && query.fields.matches(&stored.object));
+    items.retain(|stored| query.selects(&stored.object));
     let mut page = Page { revision, resume: None, remaining: None };
     if let Some((_, after)) = started {
         items.retain(|stored| {
@@ -117,9 +117,7 @@ pub(crate) async fn watch(
         Some(from) => (Start { initial: Vec::new(), initial_end: None }, from),
         None => {
             let List { mut items, revision } = api.store.list(Some(kind), namespace.as_deref()).await?;
-            items.retain(|stored| {
-                query.labels.matches(&stored.object) && query.fields.matches(&stored.object)
-            });
+            items.retain(|stored| query.selects(&stored.object));
             let initial_end = (query.initial_events && query.bookmarks).then_some(revision);
             (Start { initial: items, initial_end }, revision)
         }

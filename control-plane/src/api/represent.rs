@@ -12,9 +12,13 @@ use serde_json::{Map, Value, json};
 
 /// The JSON of a stored object: what is stored, and its revision.
 pub(crate) fn object(stored: &Stored) -> Value {
-    let mut object = Value::clone(&stored.object);
+    at_revision(stored.object.read(), stored.revision)
+}
+
+/// What is stored, and its revision.
+pub(crate) fn at_revision(mut object: Value, revision: Revision) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("resourceVersion".into(), stored.revision.to_string().into());
+        metadata.insert("resourceVersion".into(), revision.to_string().into());
     }
     object
 }

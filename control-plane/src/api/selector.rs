@@ -33,6 +33,11 @@ impl LabelSelector {
             .map(Self)
     }
 
+    /// Whether every object is selected.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the object's labels meet every requirement.
     pub(crate) fn matches(&self, object: &Value) -> bool {
         let labels = object.pointer("/metadata/labels");
@@ -156,6 +161,11 @@ impl FieldSelector {
             Ok((field, equality, value.trim().to_owned()))
         };
         text.split(',').filter(|part| !part.trim().is_empty()).map(term).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether every object is selected.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether the object's fields are as required.

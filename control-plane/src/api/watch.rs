@@ -198,8 +198,7 @@ impl Broadcast {
 
     fn selects(&self, stored: &Stored) -> bool {
         self.namespace.as_ref().is_none_or(|namespace| *namespace == stored.key.namespace)
-            && self.query.labels.matches(&stored.object)
-            && self.query.fields.matches(&stored.object)
+            && self.query.selects(&stored.object)
     }
 }
 

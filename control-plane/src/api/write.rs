@@ -7,11 +7,10 @@ use super::path::Part;
 use super::query::{FieldManager, Query, Run};
 use super::status::Failure;
 use super::{Api, birth, defaults, fields, meta, namespaces, read, represent, validate};
-use crate::store::{Expect, Key, Revision, StoreError, Stored};
+use crate::store::{Document, Expect, Key, Revision, StoreError, Stored};
 use http::StatusCode;
 use manifests::Kind;
 use serde_json::Value;
-use std::sync::Arc;
 
 /// How often a write is computed again when others write the same object: each time one of them succeeds.
 const ATTEMPTS: usize = 16;
@@ -101,7 +100,7 @@ async fn create_named(
     let stored = match query.run {
         Run::Real => api.store.put(key, object, Expect::Absent).await?,
         Run::Dry if api.store.get(&key).await?.is_some() => return Err(Failure::already_exists(&key)),
-        Run::Dry => Stored { key, revision: Revision(0), object: Arc::new(object) },
+        Run::Dry => Stored { key, revision: Revision(0), object: Document::of(&object) },
     };
     Ok(Written { stored, code: StatusCode::CREATED, warnings })
 }
@@ -145,8 +144,9 @@ pub(crate) async fn update(
             }
             (Err(failure), _) => return Err(failure),
         };
-        let (object, warnings) = compute(key, part, &before, wish, query, writer)?;
-        if *before.object == object {
+        let there = before.object.read();
+        let (object, warnings) = compute(key, part, (&there, before.revision), wish, query, writer)?;
+        if there == object {
             return Ok(Written { stored: before, code: StatusCode::OK, warnings });
         }
         match store(api, key, &before, object, query.run).await {
@@ -162,7 +162,7 @@ pub(crate) async fn update(
 fn compute(
     key: &Key,
     part: Part,
-    before: &Stored,
+    (there, revision): (&Value, Revision),
     wish: &Wish,
     query: &Query,
     writer: &Writer,
@@ -170,37 +170,30 @@ fn compute(
     let (mut wanted, managed) = match wish {
         Wish::Replace(object) => (object.clone(), None),
         // Patched as the client sees it: a patch may test or name the revision.
-        Wish::Patch(patch) => (patch.apply(key.kind, &represent::object(before))?, None),
+        Wish::Patch(patch) => {
+            (patch.apply(key.kind, &represent::at_revision(there.clone(), revision))?, None)
+        }
         Wish::Apply { configuration, force } => {
-            let applied = apply::apply(
-                key,
-                part,
-                &before.object,
-                configuration,
-                &writer.manager,
-                *force,
-                birth::now(),
-            )?;
+            let applied =
+                apply::apply(key, part, there, configuration, &writer.manager, *force, birth::now())?;
             (applied.object, Some(applied.managed))
         }
     };
     let namespace = Some(key.namespace.as_str()).filter(|namespace| !namespace.is_empty());
     meta::place(key.kind, namespace, Some(&key.name), &mut wanted)?;
-    if meta::revision(&wanted)?.is_some_and(|revision| revision != before.revision) {
+    if meta::revision(&wanted)?.is_some_and(|named| named != revision) {
         return Err(Failure::stale(key));
     }
     // Before the comparison that counts generations: a default taken away and filled in again is no change.
     if part == Part::Main {
-        defaults::keep(key.kind, &before.object, &mut wanted);
+        defaults::keep(key.kind, there, &mut wanted);
     }
     defaults::fill(key.kind, &mut wanted);
-    let mut object = meta::update(key, part, &before.object, wanted)?;
+    let mut object = meta::update(key, part, there, wanted)?;
     let warnings = validate::check(key.kind, &mut object, query.validation)?;
     match managed {
         Some(managed) => fields::set(&mut object, managed),
-        None => {
-            fields::record(key.kind, Some(&before.object), &mut object, part, &writer.manager, birth::now())
-        }
+        None => fields::record(key.kind, Some(there), &mut object, part, &writer.manager, birth::now()),
     }
     Ok((object, warnings))
 }
@@ -209,11 +202,13 @@ fn compute(
 async fn store(api: &Api, key: &Key, before: &Stored, object: Value, run: Run) -> Result<Stored, StoreError> {
     let is_gone = meta::is_terminating(&object) && !meta::has_finalizers(&object);
     match (run, is_gone) {
-        (Run::Dry, _) => Ok(Stored { key: key.clone(), revision: before.revision, object: Arc::new(object) }),
+        (Run::Dry, _) => {
+            Ok(Stored { key: key.clone(), revision: before.revision, object: Document::of(&object) })
+        }
         (Run::Real, false) => api.store.put(key.clone(), object, Expect::At(before.revision)).await,
         (Run::Real, true) => {
             let gone = api.store.delete(key.clone(), Expect::At(before.revision)).await?;
-            Ok(Stored { object: Arc::new(object), ..gone })
+            Ok(Stored { object: Document::of(&object), ..gone })
         }
     }
 }

@@ -206,7 +206,8 @@ pub(crate) async fn update(
     loop {
         attempt += 1;
         let before = store.get(key).await?;
-        let Some(object) = change(before.as_ref().map(|stored| &*stored.object)) else {
+        let there = before.as_ref().map(|stored| stored.object.read());
+        let Some(object) = change(there.as_ref()) else {
             return Ok(before.map(|stored| stored.revision).unwrap_or_default());
         };
         let expect = before.map_or(Expect::Absent, |stored| Expect::At(stored.revision));

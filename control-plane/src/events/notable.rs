@@ -2,7 +2,6 @@
 //! notices. Objects that come into being with a condition that does not hold are told too, as nobody waits for those that do.
 
 use crate::store::{Event, Key};
-use manifests::Kind;
 use serde_json::Value;
 
 /// Something to be told of an object.
@@ -23,24 +22,24 @@ pub struct Notice {
 /// The notices of a change.
 pub fn notices(event: &Event) -> Vec<Notice> {
     let Event::Put { stored, previous } = event else { return Vec::new() };
-    if stored.key.kind == Kind::Event {
+    if !stored.key.kind.has_status() {
         return Vec::new();
     }
-    let before = previous.as_ref().map(|previous| &*previous.object);
+    let (before, now) = (previous.as_ref().map(|previous| previous.object.read()), stored.object.read());
     let was = |told: &Told<'_>| {
-        let mut all = before.into_iter().flat_map(conditions);
+        let mut all = before.iter().flat_map(conditions);
         all.find(|earlier| (earlier.whose, earlier.kind) == (told.whose, told.kind)).map(|it| it.holds)
     };
-    let turned = conditions(&stored.object).filter(|told| match (was(told), told.holds) {
-        (Some(before), now) => before != now,
-        (None, now) => !now,
+    let turned = conditions(&now).filter(|told| match (was(told), told.holds) {
+        (Some(held), holds) => held != holds,
+        (None, holds) => !holds,
     });
     let notice = |told: Told<'_>| {
         let whose = told.whose.map(|whose| format!(" ({whose})")).unwrap_or_default();
         let holds = if told.holds { "" } else { "not " };
         Notice {
             about: stored.key.clone(),
-            uid: text(&stored.object, "/metadata/uid").to_owned(),
+            uid: text(&now, "/metadata/uid").to_owned(),
             is_warning: !told.holds,
             reason: told.reason.to_owned(),
             message: format!("{holds}{}{whose}: {}", told.kind, told.message)
@@ -89,9 +88,9 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Revision, Stored};
+    use crate::store::{Document, Revision, Stored};
+    use manifests::Kind;
     use serde_json::json;
-    use std::sync::Arc;
 
     fn route(status: &str) -> Value {
         json!({"metadata": {"uid": "u"}, "status": {"parents": [{
@@ -101,7 +100,7 @@ mod tests {
     }
 
     fn stored(kind: Kind, object: Value) -> Stored {
-        Stored { key: Key::new(kind, "shop", "web"), revision: Revision(1), object: Arc::new(object) }
+        Stored { key: Key::new(kind, "shop", "web"), revision: Revision(1), object: Document::of(&object) }
     }
 
     fn told(kind: Kind, before: Option<Value>, after: Value) -> Vec<(bool, String)> {

@@ -80,7 +80,7 @@ async fn write(store: &dyn Store, notice: &Notice, times: u32, now: Timestamp) -
     let namespace = if about.namespace.is_empty() { DEFAULT_NAMESPACE } else { &about.namespace };
     // What happens to objects while their namespace is deleted would outlive it.
     let place = store.get(&Key::new(Kind::Namespace, "", namespace)).await?;
-    if place.is_none_or(|stored| stored.object.pointer("/metadata/deletionTimestamp").is_some()) {
+    if place.is_none_or(|stored| stored.object.read().pointer("/metadata/deletionTimestamp").is_some()) {
         return Ok(());
     }
     let mut hash = SipHasher13::new();
@@ -116,10 +116,11 @@ async fn write(store: &dyn Store, notice: &Notice, times: u32, now: Timestamp) -
 async fn take_away(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
     let mut kept: Vec<(Option<Timestamp>, Key)> = Vec::new();
     for stored in store.list(Some(Kind::Event), None).await?.items {
+        let object = stored.object.read();
         let last = ["lastTimestamp", "eventTime"]
             .iter()
-            .find_map(|field| stored.object.get(field)?.as_str()?.parse::<Timestamp>().ok());
-        let created = stored.object.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+            .find_map(|field| object.get(field)?.as_str()?.parse::<Timestamp>().ok());
+        let created = object.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
         kept.push((last.or_else(|| created?.parse().ok()), stored.key));
     }
     kept.sort_by_key(|(last, _)| *last);
@@ -165,8 +166,8 @@ mod tests {
         write(&store, &notice(), 4, start + Duration::from_secs(10)).await.unwrap();
         let list = store.list(Some(Kind::Event), Some("shop")).await.unwrap();
         assert_eq!(list.items.len(), 1, "one for what happens again");
-        let event = &list.items[0].object;
-        let read = manifests::Object::from_json(Kind::Event, Value::clone(event));
+        let event = list.items[0].object.read();
+        let read = manifests::Object::from_json(Kind::Event, event.clone());
         assert!(read.is_ok(), "{read:?}");
         assert_eq!((&event["count"], &event["type"]), (&json!(5), &json!("Warning")));
         assert_eq!(event["firstTimestamp"], "2026-01-01T00:00:00Z");

@@ -52,9 +52,10 @@ impl Plane {
         let mut watch = self.store.watch(Some(kind), Revision(0)).await.unwrap();
         loop {
             if let Some(stored) = self.store.get(&key).await.unwrap()
-                && until(&stored.object)
+                && let object = stored.object.read()
+                && until(&object)
             {
-                return Value::clone(&stored.object);
+                return object;
             }
             watch.next().await.unwrap();
         }

@@ -7,7 +7,7 @@ use crate::controller::work::{Desired, Subject, Work};
 use crate::parallel;
 use crate::registry::LEAVING;
 use crate::snapshot::{ResourceName, Snapshot};
-use crate::store::{Event, Key, Revision, Stored};
+use crate::store::{Document, Event, Key, Revision, Stored};
 use crate::translate::{
     AddressBook, CaSource, Change, Dirty, Index, PolicyName, RouteName, SliceName, SourceName,
     TrafficPolicyName, WorkloadEntry,
@@ -166,7 +166,7 @@ impl View {
 
 /// The change an object's new state (nothing: its deletion) makes; nothing if it concerns no resource. An object that
 /// can't be read is left as it was: the API refuses such objects, so it was written by another version.
-fn change(key: &Key, object: Option<&Arc<Value>>) -> Option<Change> {
+fn change(key: &Key, object: Option<&Document>) -> Option<Change> {
     match read(key, object) {
         Ok(change) => change,
         Err(problem) => {
@@ -176,12 +176,13 @@ fn change(key: &Key, object: Option<&Arc<Value>>) -> Option<Change> {
     }
 }
 
-fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String> {
+fn read(key: &Key, document: Option<&Document>) -> Result<Option<Change>, String> {
     // What no sidecar is told of is not read: of Events there are thousands.
     if matches!(key.kind, Kind::Namespace | Kind::Event | Kind::RoleBinding | Kind::ClusterRoleBinding) {
         return Ok(None);
     }
-    let object = value.map(|value| Object::of_stored(key.kind, value)).transpose();
+    let value = document.map(Document::read);
+    let object = value.as_ref().map(|value| Object::of_stored(key.kind, value)).transpose();
     let object = object.map_err(|problems| {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         problems.join("; ")
@@ -198,7 +199,7 @@ fn read(key: &Key, value: Option<&Arc<Value>>) -> Result<Option<Change>, String>
             let name = WorkloadName::new(namespace()?, key.name.parse().map_err(bad_name)?);
             let workload = object.and_then(|it| if let Object::Workload(it) = it { Some(it) } else { None });
             let entry = workload.map(|workload| WorkloadEntry {
-                is_leaving: value.is_some_and(|value| is_leaving(value)),
+                is_leaving: value.as_ref().is_some_and(is_leaving),
                 workload,
             });
             Change::Workload(name, entry.map(Arc::new))

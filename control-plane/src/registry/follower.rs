@@ -43,7 +43,7 @@ impl Follower {
             return Ok(());
         };
         match watch.next().await {
-            Ok(Event::Put { stored, .. }) => self.take(&stored),
+            Ok(Event::Put { stored, .. }) => self.take(&stored, &stored.object.read()),
             Ok(Event::Deleted { stored, .. }) => self.miss(&stored),
             Err(error @ StoreError::Compacted { .. }) => {
                 tracing::info!(%error, "the registry fell behind the store; reading all workloads");
@@ -62,12 +62,13 @@ impl Follower {
         let mut there = HashSet::new();
         for stored in items {
             there.extend(name(stored));
-            if is_first && is_registered(&stored.object) && self.is_ours(&stored.object) {
-                if let (Some(name), Some(account)) = (name(stored), account(&stored.object)) {
+            let object = stored.object.read();
+            if is_first && is_registered(&object) && self.is_ours(&object) {
+                if let (Some(name), Some(account)) = (name(stored), account(&object)) {
                     self.registry.state().leases.restore(name, account, Instant::now());
                 }
             } else {
-                self.take(stored);
+                self.take(stored, &object);
             }
         }
         let mut state = self.registry.state();
@@ -80,8 +81,7 @@ impl Follower {
         }
     }
 
-    fn take(&self, stored: &Stored) {
-        let object = &stored.object;
+    fn take(&self, stored: &Stored, object: &Value) {
         let Some(name) = name(stored).filter(|_| is_registered(object) && !self.is_ours(object)) else {
             return;
         };

@@ -121,7 +121,7 @@ async fn write(store: &dyn Store, name: &WorkloadName, desired: &Desired) -> Res
                 .await
         }
         Desired::Absent => match store.get(&key).await? {
-            Some(there) if ours(Some(&there.object)) => {
+            Some(there) if ours(Some(&there.object.read())) => {
                 match store.delete(key, Expect::At(there.revision)).await {
                     Ok(stored) => Ok(stored.revision),
                     Err(StoreError::NotFound { .. }) => Ok(Revision::default()),

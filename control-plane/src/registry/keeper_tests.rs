@@ -35,7 +35,7 @@ impl World {
         let mut watch = self.store.watch(None, self.store.revision().await.unwrap()).await.unwrap();
         loop {
             let stored = self.store.get(&key()).await.unwrap();
-            let object = stored.map(|stored| Value::clone(&stored.object));
+            let object = stored.map(|stored| stored.object.read());
             if is_it(object.as_ref()) {
                 return object;
             }

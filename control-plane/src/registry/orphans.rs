@@ -44,8 +44,8 @@ async fn look(
     let alive: HashSet<String> = store.replicas().await?.into_iter().map(|replica| replica.name).collect();
     let orphans: BTreeMap<Key, _> = workloads
         .into_iter()
-        .filter(|stored| is_registered(&stored.object) && !alive.contains(control_plane(&stored.object)))
-        .map(|stored| (stored.key, stored.object))
+        .map(|stored| (stored.key, stored.object.read()))
+        .filter(|(_, object)| is_registered(object) && !alive.contains(control_plane(object)))
         .collect();
     let here = store.replica();
     for (key, object) in orphans.iter().filter(|(key, _)| before.contains(*key)) {
@@ -53,7 +53,8 @@ async fn look(
         let change =
             |now: Option<&_>| now.filter(|now| control_plane(now) == gone).and_then(|now| adopted(now, here));
         update(store, key, change).await?;
-        let is_ours = store.get(key).await?.is_some_and(|stored| control_plane(&stored.object) == here);
+        let is_ours =
+            store.get(key).await?.is_some_and(|stored| control_plane(&stored.object.read()) == here);
         let name = format!("{}/{}", key.namespace, key.name).parse();
         if let (true, Ok(name), Some(account)) = (is_ours, name, account(object)) {
             registry.state().leases.restore(name, account, Instant::now());

@@ -122,7 +122,7 @@ impl World {
         loop {
             if let Event::Put { stored, .. } = watch.next().await.unwrap() {
                 self.seen.set(stored.revision);
-                if is_at(&stored.object, control_plane, reason) {
+                if is_at(&stored.object.read(), control_plane, reason) {
                     return;
                 }
             }
@@ -132,7 +132,7 @@ impl World {
     /// Whether it is so now.
     async fn is(&self, control_plane: &str, reason: &str) -> bool {
         let stored = self.store.get(&key()).await.unwrap();
-        stored.is_some_and(|stored| is_at(&stored.object, control_plane, reason))
+        stored.is_some_and(|stored| is_at(&stored.object.read(), control_plane, reason))
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn check(store: Arc<dyn Store>) {
 async fn writes_are_read_back(store: &dyn Store) {
     assert_eq!(store.get(&key("read")).await.unwrap(), None);
     let stored = store.put(key("read"), object(1), Expect::Any).await.unwrap();
-    assert_eq!(*stored.object, object(1));
+    assert_eq!(stored.object.read(), object(1));
     assert_eq!(store.get(&key("read")).await.unwrap().as_ref(), Some(&stored));
     assert_eq!(store.revision().await.unwrap(), stored.revision);
     let deleted = store.delete(key("read"), Expect::Any).await.unwrap();
@@ -110,7 +110,9 @@ async fn lists_of_an_earlier_revision_are_as_they_were(store: &dyn Store) {
         let found: Vec<_> = then
             .items
             .into_iter()
-            .map(|it| (it.key.name.clone(), it.revision, it.object["spec"]["n"].as_u64().unwrap() as u32))
+            .map(|it| {
+                (it.key.name.clone(), it.revision, it.object.read()["spec"]["n"].as_u64().unwrap() as u32)
+            })
             .collect();
         assert_eq!((then.revision, found), (revision, expected));
     }
@@ -177,7 +179,7 @@ async fn increments_are_never_lost(store: Arc<dyn Store>) {
     let increment = |store: Arc<dyn Store>| async move {
         loop {
             let now = store.get(&key("count")).await.unwrap().unwrap();
-            let n = now.object["spec"]["n"].as_u64().unwrap() as u32;
+            let n = now.object.read()["spec"]["n"].as_u64().unwrap() as u32;
             match store.put(key("count"), object(n + 1), Expect::At(now.revision)).await {
                 Ok(_) => return,
                 Err(StoreError::Conflict { .. }) => {}
@@ -187,5 +189,5 @@ async fn increments_are_never_lost(store: Arc<dyn Store>) {
     };
     let writers: JoinSet<()> = (0..16).map(|_| increment(store.clone())).collect();
     writers.join_all().await;
-    assert_eq!(*store.get(&key("count")).await.unwrap().unwrap().object, object(16));
+    assert_eq!(store.get(&key("count")).await.unwrap().unwrap().object.read(), object(16));
 }

@@ -4,8 +4,7 @@
 
 use super::image::Image;
 use super::stored_kind::{kind_name, kind_of};
-use super::{Event, Key, OpenError, Revision, StoreError, Stored};
-use crate::parallel;
+use super::{Document, Event, Key, OpenError, Revision, StoreError, Stored};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,12 +19,6 @@ const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
 const FORMAT: u64 = 1;
 /// redb's page cache: small, since every read is served from the image and a commit touches few pages.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
-
-/// A decided change with the bytes that go to disk (empty for a deletion).
-pub(super) struct Record {
-    pub(super) event: Event,
-    pub(super) json: Vec<u8>,
-}
 
 /// An open file.
 pub(super) struct Disk {
@@ -92,7 +85,7 @@ impl Disk {
     fn read(&self) -> Result<Image, redb::Error> {
         let transaction = self.database.begin_read()?;
         let revision = transaction.open_table(FACTS)?.get("revision")?.map_or(0, |revision| revision.value());
-        let mut rows = Vec::new();
+        let mut objects = Vec::new();
         for row in transaction.open_table(OBJECTS)?.iter()? {
             let (key, value) = row?;
             let ((kind, namespace, name), (at, json)) = (key.value(), value.value());
@@ -105,29 +98,26 @@ impl Disk {
                 );
                 continue;
             };
-            rows.push((Key::new(kind, namespace, name), Revision(at), json.to_vec()));
-        }
-        let objects = parallel::map(&rows, |(key, revision, json)| {
-            let object = serde_json::from_slice(json)
+            let key = Key::new(kind, namespace, name);
+            let object = Document::parse(json)
                 .map_err(|error| redb::Error::Corrupted(format!("{key} is not JSON: {error}")))?;
-            Ok(Stored { key: key.clone(), revision: *revision, object: Arc::new(object) })
-        });
-        let objects: Result<Vec<_>, redb::Error> = objects.into_iter().collect();
-        Ok(Image::new(Revision(revision), objects?))
+            objects.push(Stored { key, revision: Revision(at), object });
+        }
+        Ok(Image::new(Revision(revision), objects))
     }
 
-    /// Makes all records durable with one fsync, or none of them.
-    pub(super) fn commit(&self, records: &[Record]) -> Result<(), redb::Error> {
+    /// Makes all decided changes durable with one fsync, or none of them.
+    pub(super) fn commit(&self, events: &[Event]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let mut objects = transaction.open_table(OBJECTS)?;
             let mut facts = transaction.open_table(FACTS)?;
-            for Record { event, json } in records {
-                let Stored { key, revision, .. } = event.stored();
+            for event in events {
+                let Stored { key, revision, object } = event.stored();
                 let kind = kind_name(key.kind);
                 let row = (kind.as_str(), key.namespace.as_str(), key.name.as_str());
                 match event {
-                    Event::Put { .. } => objects.insert(row, (revision.0, json.as_slice()))?,
+                    Event::Put { .. } => objects.insert(row, (revision.0, object.as_ref()))?,
                     Event::Deleted { .. } => objects.remove(row)?,
                 };
                 facts.insert("revision", revision.0)?;

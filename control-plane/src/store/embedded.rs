@@ -6,10 +6,12 @@
 //! writes are refused and the file is opened again before the next one, since only reading it back tells what became
 //! durable; reads go on from the image meanwhile.
 
-use super::disk::{self, Backing, Disk, Record};
+use super::disk::{self, Backing, Disk};
 use super::image::{Change, Image};
 use super::watch::Place;
-use super::{Expect, Key, Leadership, List, OpenError, Replica, Revision, Store, StoreError, Stored, Watch};
+use super::{
+    Document, Expect, Key, Leadership, List, OpenError, Replica, Revision, Store, StoreError, Stored, Watch,
+};
 use futures_util::future::BoxFuture;
 use manifests::Kind;
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
@@ -35,7 +37,6 @@ pub struct EmbeddedStore {
 struct Write {
     key: Key,
     change: Change,
-    json: Vec<u8>,
     expect: Expect,
     reply: oneshot::Sender<Result<Stored, StoreError>>,
 }
@@ -112,14 +113,9 @@ impl EmbeddedStore {
     async fn write(&self, key: Key, change: Change, expect: Expect) -> Result<Stored, StoreError> {
         // A write that cannot succeed is refused without waiting for the disk; the writer decides again.
         self.image().decide(key.clone(), change.clone(), expect)?;
-        let json = match &change {
-            Change::Put(object) => serde_json::to_vec(object.as_ref())
-                .map_err(|error| StoreError::Unavailable(error.to_string()))?,
-            Change::Delete => Vec::new(),
-        };
         let (reply, wait) = oneshot::channel();
         let writes = self.writes.as_ref().ok_or(StoreError::Closed)?;
-        let write = Write { key, change, json, expect, reply };
+        let write = Write { key, change, expect, reply };
         writes.send(write).await.map_err(|_closed| StoreError::Closed)?;
         wait.await.map_err(|_closed| StoreError::Closed)?
     }
@@ -163,7 +159,7 @@ impl Store for EmbeddedStore {
     }
 
     fn put(&self, key: Key, object: Value, expect: Expect) -> BoxFuture<'_, Result<Stored, StoreError>> {
-        Box::pin(self.write(key, Change::Put(Arc::new(object)), expect))
+        Box::pin(self.write(key, Change::Put(Document::of(&object)), expect))
     }
 
     fn delete(&self, key: Key, expect: Expect) -> BoxFuture<'_, Result<Stored, StoreError>> {
@@ -212,11 +208,11 @@ impl Writer {
     /// Commits batches until every sender is gone.
     fn run(mut self, mut queue: mpsc::Receiver<Write>) {
         while let Some(first) = queue.blocking_recv() {
-            let mut bytes = first.json.len();
+            let mut bytes = first.change.len();
             let mut batch = vec![first];
             while bytes < BATCH_BYTES && batch.len() < QUEUE {
                 let Ok(next) = queue.try_recv() else { break };
-                bytes += next.json.len();
+                bytes += next.change.len();
                 batch.push(next);
             }
             self.commit(batch);
@@ -228,29 +224,29 @@ impl Writer {
             return refuse(batch.into_iter().map(|write| write.reply), &error);
         }
         let mut image = Image::clone(&self.images.borrow());
-        let (mut records, mut replies) = (Vec::new(), Vec::new());
-        for Write { key, change, json, expect, reply } in batch {
+        let (mut events, mut replies) = (Vec::new(), Vec::new());
+        for Write { key, change, expect, reply } in batch {
             match image.decide(key, change, expect) {
                 Err(error) => answer(reply, Err(error)),
                 Ok(event) => {
                     image.apply(event.clone());
                     replies.push(reply);
-                    records.push(Record { event, json });
+                    events.push(event);
                 }
             }
         }
-        if records.is_empty() {
+        if events.is_empty() {
             return;
         }
         let timer = self.metrics.seconds.start_timer();
         let committed =
-            self.disk.as_ref().map_or(Err(redb::Error::DatabaseClosed), |disk| disk.commit(&records));
+            self.disk.as_ref().map_or(Err(redb::Error::DatabaseClosed), |disk| disk.commit(&events));
         timer.observe_duration();
         match committed {
             Ok(()) => {
                 self.metrics.commits.inc();
                 self.images.send_replace(Arc::new(image));
-                for (Record { event, .. }, reply) in records.into_iter().zip(replies) {
+                for (event, reply) in events.into_iter().zip(replies) {
                     answer(reply, Ok(event.stored().clone()));
                 }
             }

@@ -1,12 +1,10 @@
 //! The store in memory, as a value: every object, and the last changes for watches. What enters is a change with its
 //! expectation; what leaves is the decision. Pure: disk and threads are elsewhere. Clones share their contents.
 
-use super::{Event, Expect, Key, List, Revision, StoreError, Stored};
+use super::{Document, Event, Expect, Key, List, Revision, StoreError, Stored};
 use imbl::{OrdMap, Vector};
 use manifests::Kind;
-use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// How many changes a watch may lag behind before it must list again. At 1,000 changes a second that is 16 seconds,
 /// and at 2 KiB an object the history holds at most 32 MiB beyond the objects themselves.
@@ -15,8 +13,18 @@ pub(crate) const HISTORY_EVENTS: usize = 16_384;
 /// What a write wants to do.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    Put(Arc<Value>),
+    Put(Document),
     Delete,
+}
+
+impl Change {
+    /// Bytes of JSON that are to be kept.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Put(object) => object.len(),
+            Self::Delete => 0,
+        }
+    }
 }
 
 /// Everything at one revision.

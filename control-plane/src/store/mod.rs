@@ -9,6 +9,7 @@
 //! ```
 
 mod disk;
+mod document;
 mod embedded;
 mod error;
 mod etcd;
@@ -20,6 +21,7 @@ mod watch;
 #[cfg(test)]
 mod conformance;
 
+pub use document::Document;
 pub use embedded::EmbeddedStore;
 pub use error::{OpenError, StoreError};
 pub use etcd::{Disagreement, EtcdEndpoint, EtcdOptions, EtcdStore, EtcdTls, MeshRecord};
@@ -33,7 +35,6 @@ use futures_util::future::BoxFuture;
 use manifests::Kind;
 use serde_json::Value;
 use std::fmt;
-use std::sync::Arc;
 
 /// What names an object: ordered by kind, then namespace, then name, which is the order of lists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +82,7 @@ pub struct Stored {
     /// The write that made it what it is (or, in [`Event::Deleted`], that deleted it).
     pub revision: Revision,
     /// The object, without `metadata.resourceVersion`: that is `revision`.
-    pub object: Arc<Value>,
+    pub object: Document,
 }
 
 /// What a write expects to find; anything else fails it and changes nothing.

@@ -211,8 +211,8 @@ async fn a_workload_registers_is_found_by_others_and_leaves() {
 
     let key = Key::new(Kind::Workload, "shop", "orders-1");
     let stored = plane.store.get(&key).await.unwrap().unwrap();
-    assert_eq!(stored.object["spec"]["serviceAccount"], "orders");
-    assert_eq!(stored.object["status"]["conditions"][0]["reason"], "Connected");
+    assert_eq!(stored.object.read()["spec"]["serviceAccount"], "orders");
+    assert_eq!(stored.object.read()["status"]["conditions"][0]["reason"], "Connected");
     let namespace = plane.store.get(&Key::new(Kind::Namespace, "", "shop")).await.unwrap();
     assert!(namespace.is_some(), "the identity's namespace is there");
 
@@ -286,7 +286,7 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
     let given = loop {
         watch.next().await.unwrap();
         let stored = plane.store.get(&service).await.unwrap().unwrap();
-        if stored.object["spec"]["clusterIP"].is_string() {
+        if stored.object.read()["spec"]["clusterIP"].is_string() {
             break stored.revision;
         }
     };
@@ -330,7 +330,7 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
     let mut watch = plane.store.watch(None, plane.store.revision().await.unwrap()).await.unwrap();
     loop {
         let stored = plane.store.get(&key).await.unwrap().unwrap();
-        if let Some(condition) = stored.object["status"]["conditions"].get(1) {
+        if let Some(condition) = stored.object.read()["status"]["conditions"].get(1) {
             assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Refused")));
             break;
         }
@@ -350,7 +350,8 @@ async fn a_sidecar_that_takes_nothing_is_told_of_in_the_status_of_its_workload()
     loop {
         changes.next().await.unwrap();
         let stored = plane.store.get(&key).await.unwrap().unwrap();
-        let conditions = stored.object["status"]["conditions"].as_array().unwrap();
+        let object = stored.object.read();
+        let conditions = object["status"]["conditions"].as_array().unwrap();
         if let Some(applied) = conditions.iter().find(|it| it["type"] == "ConfigurationApplied") {
             assert_eq!((&applied["status"], &applied["reason"]), (&json!("False"), &json!("Unacknowledged")));
             break;
@@ -372,7 +373,8 @@ async fn a_drain_ends_streams_with_a_word() {
     assert!(!plane.tasks.running().contains(&"discovery stream"));
     let stored = plane.store.get(&Key::new(Kind::Workload, "shop", "web-1")).await.unwrap().unwrap();
     assert_eq!(
-        stored.object["status"]["conditions"][0]["status"], "True",
+        stored.object.read()["status"]["conditions"][0]["status"],
+        "True",
         "the workload is as alive as before"
     );
 }

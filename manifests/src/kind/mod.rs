@@ -121,6 +121,21 @@ impl Kind {
         is_derived || is_registered || self == Self::Event || metadata("deletionTimestamp").is_some()
     }
 
+    /// Whether objects of the kind have a `status` written apart from the rest.
+    pub fn has_status(self) -> bool {
+        !matches!(
+            self,
+            Self::Secret
+                | Self::ConfigMap
+                | Self::EndpointSlice
+                | Self::MeshConfig
+                | Self::PeerAuthentication
+                | Self::Event
+                | Self::RoleBinding
+                | Self::ClusterRoleBinding
+        )
+    }
+
     const fn facts(self) -> Facts {
         match self {
             Self::Namespace => Facts {

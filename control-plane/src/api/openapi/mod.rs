@@ -4,7 +4,6 @@
 pub(crate) mod v2;
 
 use super::discovery::group_versions;
-use super::path::has_status;
 use super::virtual_kind::VirtualKind;
 use manifests::Kind;
 use serde_json::{Map, Value, json};
@@ -84,7 +83,7 @@ fn described() -> impl Iterator<Item = Described> {
         plural: kind.plural(),
         is_namespaced: kind.is_namespaced(),
         is_stored: true,
-        has_status: has_status(kind),
+        has_status: kind.has_status(),
         schema: kind.schema(),
     });
     let made = VirtualKind::ALL.into_iter().map(|kind| Described {

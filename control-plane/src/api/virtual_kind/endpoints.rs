@@ -2,10 +2,11 @@
 
 use super::{Made, age, column};
 use crate::api::meta::text;
-use crate::store::{Revision, Store, StoreError, Stored};
+use crate::store::{Document, Revision, Store, StoreError, Stored};
 use jiff::Timestamp;
 use manifests::Kind;
 use manifests::kind::slice::SERVICE_NAME_LABEL;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -18,47 +19,60 @@ pub(super) async fn list(
     let mut services = store.list(Some(Kind::Service), namespace).await?.items;
     services.retain(|service| name.is_none_or(|wanted| wanted == service.key.name));
     let slices = store.list(Some(Kind::EndpointSlice), namespace).await?.items;
-    let mut by_service: HashMap<(&str, &str), Vec<&Stored>> = HashMap::new();
-    for slice in &slices {
-        let labels = slice.object.pointer("/metadata/labels");
-        if let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL)?.as_str()) {
-            by_service.entry((&slice.key.namespace, service)).or_default().push(slice);
+    let mut by_service: HashMap<(String, String), Vec<(Revision, Value)>> = HashMap::new();
+    for slice in slices {
+        let service = service_of(&slice.object);
+        if let Some(service) = service.filter(|service| name.is_none_or(|wanted| wanted == service)) {
+            let place = (slice.key.namespace, service);
+            by_service.entry(place).or_default().push((slice.revision, slice.object.read()));
         }
     }
     let of = |service: &Stored| {
-        let place = (service.key.namespace.as_str(), service.key.name.as_str());
+        let place = (service.key.namespace.clone(), service.key.name.clone());
         object(service, by_service.get(&place).map_or(&[], Vec::as_slice))
     };
     Ok(Made { objects: services.iter().map(of).collect(), warnings: Vec::new() })
 }
 
-fn object(service: &Stored, slices: &[&Stored]) -> Value {
-    let newest = slices.iter().map(|slice| slice.revision).fold(service.revision, Revision::max);
+/// Of whose endpoints a slice tells.
+fn service_of(slice: &Document) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Slice {
+        metadata: Metadata,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        labels: HashMap<String, String>,
+    }
+    slice.part::<Slice>()?.metadata.labels.remove(SERVICE_NAME_LABEL)
+}
+
+fn object(service: &Stored, slices: &[(Revision, Value)]) -> Value {
+    let newest = slices.iter().map(|(revision, _)| *revision).fold(service.revision, Revision::max);
+    let there = service.object.read();
     let mut metadata = json!({
         "name": service.key.name,
         "namespace": service.key.namespace,
         "resourceVersion": newest.to_string(),
-        "creationTimestamp": text(&service.object, "creationTimestamp"),
+        "creationTimestamp": text(&there, "creationTimestamp"),
     });
-    if let (Some(fields), Some(labels)) =
-        (metadata.as_object_mut(), service.object.pointer("/metadata/labels"))
-    {
+    if let (Some(fields), Some(labels)) = (metadata.as_object_mut(), there.pointer("/metadata/labels")) {
         fields.insert("labels".into(), labels.clone());
     }
     json!({"metadata": metadata, "subsets": subsets(slices)})
 }
 
 /// One for each set of ports; what neither takes requests nor may come to take them is left out.
-fn subsets(slices: &[&Stored]) -> Vec<Value> {
+fn subsets(slices: &[(Revision, Value)]) -> Vec<Value> {
     let mut subsets: Vec<(&Value, Vec<Value>, Vec<Value>)> = Vec::new();
-    for slice in slices {
-        let ports = slice.object.get("ports").unwrap_or(&Value::Null);
+    for (_, slice) in slices {
+        let ports = slice.get("ports").unwrap_or(&Value::Null);
         let place = subsets.iter().position(|(known, ..)| *known == ports).unwrap_or_else(|| {
             subsets.push((ports, Vec::new(), Vec::new()));
             subsets.len() - 1
         });
         let Some((_, ready, unready)) = subsets.get_mut(place) else { continue };
-        let endpoints = slice.object.get("endpoints").and_then(Value::as_array);
+        let endpoints = slice.get("endpoints").and_then(Value::as_array);
         for endpoint in endpoints.into_iter().flatten() {
             let says = |condition: &str| endpoint.pointer("/conditions")?.get(condition)?.as_bool();
             // Unknown means ready.
@@ -138,23 +152,21 @@ fn shown(endpoints: &Value) -> String {
 mod tests {
     use super::*;
     use crate::store::Key;
-    use std::sync::Arc;
 
-    fn stored(kind: Kind, name: &str, revision: u64, object: Value) -> Stored {
-        Stored { key: Key::new(kind, "shop", name), revision: Revision(revision), object: Arc::new(object) }
+    fn service(object: Value) -> Stored {
+        let key = Key::new(Kind::Service, "shop", "web");
+        Stored { key, revision: Revision(7), object: Document::of(&object) }
     }
 
-    fn slice(name: &str, port: u16, endpoints: Value) -> Stored {
-        let object = json!({"ports": [{"name": "http", "port": port}], "endpoints": endpoints});
-        stored(Kind::EndpointSlice, name, 9, object)
+    fn slice(port: u16, endpoints: Value) -> (Revision, Value) {
+        (Revision(9), json!({"ports": [{"name": "http", "port": port}], "endpoints": endpoints}))
     }
 
     #[test]
     fn slices_of_the_same_ports_are_one_subset_and_what_goes_is_left_out() {
-        let service = stored(Kind::Service, "web", 7, json!({"metadata": {"labels": {"a": "b"}}}));
+        let service = service(json!({"metadata": {"labels": {"a": "b"}}}));
         let reference = json!({"kind": "Workload", "name": "web-1"});
         let first = slice(
-            "web-a",
             8080,
             json!([
                 {"addresses": ["10.0.0.1", "10.0.0.9"], "conditions": {"ready": true}, "targetRef": reference},
@@ -163,10 +175,10 @@ mod tests {
                 {"addresses": []},
             ]),
         );
-        let second = slice("web-b", 8080, json!([{"addresses": ["fd00::4"]}]));
-        let other = slice("web-c", 9090, json!([{"addresses": ["10.0.0.5"]}]));
-        let empty = slice("web-d", 7070, json!([]));
-        let object = object(&service, &[&first, &second, &other, &empty]);
+        let second = slice(8080, json!([{"addresses": ["fd00::4"]}]));
+        let other = slice(9090, json!([{"addresses": ["10.0.0.5"]}]));
+        let empty = slice(7070, json!([]));
+        let object = object(&service, &[first, second, other, empty]);
         assert_eq!(object["metadata"]["resourceVersion"], "9");
         assert_eq!(object["metadata"]["labels"], json!({"a": "b"}));
         assert_eq!(
@@ -185,11 +197,11 @@ mod tests {
 
     #[test]
     fn a_service_without_endpoints_has_none_and_of_many_three_are_shown() {
-        let service = stored(Kind::Service, "web", 7, json!({}));
+        let service = service(json!({}));
         let none = object(&service, &[]);
         assert_eq!((none["subsets"].clone(), shown(&none).as_str()), (json!([]), "<none>"));
         let all: Vec<Value> = (1..=5).map(|n| json!({"addresses": [format!("10.0.0.{n}")]})).collect();
-        let many = object(&service, &[&slice("web-a", 80, all.into())]);
+        let many = object(&service, &[slice(80, all.into())]);
         assert_eq!(shown(&many), "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more...");
     }
 }

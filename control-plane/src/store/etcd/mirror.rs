@@ -9,7 +9,7 @@ use super::wire::{
     WatchResponse, end_of, number, revision, revision_of,
 };
 use crate::store::image::Image;
-use crate::store::{Event, Revision, StoreError, Stored};
+use crate::store::{Document, Event, Revision, StoreError, Stored};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use prometheus::IntGauge;
@@ -191,8 +191,8 @@ fn advanced(image: &Image, keys: &Keys, answer: &WatchResponse) -> Image {
 
 fn stored(keys: &Keys, key: &[u8], value: &Bytes, mod_revision: i64) -> Option<Stored> {
     let key = keys.object_of(key)?;
-    match serde_json::from_slice(value) {
-        Ok(object) => Some(Stored { key, revision: revision(mod_revision), object: Arc::new(object) }),
+    match Document::parse(value) {
+        Ok(object) => Some(Stored { key, revision: revision(mod_revision), object }),
         Err(error) => {
             tracing::error!(%key, %error, "etcd holds something that is not JSON; it is left out");
             None

@@ -39,8 +39,9 @@ pub(super) use session::Lease;
 
 use super::image::Image;
 use super::watch::Place;
-use super::{Expect, Key, Leadership, List, OpenError, Replica, Revision, Store, StoreError, Stored, Watch};
-use bytes::Bytes;
+use super::{
+    Document, Expect, Key, Leadership, List, OpenError, Replica, Revision, Store, StoreError, Stored, Watch,
+};
 use cluster::{Cluster, led};
 use futures_util::future::BoxFuture;
 use keys::Keys;
@@ -188,11 +189,7 @@ impl Store for EtcdStore {
     }
 
     fn put(&self, key: Key, object: Value, expect: Expect) -> BoxFuture<'_, Result<Stored, StoreError>> {
-        Box::pin(async move {
-            let json =
-                serde_json::to_vec(&object).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            self.write(key, Step::Put(Arc::new(object), Bytes::from(json)), expect).await
-        })
+        Box::pin(async move { self.write(key, Step::Put(Document::of(&object)), expect).await })
     }
 
     fn delete(&self, key: Key, expect: Expect) -> BoxFuture<'_, Result<Stored, StoreError>> {

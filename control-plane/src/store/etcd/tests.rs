@@ -94,7 +94,7 @@ async fn what_one_replica_acknowledged_every_replica_reads_at_once() {
         assert!(watch.try_next().unwrap().is_none(), "nothing came after it");
     }
     let deleted = a.delete(key("web"), Expect::Any).await.unwrap();
-    assert_eq!(deleted.object["n"], 199);
+    assert_eq!(deleted.object.read()["n"], 199);
     assert_eq!(b.get(&key("web")).await.unwrap(), None);
 }
 

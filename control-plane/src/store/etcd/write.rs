@@ -5,15 +5,13 @@
 use super::keys::Keys;
 use super::wire::{Compare, RequestOp, TxnRequest, TxnResponse};
 use super::wire::{delete, first_read, is_absent, is_at, is_there, put, read, revision, revision_of};
-use crate::store::{Expect, Key, StoreError, Stored};
+use crate::store::{Document, Expect, Key, StoreError, Stored};
 use bytes::Bytes;
-use serde_json::Value;
-use std::sync::Arc;
 
 /// What is to be done to an object.
 #[derive(Clone)]
 pub(super) enum Step {
-    Put(Arc<Value>, Bytes),
+    Put(Document),
     Delete,
 }
 
@@ -21,13 +19,13 @@ pub(super) enum Step {
 pub(super) fn transaction(keys: &Keys, key: &Key, step: &Step, expect: Expect) -> TxnRequest {
     let place = keys.object(key);
     let compare: Option<Compare> = match (expect, step) {
-        (Expect::Any, Step::Put(..)) => None,
+        (Expect::Any, Step::Put(_)) => None,
         (Expect::Any, Step::Delete) => Some(is_there(place.clone())),
         (Expect::Absent, _) => Some(is_absent(place.clone())),
         (Expect::At(revision), _) => Some(is_at(place.clone(), revision)),
     };
     let change: RequestOp = match step {
-        Step::Put(_, json) => put(place.clone(), json.clone(), 0),
+        Step::Put(object) => put(place.clone(), Bytes::from_owner(object.clone()), 0),
         Step::Delete => delete(place.clone()),
     };
     let last = put(keys.objects(), Bytes::new(), 0);
@@ -51,9 +49,11 @@ pub(super) fn outcome(
     let written = revision_of(answer.header.as_ref());
     if answer.succeeded {
         let object = match step {
-            Step::Put(object, _) => object,
+            Step::Put(object) => object,
             Step::Delete => match first_read(answer) {
-                Some(last) => Arc::new(serde_json::from_slice(&last.value).unwrap_or_default()),
+                Some(last) => {
+                    Document::parse(&last.value).unwrap_or_else(|_| Document::of(&serde_json::Value::Null))
+                }
                 None => return Err(StoreError::NotFound { key }),
             },
         };
