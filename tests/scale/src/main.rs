@@ -43,6 +43,9 @@ struct Options {
     /// Changes of each sort, one after the other
     #[arg(long, default_value_t = 20)]
     changes: usize,
+    /// Members of an etcd cluster to keep the mesh in, as `--etcd-endpoints` of the control plane; else the embedded store does
+    #[arg(long)]
+    etcd: Option<String>,
     /// Where the programs are; else where this one is
     #[arg(long)]
     bin_dir: Option<PathBuf>,

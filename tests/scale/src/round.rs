@@ -35,7 +35,11 @@ pub(crate) struct Figures {
     endpoint: Change,
     route: Change,
     roots: Change,
+    /// From the end of a control plane until the next one is ready.
+    started: Duration,
     back: Duration,
+    /// Of the one that was started again.
+    control_plane_kib: f64,
 }
 
 /// A sort of change.
@@ -62,7 +66,10 @@ struct Change {
 /// Anything that does not come about in time.
 pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> Result<Figures> {
     let dir = tempfile::tempdir()?;
-    let mut control_plane = Mesh::start(bin_dir, dir.path())?;
+    let mut control_plane = match &options.etcd {
+        None => Mesh::start(bin_dir, dir.path())?,
+        Some(members) => Mesh::start_several(bin_dir, dir.path(), 1, members)?,
+    };
     let pid = control_plane.control_plane_pid()?;
     let mut api = Api::connect(&control_plane.kubeconfig()).await?;
     let start = Instant::now();
@@ -116,12 +123,28 @@ pub(crate) async fn run(options: &Options, sidecars: usize, bin_dir: &Path) -> R
     let roots = changes(&swarm.shared.roots, Sort::Roots).await?;
 
     swarm.shared.registered.begin(sidecars);
+    let start = Instant::now();
     tokio::task::block_in_place(|| control_plane.restart_control_plane())?;
+    let started = start.elapsed();
     let start = Instant::now();
     let came_back = swarm.shared.registered.all().await;
     came_back.with_context(|| format!("coming back after a restart ({})", swarm.shared.last_failure()))?;
     let back = start.elapsed();
-    Ok(Figures { sidecars, seeded, registered, kib_each, sidecar_kib, endpoint, route, roots, back })
+    tokio::time::sleep(SETTLE).await;
+    let control_plane_kib = resident_kib(control_plane.control_plane_pid()?)?;
+    Ok(Figures {
+        sidecars,
+        seeded,
+        registered,
+        kib_each,
+        sidecar_kib,
+        endpoint,
+        route,
+        roots,
+        started,
+        back,
+        control_plane_kib,
+    })
 }
 
 /// Starts a sidecar as users do, beside no application, and returns what it has resident once it knows what it calls.
@@ -170,7 +193,9 @@ pub(crate) fn table(all: &[Figures]) -> String {
     row("trusted roots, p99, ms", &|it| ms(it.roots.p99));
     row("trusted roots, CPU of a push, µs", &|it| format!("{:.1}", it.roots.cpu_each));
     row("trusted roots, bytes of a push", &|it| it.roots.bytes_each.to_string());
+    row("ready after a restart, ms", &|it| ms(it.started));
     row("all back after a restart, s", &|it| seconds(it.back));
+    row("memory of the control plane then, MiB", &|it| format!("{:.0}", it.control_plane_kib / 1024.0));
     let head: Vec<_> = all.iter().map(|it| it.sidecars.to_string()).collect();
     let mut text = format!("| sidecars | {} |\n| --- |{}\n", head.join(" | "), " ---: |".repeat(all.len()));
     for (name, cells) in rows {
