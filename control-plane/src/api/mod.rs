@@ -21,6 +21,7 @@ mod defaults;
 mod delete;
 mod discovery;
 mod duplicates;
+mod extent;
 mod fields;
 mod handle;
 mod meta;

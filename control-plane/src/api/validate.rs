@@ -2,6 +2,7 @@
 //! the warnings to send along, or a 422 with every field at fault. The rules are those of `manifests`, the same that
 //! `meshctl` applies before sending.
 
+use super::extent::{NESTING_MAX, nesting};
 use super::query::FieldValidation;
 use super::status::Failure;
 use manifests::diagnostic::{Code, Diagnostic};
@@ -14,6 +15,9 @@ const WARNINGS_MAX: usize = 16;
 
 /// Checks an object; unless fields are validated strictly, fields the kind does not have are dropped from it.
 pub(crate) fn check(kind: Kind, object: &mut Value, mode: FieldValidation) -> Result<Vec<String>, Failure> {
+    if nesting(object) > NESTING_MAX {
+        return Err(Failure::bad_request(format!("the object nests more than {NESTING_MAX} levels deep")));
+    }
     let mut diagnostics = read(kind, object);
     let mut warnings = Vec::new();
     if mode != FieldValidation::Strict && diagnostics.iter().any(is_unknown_field) {
@@ -87,6 +91,17 @@ mod tests {
             let mut object = service();
             assert_eq!(check(Kind::Service, &mut object, mode).unwrap().len(), warnings);
             assert_eq!(object["spec"], json!({"ports": [{"port": 80}], "selector": {"app": "orders"}}));
+        }
+    }
+
+    #[test]
+    fn an_object_that_nests_too_deep_is_refused_wherever_it_does() {
+        let nest = |levels: usize| (0..levels).fold(json!(1), |inside, _| json!({"f:a": inside}));
+        for (levels, is_taken) in [(60, true), (61, false), (120, false)] {
+            let mut object = service();
+            object["metadata"]["managedFields"] = json!([{"fieldsV1": nest(levels)}]);
+            let checked = check(Kind::Service, &mut object, FieldValidation::Ignore);
+            assert_eq!(checked.is_ok(), is_taken, "{levels}");
         }
     }
 

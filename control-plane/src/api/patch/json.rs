@@ -1,7 +1,16 @@
-//! JSON patch, RFC 6902, with JSON pointers, RFC 6901. All operations succeed or the object stays as it was.
+//! JSON patch, RFC 6902, with JSON pointers, RFC 6901. All operations succeed or the object stays as it was. Unlike every other
+//! body, a patch can make much more of an object than it has bytes: it copies, and leads deeper with each operation. So it is
+//! bounded here.
 
+use crate::api::extent::{NESTING_MAX, nesting, weight};
 use serde::Deserialize;
 use serde_json::Value;
+
+/// Most operations of a patch: those that people and their tools write have dozens, and one at the start of a long list costs
+/// as much as the list.
+const OPERATIONS_MAX: usize = 1_000;
+/// Most bytes of memory that a patch may copy and move.
+const CARRIED_MAX: usize = 4 * 1024 * 1024;
 
 /// One operation. Fields that are not known are refused by nobody: RFC 6902 §4 says to ignore them.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -30,11 +39,25 @@ pub(crate) enum JsonPatchError {
     TestFailed(String),
     #[error("`{0}` cannot be moved into itself")]
     IntoItself(String),
+    #[error("what would be at `{0}` leads more than {NESTING_MAX} levels deep")]
+    TooDeep(String),
+    #[error("at `{0}` it has copied and moved more than 4 MiB: write it out, or make several patches of it")]
+    TooMuch(String),
+    #[error("it has {0} operations and may have {OPERATIONS_MAX}: make several patches of it")]
+    TooMany(usize),
 }
 
 /// The object after all operations.
 pub(super) fn apply(object: &Value, operations: &[Operation]) -> Result<Value, JsonPatchError> {
+    if operations.len() > OPERATIONS_MAX {
+        return Err(JsonPatchError::TooMany(operations.len()));
+    }
     let mut result = object.clone();
+    let mut carried = 0;
+    let mut carry = |path: &String, value: &Value| {
+        carried += weight(value);
+        if carried > CARRIED_MAX { Err(JsonPatchError::TooMuch(path.clone())) } else { Ok(()) }
+    };
     for operation in operations {
         match operation {
             Operation::Add { path, value } => add(&mut result, path, value.clone())?,
@@ -42,6 +65,7 @@ pub(super) fn apply(object: &Value, operations: &[Operation]) -> Result<Value, J
             Operation::Replace { path, value } => {
                 pointer(path)?;
                 let place = result.pointer_mut(path).ok_or_else(|| JsonPatchError::Missing(path.clone()))?;
+                within(path, value)?;
                 *place = value.clone();
             }
             Operation::Move { from, path } => {
@@ -49,12 +73,14 @@ pub(super) fn apply(object: &Value, operations: &[Operation]) -> Result<Value, J
                     return Err(JsonPatchError::IntoItself(from.clone()));
                 }
                 let value = remove(&mut result, from)?;
+                carry(path, &value)?;
                 add(&mut result, path, value)?;
             }
             Operation::Copy { from, path } => {
                 pointer(from)?;
-                let value =
-                    result.pointer(from).ok_or_else(|| JsonPatchError::Missing(from.clone()))?.clone();
+                let value = result.pointer(from).ok_or_else(|| JsonPatchError::Missing(from.clone()))?;
+                carry(path, value)?;
+                let value = value.clone();
                 add(&mut result, path, value)?;
             }
             Operation::Test { path, value } => {
@@ -66,6 +92,15 @@ pub(super) fn apply(object: &Value, operations: &[Operation]) -> Result<Value, J
         }
     }
     Ok(result)
+}
+
+/// Whether a value may be at a place.
+fn within(path: &str, value: &Value) -> Result<(), JsonPatchError> {
+    let above = path.bytes().filter(|byte| *byte == b'/').count();
+    if above + nesting(value) > NESTING_MAX {
+        return Err(JsonPatchError::TooDeep(path.to_owned()));
+    }
+    Ok(())
 }
 
 fn pointer(path: &str) -> Result<(), JsonPatchError> {
@@ -91,6 +126,7 @@ fn place(key: &str, path: &str) -> Result<usize, JsonPatchError> {
 }
 
 fn add(root: &mut Value, path: &str, value: Value) -> Result<(), JsonPatchError> {
+    within(path, &value)?;
     if path.is_empty() {
         *root = value;
         return Ok(());
@@ -203,6 +239,28 @@ mod tests {
         ] {
             assert_eq!(patched(object, patch.clone()).unwrap(), result, "{patch}");
         }
+    }
+
+    #[test]
+    fn a_patch_that_makes_ever_more_of_an_object_is_refused() {
+        let copies = |paths: &mut dyn Iterator<Item = String>| -> Value {
+            paths.map(|path| json!({"op": "copy", "from": "/a", "path": path})).collect()
+        };
+        // Twice as much each time.
+        let bomb = copies(&mut (0..64).map(|n| format!("/a/{n}")));
+        let error = patched(json!({"a": {}}), bomb).unwrap_err();
+        assert!(matches!(error, JsonPatchError::TooMuch(_) | JsonPatchError::TooDeep(_)), "{error}");
+        let wide = copies(&mut std::iter::repeat_n("/b/-".to_owned(), 999));
+        let error = patched(json!({"a": "x".repeat(10_000), "b": []}), wide).unwrap_err();
+        assert!(error.to_string().contains("more than 4 MiB: write it out"), "{error}");
+        // One level deeper each time.
+        let deeper = copies(&mut (1..100).map(|n| format!("/a{}", "/b".repeat(n))));
+        let error = patched(json!({"a": {"b": {}}}), deeper).unwrap_err();
+        assert!(error.to_string().contains("leads more than 64 levels deep"), "{error}");
+        let long = json!([{"op": "add", "path": "/b".repeat(65), "value": 1}]);
+        assert_eq!(patched(json!({}), long).unwrap_err(), JsonPatchError::TooDeep("/b".repeat(65)));
+        let many = json!(vec![json!({"op": "test", "path": "/a", "value": 1}); 1001]);
+        assert_eq!(patched(json!({"a": 1}), many).unwrap_err(), JsonPatchError::TooMany(1001));
     }
 
     #[test]

@@ -42,6 +42,20 @@ async fn an_object_of_a_mebibyte_is_refused_however_it_comes_to_be() {
 }
 
 #[tokio::test]
+async fn a_patch_that_nests_an_object_in_itself_again_and_again_is_refused() {
+    let mut mesh = Mesh::start().await;
+    mesh.post(MAPS, map("a", 1)).await;
+    let mut operations = vec![json!({"op": "add", "path": "/data", "value": {"a": {}}})];
+    operations.extend((0..16).map(
+        |doubled| json!({"op": "copy", "from": "/data", "path": format!("/data{}", "/a".repeat(1 << doubled))}),
+    ));
+    let path = format!("{MAPS}/a");
+    let refused = mesh.patch(&path, "json-patch+json", json!(operations)).await;
+    is_refused(&refused, StatusCode::UNPROCESSABLE_ENTITY, "Invalid", "leads more than 64 levels deep");
+    assert_eq!(mesh.get(&path).await.1["data"], map("a", 1)["data"], "what is refused changes nothing");
+}
+
+#[tokio::test]
 async fn nests_and_label_sets_without_end_are_refused() {
     let mut mesh = Mesh::start().await;
     let nest = |open: &str, close: &str| {
