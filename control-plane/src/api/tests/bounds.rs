@@ -56,7 +56,7 @@ async fn a_patch_that_nests_an_object_in_itself_again_and_again_is_refused() {
 }
 
 #[tokio::test]
-async fn nests_and_label_sets_without_end_are_refused() {
+async fn nests_aliases_and_label_sets_without_end_are_refused() {
     let mut mesh = Mesh::start().await;
     let nest = |open: &str, close: &str| {
         format!("{{\"apiVersion\": \"v1\", \"data\": {}1{}}}", open.repeat(100_000), close.repeat(100_000))
@@ -83,6 +83,17 @@ async fn nests_and_label_sets_without_end_are_refused() {
             "BadRequest",
             "",
         );
+    }
+    let doubled: String = (1..40).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)).collect();
+    let body = format!("apiVersion: v1\nkind: ConfigMap\na0: &a0 [x]\n{doubled}");
+    for (media, method) in
+        [("application/yaml", Method::POST), ("application/apply-patch+yaml", Method::PATCH)]
+    {
+        let path = if method == Method::POST { MAPS.to_owned() } else { format!("{MAPS}/a?fieldManager=me") };
+        let request = Request::builder().method(method).uri(path).header("content-type", media);
+        let request = request.body(Full::new(Bytes::from(body.clone()))).unwrap();
+        let response = mesh.send_as(administrator(), request).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{media}");
     }
     let mut many = map("many", 1);
     let set = |count: usize, prefix: &str| -> Value {
