@@ -6,7 +6,7 @@ use super::answer::{self, Body};
 use super::authenticate::User;
 use super::authorize::Asked;
 use super::body::{self, Media};
-use super::delete::{self, Outcome};
+use super::delete::{self, Deletion, Outcome};
 use super::duplicates::duplicates;
 use super::patch::Patch;
 use super::path::{Groups, Part, Probe, Target};
@@ -250,9 +250,10 @@ impl Api {
                 Ok(self.answer_written(written, &view, verb).await)
             }
             "deletecollection" => {
-                let (_, is_dry) = delete::conditions(&body::options(body::media(&head.headers), bytes)?);
-                let run = if is_dry { Run::Dry } else { query.run };
-                let gone = delete::delete_collection(self, kind, namespace.as_deref(), query, run).await?;
+                let (deletion, run) =
+                    Deletion::read(&body::options(body::media(&head.headers), bytes)?, query)?;
+                let gone = delete::delete_collection(self, kind, namespace.as_deref(), query, &deletion, run)
+                    .await?;
                 let revision = self.store.revision().await?;
                 let page = Page { revision, ..Page::default() };
                 Ok(answer::json(
@@ -276,10 +277,9 @@ impl Api {
         let wish = match (verb, part) {
             ("get", _) => return Ok(answer_shown(&read::show(self, key, &view).await?)),
             ("delete", Part::Main) => {
-                let (conditions, is_dry) =
-                    delete::conditions(&body::options(body::media(&head.headers), bytes)?);
-                let run = if is_dry { Run::Dry } else { head.query.run };
-                return Ok(match delete::delete(self, key, &conditions, run).await? {
+                let (deletion, run) =
+                    Deletion::read(&body::options(body::media(&head.headers), bytes)?, &head.query)?;
+                return Ok(match delete::delete(self, key, &deletion, run).await? {
                     Outcome::Gone(stored) => {
                         let uid = stored.object.read().pointer("/metadata/uid").cloned().unwrap_or_default();
                         answer::json(StatusCode::OK, &status::deleted(key, &uid))

@@ -7,7 +7,7 @@
 //! ```text
 //! serve ─> handle: authenticate ─> authorize ─> query, body ─> read | virtual_kind | write | delete | token | review | backup | discovery
 //!                                                        │      └─> meta, patch, defaults, validate, fields: pure
-//!                                                 represent         └─> store <─ namespaces (a task)
+//!                                                 represent         └─> store <─ namespaces, garbage (tasks)
 //! ```
 
 mod accept;
@@ -23,6 +23,7 @@ mod discovery;
 mod duplicates;
 mod extent;
 mod fields;
+mod garbage;
 mod handle;
 mod meta;
 mod namespaces;

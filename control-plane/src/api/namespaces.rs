@@ -1,7 +1,7 @@
 //! The end of namespaces: a deletion marks a namespace, and this room, a task of its own, deletes what is in it and then
 //! the namespace. Whatever interrupts it, it takes up again: the mark is in the store.
 
-use super::delete::{self, Conditions, Outcome};
+use super::delete::{self, Deletion, Outcome};
 use super::query::Run;
 use super::status::Failure;
 use super::{Api, birth, meta};
@@ -73,7 +73,7 @@ pub(crate) async fn pass(api: &Api, now: Timestamp) -> Result<bool, Failure> {
 async fn empty(api: &Api, namespace: &Stored) -> Result<bool, Failure> {
     let mut is_empty = true;
     for inside in api.store.list(None, Some(&namespace.key.name)).await?.items {
-        match delete::delete(api, &inside.key, &Conditions::default(), Run::Real).await {
+        match delete::delete(api, &inside.key, &Deletion::default(), Run::Real).await {
             Ok(Outcome::Gone(_)) => {}
             Ok(Outcome::Waiting(_)) => is_empty = false,
             Err(failure) if failure.code == http::StatusCode::NOT_FOUND => {}

@@ -1,6 +1,7 @@
 //! The query of a request: what enters is the text after `?`; what leaves is typed, or a 400 that names the parameter.
 //! Parameters that are not known are ignored, as Kubernetes does.
 
+use super::delete::Propagation;
 use super::selector::{FieldSelector, LabelSelector};
 use super::status::Failure;
 use crate::store::{Document, Revision};
@@ -46,6 +47,8 @@ pub(crate) struct Query {
     pub(crate) initial_events: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) run: Run,
+    /// What becomes of what a deleted object owns.
+    pub(crate) propagation: Option<Propagation>,
     pub(crate) validation: FieldValidation,
     pub(crate) manager: FieldManager,
     /// How much of an object a Table's rows carry: `None`, `Metadata` (the default) or `Object`.
@@ -85,6 +88,7 @@ impl Default for Query {
             initial_events: false,
             timeout: None,
             run: Run::Real,
+            propagation: None,
             validation: FieldValidation::Strict,
             manager: FieldManager { name: None, force: false },
             include: Include::Metadata,
@@ -122,6 +126,12 @@ impl Query {
                     "All" => query.run = Run::Dry,
                     _ => return Err(wrong("must be `All`")),
                 },
+                "propagationPolicy" if value.is_empty() => {}
+                "propagationPolicy" => {
+                    let known = Propagation::parse(&value);
+                    query.propagation =
+                        Some(known.ok_or_else(|| wrong("must be `Background`, `Foreground` or `Orphan`"))?);
+                }
                 "fieldValidation" => match value.as_str() {
                     "Ignore" => query.validation = FieldValidation::Ignore,
                     "Warn" => query.validation = FieldValidation::Warn,
@@ -214,9 +224,14 @@ mod tests {
 
     #[test]
     fn a_wrong_parameter_is_named() {
-        for text in
-            ["resourceVersion=x", "limit=-1", "dryRun=Some", "fieldValidation=no", "labelSelector=%3D"]
-        {
+        for text in [
+            "resourceVersion=x",
+            "limit=-1",
+            "dryRun=Some",
+            "propagationPolicy=foreground",
+            "fieldValidation=no",
+            "labelSelector=%3D",
+        ] {
             let failure = Query::parse(text).unwrap_err();
             let name = text.split('=').next().unwrap();
             assert!(failure.message().contains(name), "{}", failure.message());

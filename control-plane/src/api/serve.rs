@@ -1,14 +1,14 @@
 //! Connections: runs HTTP/1.1 or HTTP/2 on them. What enters is connections whose client proved who it is; requests go to
 //! `handle`. Bounds on connections, headers and times are here.
 
-use super::{Api, ApiServer, namespaces};
+use super::{Api, ApiServer, garbage, namespaces};
 use crate::listen::Incoming;
 use crate::store::{CONTROLLERS, as_leader};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use mesh_mtls::ApiClient;
-use mesh_process::Tasks;
+use mesh_process::{DrainSignal, Tasks};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,17 +27,22 @@ const STREAMS: u32 = 250;
 /// An HTTP/2 connection on which nothing is heard is asked, and closed when it does not answer in as long again.
 const PING_PERIOD: Duration = Duration::from_secs(30);
 
+async fn until_drained(drain: DrainSignal, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = drain.draining() => {}
+    }
+}
+
 impl ApiServer {
     /// Serves until drained: then no connection is taken any more, watches end, and the requests under way finish.
     pub async fn serve(&self, mut connections: Incoming, tasks: &Tasks) {
-        let (api, drain) = (self.0.clone(), self.0.drain.clone());
-        let reaping = as_leader(self.0.store.clone(), CONTROLLERS, move || namespaces::reap(api.clone()));
-        tasks.spawn("api-namespaces", async move {
-            tokio::select! {
-                () = reaping => {}
-                () = drain.draining() => {}
-            }
-        });
+        let (api, store) = (|| self.0.clone(), || self.0.store.clone());
+        let (reaped, collected) = (api(), api());
+        let reaping = as_leader(store(), CONTROLLERS, move || namespaces::reap(reaped.clone()));
+        let collecting = as_leader(store(), CONTROLLERS, move || garbage::collect(collected.clone()));
+        tasks.spawn("api-namespaces", until_drained(self.0.drain.clone(), reaping));
+        tasks.spawn("api-garbage", until_drained(self.0.drain.clone(), collecting));
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         // The semaphore is never closed: the loop ends when the listener drains.
         while let Ok(place) = places.clone().acquire_owned().await {

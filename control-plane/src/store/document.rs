@@ -37,6 +37,11 @@ impl Document {
         serde_json::from_str(&self.0).ok()
     }
 
+    /// Whether a text is in it as it is written, somewhere.
+    pub fn mentions(&self, text: &str) -> bool {
+        self.0.contains(text)
+    }
+
     /// Its length in bytes.
     pub(super) fn len(&self) -> usize {
         self.0.len()

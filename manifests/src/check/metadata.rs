@@ -21,6 +21,7 @@ pub(crate) fn read(kind: Kind, given: &ObjectMeta, report: &mut Report) -> Optio
     let labels = given.labels.clone().unwrap_or_default();
     check_labels(&labels, &path.field("labels"), report);
     check_annotations(given, &path.field("annotations"), report);
+    check_owners(given, &path.field("ownerReferences"), report);
     Some(Metadata {
         namespace: namespace?,
         name: is_named?,
@@ -95,6 +96,27 @@ fn check_annotations(given: &ObjectMeta, path: &FieldPath, report: &mut Report) 
     }
 }
 
+fn check_owners(given: &ObjectMeta, path: &FieldPath, report: &mut Report) {
+    let owners = given.owner_references.iter().flatten();
+    for (place, owner) in owners.clone().enumerate() {
+        let fields = [
+            ("apiVersion", &owner.api_version),
+            ("kind", &owner.kind),
+            ("name", &owner.name),
+            ("uid", &owner.uid),
+        ];
+        for (field, _) in fields.into_iter().filter(|(_, text)| text.is_empty()) {
+            let path = path.index(place).field(field);
+            let mend = "write the owner as it is: its `uid` is in its metadata";
+            report.error(Code::MissingField, path, "an owner is named by all four", mend);
+        }
+    }
+    if owners.filter(|owner| owner.controller == Some(true)).count() > 1 {
+        let message = "more than one owner is the controller";
+        report.error(Code::BadValue, path.clone(), message, "say `controller: true` of one");
+    }
+}
+
 /// Rules of label keys and values, which selectors share.
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>, path: &FieldPath, report: &mut Report) {
     for (key, text) in labels {
@@ -144,6 +166,25 @@ mod tests {
         let labels = BTreeMap::from([(key.to_owned(), text.to_owned())]);
         check_labels(&labels, &FieldPath::default(), &mut report);
         report.found().iter().map(|diagnostic| diagnostic.code).collect()
+    }
+
+    #[test]
+    fn an_owner_is_named_wholly_and_one_may_be_the_controller() {
+        let codes = |owners: serde_json::Value| {
+            let mut report = Report::default();
+            let given = ObjectMeta {
+                owner_references: Some(serde_json::from_value(owners).unwrap()),
+                ..ObjectMeta::default()
+            };
+            check_owners(&given, &FieldPath::of("metadata"), &mut report);
+            report.found().iter().map(|it| (it.code, it.path.to_string())).collect::<Vec<_>>()
+        };
+        let owner = |name: &str| serde_json::json!({"apiVersion": "v1", "kind": "Service", "name": name, "uid": "u", "controller": true});
+        assert_eq!(codes(serde_json::json!([owner("a")])), []);
+        let nameless = (Code::MissingField, "metadata[0].name".to_owned());
+        assert_eq!(codes(serde_json::json!([owner("")])), [nameless]);
+        let two = (Code::BadValue, "metadata".to_owned());
+        assert_eq!(codes(serde_json::json!([owner("a"), owner("b")])), [two]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! who the client is comes from the test.
 
 mod bounds;
+mod garbage;
 mod rights;
 mod sidecars;
 

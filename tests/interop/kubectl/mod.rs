@@ -1,5 +1,7 @@
 //! kubectl, unchanged, against the API.
 
+mod owners;
+
 use k8s_openapi::jiff::Timestamp;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
