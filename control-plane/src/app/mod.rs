@@ -25,7 +25,7 @@ use crate::ca::{self, ServingNames};
 use crate::listen::{HandshakeMetrics, incoming};
 use crate::replicas::Everywhere;
 use crate::store::{CONTROLLERS, as_leader};
-use crate::xds::{Directory, DiscoveryMetrics};
+use crate::xds::{Directory, DiscoveryMetrics, register_fleet};
 use crate::{events, index, registry};
 use discovery::Discovery;
 use kept::Kept;
@@ -126,6 +126,7 @@ impl App {
         standing.spawn("orphans", as_leader(store(), CONTROLLERS, orphans));
 
         let directory = Directory::new(feed.clone());
+        register_fleet(&families, directory.clone())?;
         let trust_domain = settings.trust_domain;
         let proxies = Arc::new(Everywhere::new(directory.clone(), store(), identity.clone(), &trust_domain));
         let mut snapshots = feed.snapshots.clone();

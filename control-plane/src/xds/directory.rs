@@ -8,6 +8,8 @@ use mesh_names::{SpiffeId, WorkloadName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The connected sidecars. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ struct Entry {
     certificate_expires: u64,
     applied: Revision,
     pending: usize,
+    /// Since when something is pending.
+    behind_since: Option<Instant>,
     subscriptions: usize,
     nacks: Vec<Nack>,
     refusal: Option<String>,
@@ -62,6 +66,7 @@ impl Directory {
             certificate_expires: 0,
             applied: Revision::default(),
             pending: 0,
+            behind_since: None,
             subscriptions: 0,
             nacks: Vec::new(),
             refusal: None,
@@ -106,6 +111,35 @@ impl Directory {
     }
 }
 
+/// The connected sidecars, counted.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// By the program that they say they are.
+    pub(super) agents: BTreeMap<String, i64>,
+    /// Those that have not acknowledged all they were sent.
+    pub(super) behind: i64,
+    /// For how long the one has not that waits longest.
+    pub(super) longest_behind: Duration,
+    /// Those that refused something and go on without it.
+    pub(super) refusing: i64,
+}
+
+impl Directory {
+    pub(super) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for entry in lock(&self.entries).connected.values() {
+            let entry = lock(entry);
+            *census.agents.entry(entry.agent.clone()).or_default() += 1;
+            census.refusing += i64::from(!entry.nacks.is_empty());
+            if let Some(since) = entry.behind_since {
+                census.behind += 1;
+                census.longest_behind = census.longest_behind.max(since.elapsed());
+            }
+        }
+        census
+    }
+}
+
 impl Presence {
     /// Notes what a session has come to.
     pub(super) fn note(&self, session: &Session) {
@@ -115,6 +149,7 @@ impl Presence {
         }
         entry.applied = session.applied();
         entry.pending = session.unacknowledged();
+        entry.behind_since = (entry.pending > 0).then(|| entry.behind_since.unwrap_or_else(Instant::now));
         entry.subscriptions = session.subscriptions();
         if !entry.nacks.iter().eq(session.nacks()) {
             entry.nacks = session.nacks().cloned().collect();

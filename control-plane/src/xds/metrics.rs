@@ -1,7 +1,8 @@
 //! What operators count of discovery.
 
 use mesh_protocol::resource::ResourceType;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use std::time::Duration;
 
 /// The metrics of all streams. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -9,6 +10,7 @@ pub struct DiscoveryMetrics {
     streams: IntGauge,
     pushes: IntCounterVec,
     nacks: IntCounterVec,
+    acknowledgements: Histogram,
     /// For [`crate::index::spawn`].
     pub snapshot_revision: IntGauge,
 }
@@ -34,6 +36,14 @@ impl DiscoveryMetrics {
                 "outrigger_control_nacks_total",
                 "Responses that sidecars refused, by resource type",
             )?,
+            acknowledgements: Histogram::with_opts(
+                HistogramOpts::new(
+                    "outrigger_control_push_seconds",
+                    "From a response to its acknowledgement or refusal",
+                )
+                // From a sidecar beside to one that is counted as silent.
+                .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0]),
+            )?,
             snapshot_revision: IntGauge::new(
                 "outrigger_control_snapshot_revision",
                 "Store revision that the newest snapshot reflects",
@@ -42,6 +52,7 @@ impl DiscoveryMetrics {
         registry.register(Box::new(metrics.streams.clone()))?;
         registry.register(Box::new(metrics.pushes.clone()))?;
         registry.register(Box::new(metrics.nacks.clone()))?;
+        registry.register(Box::new(metrics.acknowledgements.clone()))?;
         registry.register(Box::new(metrics.snapshot_revision.clone()))?;
         for kind in ResourceType::ALL {
             // So that the first refusal is seen as a rise.
@@ -61,6 +72,10 @@ impl DiscoveryMetrics {
         if let Some(kind) = ResourceType::of_url(type_url) {
             self.pushes.with_label_values(&[kind.as_str()]).inc();
         }
+    }
+
+    pub(super) fn acknowledged(&self, took: Duration) {
+        self.acknowledgements.observe(took.as_secs_f64());
     }
 
     pub(super) fn refused(&self, kind: ResourceType) {

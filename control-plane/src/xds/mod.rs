@@ -12,10 +12,12 @@
 //! | [`stream`] | the service, and the task that drives a session |
 //! | [`directory`] | who is connected, and what they have |
 //! | [`metrics`] | streams, pushes, refusals |
+//! | `fleet` | the connected sidecars as metrics |
 
 mod absence;
 mod allowance;
 pub mod directory;
+mod fleet;
 pub mod metrics;
 mod progress;
 pub mod session;
@@ -23,5 +25,6 @@ pub mod stream;
 mod subscriptions;
 
 pub use directory::Directory;
+pub use fleet::register_fleet;
 pub use metrics::DiscoveryMetrics;
 pub use stream::{Admitted, Discovery};

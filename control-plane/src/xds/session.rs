@@ -163,9 +163,9 @@ impl Session {
             .sum()
     }
 
-    /// The oldest response that waits for its acknowledgement, by its number.
-    pub fn awaited(&self) -> Option<u64> {
-        self.types.iter().filter_map(|state| state.subscriptions.in_flight.as_ref()).map(|it| it.nonce).min()
+    /// The responses that wait for their acknowledgements, by their numbers.
+    pub fn awaited(&self) -> impl Iterator<Item = u64> {
+        self.types.iter().filter_map(|state| state.subscriptions.in_flight.as_ref()).map(|it| it.nonce)
     }
 
     /// How many names and collections are subscribed to.

@@ -220,7 +220,8 @@ impl Admitted {
 
     /// Tells the Workload's status whether its sidecar applies what it is sent.
     fn heed(&mut self, session: &Session) {
-        if let Some(trouble) = self.progress.note(session, Instant::now()) {
+        let acknowledged = |took| self.metrics.acknowledged(took);
+        if let Some(trouble) = self.progress.note(session, Instant::now(), acknowledged) {
             self.registration.configured(trouble);
         }
     }

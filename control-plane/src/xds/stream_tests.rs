@@ -6,7 +6,7 @@ use crate::index::{self, Feed};
 use crate::peer::PeerIdentity;
 use crate::registry::Registry;
 use crate::store::{EmbeddedStore, Expect, Key, Revision, Store};
-use crate::xds::{Directory, Discovery, DiscoveryMetrics};
+use crate::xds::{Directory, Discovery, DiscoveryMetrics, register_fleet};
 use manifests::Kind;
 use mesh_names::TrustDomain;
 use mesh_process::{Drain, DrainSignal, Tasks};
@@ -32,6 +32,7 @@ struct Plane {
     store: Arc<dyn Store>,
     directory: Directory,
     feed: Feed,
+    metrics: prometheus::Registry,
     address: SocketAddr,
     identities: mpsc::Sender<PeerIdentity>,
     drain: Drain,
@@ -73,6 +74,7 @@ impl Plane {
         let revision = metrics.snapshot_revision.clone();
         let feed = index::spawn(&tasks, Arc::clone(&store), TrustDomain::default(), bundle, revision);
         let directory = Directory::new(feed.clone());
+        register_fleet(&registry, directory.clone()).unwrap();
         let workloads = Registry::spawn(&tasks, Arc::clone(&store));
         let discovery = Discovery::new(feed.clone(), workloads, directory.clone(), metrics, drain.signal());
         let services = Services { discovery: Arc::new(discovery), unary: Routes::default() };
@@ -85,7 +87,20 @@ impl Plane {
             runtime.unwrap().block_on(serve)
         });
         let _bundle = sender;
-        Self { store, directory, feed, address, identities, drain, tasks, _bundle, _folder: folder }
+        let metrics = registry;
+        Self { store, directory, feed, metrics, address, identities, drain, tasks, _bundle, _folder: folder }
+    }
+
+    /// What a scrape shows of a metric: a gauge's value, of how much a histogram tells.
+    fn scrape(&self, name: &str) -> f64 {
+        let families = self.metrics.gather();
+        let Some(family) = families.iter().find(|it| it.name() == name) else { return 0.0 };
+        let is_histogram = family.get_field_type() == prometheus::proto::MetricType::HISTOGRAM;
+        let of = |metric: &prometheus::proto::Metric| match is_histogram {
+            true => f64::from(u32::try_from(metric.get_histogram().get_sample_count()).unwrap()),
+            false => metric.get_gauge().get_value(),
+        };
+        family.get_metric().iter().map(of).sum()
     }
 
     async fn put(&self, kind: Kind, mut object: Value) {
@@ -336,6 +351,40 @@ async fn the_directory_shows_who_is_connected_and_what_they_refused() {
         }
         watch.next().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn how_far_the_sidecars_are_is_shown_to_who_scrapes() {
+    let plane = Plane::start().await;
+    let [proxies, behind, longest, refusing] = ["", "_behind", "_behind_longest_seconds", "_refusing"]
+        .map(|it| format!("outrigger_control_proxies{it}"));
+    let pushes = "outrigger_control_push_seconds";
+    assert_eq!((plane.scrape(&proxies), plane.scrape(&longest), plane.scrape(pushes)), (0.0, 0.0, 0.0));
+    let mut sidecar = plane.connect(ORDERS).await.unwrap();
+    sidecar.ask(ResourceType::TrustBundle, &["mesh.internal"], None).await;
+    let response = sidecar.responses.message().await.unwrap().unwrap();
+    while plane.scrape(&behind) < 1.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((plane.scrape(&proxies), plane.scrape(&refusing), plane.scrape(pushes)), (1.0, 0.0, 0.0));
+    assert!(plane.scrape(&longest) > 0.0);
+    let error = mesh_protocol::wire::discovery::Status { code: 3, message: "no".into(), details: vec![] };
+    let nack = DeltaDiscoveryRequest {
+        type_url: response.type_url,
+        response_nonce: response.nonce,
+        error_detail: Some(error),
+        ..Default::default()
+    };
+    sidecar.requests.send(nack).await.unwrap();
+    // A later answer on the same stream: the refusal has been read by then.
+    sidecar.ask(ResourceType::Service, &["shop/none"], None).await;
+    sidecar.hear().await.unwrap();
+    assert_eq!((plane.scrape(&refusing), plane.scrape(pushes)), (1.0, 1.0));
+    drop(sidecar);
+    while plane.scrape(&proxies) > 0.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((plane.scrape(&behind), plane.scrape(&refusing)), (0.0, 0.0));
 }
 
 #[tokio::test]
