@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 pub(super) const TARGET_PORTS: &str = "outrigger.dev/TargetPortsResolved";
 /// Whether there are endpoints that take traffic.
 pub(super) const ENDPOINTS_READY: &str = "outrigger.dev/EndpointsReady";
+/// Whether there are Workloads that a PeerAuthentication holds for.
+pub(super) const ACCEPTED: &str = "Accepted";
 /// Whether what an ExternalService refers to is there.
 pub(super) const RESOLVED_REFS: &str = "ResolvedRefs";
 /// Whether its virtual addresses are its own.

@@ -2,7 +2,9 @@
 //! costs one write a subject. Bounded by the number of objects.
 
 use super::virtual_ips::Assignment;
-use crate::translate::{DerivedSlice, PolicyStatus, RouteName, RouteStatus, TrafficPolicyName, Verdict};
+use crate::translate::{
+    DerivedSlice, PolicyName, PolicyStatus, RouteName, RouteStatus, TrafficPolicyName, Verdict,
+};
 use mesh_names::{ExternalServiceName, ServiceName};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,8 @@ pub enum Subject {
     External(ExternalServiceName),
     /// The status of a TrafficPolicy.
     Policy(TrafficPolicyName),
+    /// The condition of a PeerAuthentication on whom it holds for.
+    Authentication(PolicyName),
 }
 
 /// What the store should say.
@@ -51,6 +55,8 @@ pub enum Desired {
     External(Verdict),
     /// This status of a policy.
     Policy(PolicyStatus),
+    /// This condition.
+    Authentication(Verdict),
 }
 
 /// From the moment in which nothing behind a Service takes traffic to its saying so: between a Service and its first

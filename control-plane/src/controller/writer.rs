@@ -3,7 +3,7 @@
 
 use super::policy_status;
 use super::route_status::with_status;
-use super::service_status::{ENDPOINTS_READY, RESOLVED_REFS, TARGET_PORTS};
+use super::service_status::{ACCEPTED, ENDPOINTS_READY, RESOLVED_REFS, TARGET_PORTS};
 use super::service_status::{with_condition, with_virtual_ips};
 use super::stamp;
 use super::virtual_ips::Assignment;
@@ -116,6 +116,13 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
             };
             update(store, &key, change).await.map(|_| ())
         }
+        (Subject::Authentication(name), Desired::Authentication(verdict)) => {
+            let key = Key::new(Kind::PeerAuthentication, name.namespace.as_str(), name.name.as_str());
+            let change = |before: Option<&Value>| {
+                before.and_then(|it| with_condition(it, ACCEPTED, verdict, Timestamp::now()))
+            };
+            update(store, &key, change).await.map(|_| ())
+        }
         // The index makes no other pairs.
         (
             Subject::Slices(_)
@@ -124,7 +131,8 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
             | Subject::EndpointsReady(_)
             | Subject::VirtualIps(_)
             | Subject::External(_)
-            | Subject::Policy(_),
+            | Subject::Policy(_)
+            | Subject::Authentication(_),
             _,
         ) => Ok(()),
     }

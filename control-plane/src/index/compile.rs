@@ -5,7 +5,7 @@ use crate::parallel;
 use crate::translate::{
     DerivedSlice, Dirty, Index, Verdict, compile_endpoints, compile_external_host, compile_mesh,
     compile_policy_status, compile_route_status, compile_service, compile_workload, derive_slices,
-    judge_endpoints, judge_external, judge_target_ports,
+    judge_authentication, judge_endpoints, judge_external, judge_target_ports,
 };
 use mesh_names::ServiceName;
 use mesh_protocol::endpoint::Endpoint;
@@ -68,6 +68,10 @@ fn outcome(index: &Index, dirty: &Dirty) -> Outcome {
         Dirty::Policy(name) => {
             let status = compile_policy_status(index, name).map(Desired::Policy);
             Outcome::Status(Subject::Policy(name.clone()), status)
+        }
+        Dirty::Authentication(name) => {
+            let verdict = judge_authentication(index, name).map(Desired::Authentication);
+            Outcome::Status(Subject::Authentication(name.clone()), verdict)
         }
         Dirty::Mesh => Outcome::Resource(Type::Mesh, MESH.to_owned(), Some(compile_mesh(index).encode())),
         Dirty::External(name) => {

@@ -253,3 +253,22 @@ async fn a_service_hears_of_workloads_without_its_port_until_it_is_mended() {
     plane.put(Kind::Service, mended).await;
     plane.stored(Kind::Service, "orders", |it| it["status"]["conditions"][0]["status"] == "True").await;
 }
+
+#[tokio::test]
+async fn a_policy_on_plain_text_says_whether_it_holds_for_anyone() {
+    let plane = Plane::start().await;
+    // It says so only once it stays so.
+    tokio::time::pause();
+    let policy = json!({
+        "apiVersion": "outrigger.dev/v1alpha1", "kind": "PeerAuthentication",
+        "metadata": {"name": "probes", "namespace": "shop"},
+        "spec": {"selector": {"matchLabels": {"app": "orders"}}, "mtls": {"mode": "Permissive"}},
+    });
+    plane.put(Kind::PeerAuthentication, policy).await;
+    let is = |status: &'static str| move |it: &Value| it["status"]["conditions"][0]["status"] == status;
+    let said = plane.stored(Kind::PeerAuthentication, "probes", is("False")).await;
+    assert_eq!(said["status"]["conditions"][0]["type"], "Accepted");
+    assert_eq!(said["status"]["conditions"][0]["reason"], "TargetNotFound");
+    plane.put(Kind::Workload, workload("True")).await;
+    plane.stored(Kind::PeerAuthentication, "probes", is("True")).await;
+}

@@ -10,7 +10,7 @@ use crate::snapshot::{ResourceName, Snapshot};
 use crate::store::{Document, Event, Key, Revision, Stored};
 use crate::translate::{
     AddressBook, CaSource, Change, Dirty, Index, PolicyName, RouteName, SliceName, SourceName,
-    TrafficPolicyName, WorkloadEntry,
+    TrafficPolicyName, Verdict, WorkloadEntry,
 };
 use manifests::{Kind, Object};
 use mesh_names::{ExternalServiceName, NameError, ServiceName, TrustDomain, WorkloadName};
@@ -74,6 +74,13 @@ impl View {
             match outcome {
                 Outcome::Resource(kind, name, bytes) => self.set(kind, &name, bytes),
                 Outcome::Behind(behind) => self.set_behind(*behind, work),
+                // As a Service, it says so only once it stays so.
+                Outcome::Status(
+                    subject,
+                    Some(desired @ Desired::Authentication(Verdict { holds: false, .. })),
+                ) => {
+                    work.put_later(subject, desired);
+                }
                 Outcome::Status(subject, Some(desired)) => work.put(subject, desired),
                 Outcome::Status(subject, None) => work.forget(&subject),
                 Outcome::Address(address) => self.addresses.touch(address),
@@ -95,6 +102,7 @@ impl View {
                 | Dirty::Route(_)
                 | Dirty::Policy(_)
                 | Dirty::Mesh
+                | Dirty::Authentication(_)
                 | Dirty::External(_)
                 | Dirty::ExternalHost(_)
                 | Dirty::Address(_) => None,

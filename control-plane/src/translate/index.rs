@@ -95,6 +95,8 @@ pub enum Dirty {
     Policy(TrafficPolicyName),
     /// The Mesh resource.
     Mesh,
+    /// The status of a PeerAuthentication.
+    Authentication(PolicyName),
     /// The status of an ExternalService.
     External(ExternalServiceName),
     /// The ExternalHost resource of a host or domain.
@@ -174,7 +176,10 @@ impl Index {
         let routes = self.routes.keys().cloned().map(Dirty::Route);
         let addresses = self.services_by_address.keys().copied().map(Dirty::Address);
         let externals = self.externals.everything().chain(self.policies.everything()).chain([Dirty::Mesh]);
-        services.chain(workloads).chain(routes).chain(addresses).chain(externals).collect()
+        let authentications = self.peer_authentications.values().flat_map(BTreeMap::values);
+        let authentications = authentications.map(|it| Dirty::Authentication(authentication(it)));
+        let others = externals.chain(authentications);
+        services.chain(workloads).chain(routes).chain(addresses).chain(others).collect()
     }
 
     /// The Service of this name.
@@ -201,7 +206,7 @@ impl Index {
     }
 
     /// The Workloads of a namespace.
-    fn workloads_in(&self, namespace: &Namespace) -> impl Iterator<Item = &Arc<WorkloadEntry>> {
+    pub(super) fn workloads_in(&self, namespace: &Namespace) -> impl Iterator<Item = &Arc<WorkloadEntry>> {
         // Names are ordered by namespace first, and `0` is the least name there can be.
         let least = "0".parse().ok().map(|least| WorkloadName::new(namespace.clone(), least));
         let namespace = namespace.clone();
@@ -315,6 +320,13 @@ impl Index {
                 link(&mut self.workloads_by_label, &label(&name.namespace, key, value), &name, links);
             }
         }
+        let labels = [&old, &entry].map(|it| it.as_ref().map(|it| &it.workload.metadata.labels));
+        if labels[0] != labels[1] {
+            let is_for =
+                |it: &&PeerAuthentication| labels.into_iter().flatten().any(|labels| it.selects(labels));
+            let authentications = self.peer_authentications_of(&name.namespace).filter(is_for);
+            dirty.extend(authentications.map(|it| Dirty::Authentication(authentication(it))));
+        }
         for entry in [old, entry].into_iter().flatten() {
             dirty.extend(self.selecting(&entry).map(|service| Dirty::Endpoints(service.name.clone())));
         }
@@ -333,6 +345,9 @@ impl Index {
     ) {
         let of_namespace = self.peer_authentications.entry(name.namespace.clone()).or_default();
         let old = replace(of_namespace, &name.name, policy.clone());
+        // Which of them counts depends on the others.
+        dirty.extend(of_namespace.values().map(|it| Dirty::Authentication(authentication(it))));
+        dirty.insert(Dirty::Authentication(name.clone()));
         if of_namespace.is_empty() {
             self.peer_authentications.remove(&name.namespace);
         }
@@ -397,6 +412,10 @@ impl Index {
             }
         }
     }
+}
+
+fn authentication(policy: &PeerAuthentication) -> PolicyName {
+    PolicyName { namespace: policy.namespace.clone(), name: policy.name.clone() }
 }
 
 /// The Services a route names as parents.

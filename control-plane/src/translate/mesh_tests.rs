@@ -59,6 +59,7 @@ fn workloads(dirty: &std::collections::BTreeSet<Dirty>) -> Vec<String> {
         | Dirty::Route(_)
         | Dirty::Policy(_)
         | Dirty::Mesh
+        | Dirty::Authentication(_)
         | Dirty::External(_)
         | Dirty::ExternalHost(_)
         | Dirty::Address(_) => None,
@@ -113,6 +114,36 @@ fn ports_alone_leave_the_mode_to_the_wider_object() {
     assert_eq!(said(&index, "shop/orders-1"), "Strict 8081=Permissive");
     apply(&mut index, &mesh_config("{ mtls: { mode: Permissive } }"));
     assert_eq!(said(&index, "shop/orders-1"), "Permissive");
+}
+
+#[test]
+fn a_policy_that_holds_for_nobody_says_so_and_why() {
+    let mut index = index(WORKLOADS);
+    let judged = |index: &Index, name: &str| {
+        let name = PolicyName { namespace: "shop".parse().unwrap(), name: name.parse().unwrap() };
+        judge_authentication(index, &name).map(|it| (it.reason, it.message))
+    };
+    let permissive = "{ mtls: { mode: Permissive } }";
+    let select =
+        |app: &str| format!("{{ selector: {{ matchLabels: {{ app: {app} }} }}, mtls: {{ mode: Strict }} }}");
+    apply(&mut index, &policy("all", 2, permissive));
+    apply(&mut index, &policy("orders", 2, &select("orders")));
+    for name in ["all", "orders"] {
+        assert_eq!(judged(&index, name).unwrap().0, "Accepted");
+    }
+    for (name, spec, elder) in [("later", permissive, "all"), ("again", &select("orders"), "orders")] {
+        let dirty = apply(&mut index, &policy(name, 3, spec));
+        let told = |it: &Dirty| matches!(it, Dirty::Authentication(it) if it.name.as_str() == name);
+        assert!(dirty.iter().any(told), "{dirty:?}");
+        let (reason, message) = judged(&index, name).unwrap();
+        assert_eq!(reason, "Conflicted");
+        assert!(message.starts_with(&format!("shop/{elder} is older")), "{message}");
+    }
+    apply(&mut index, &policy("nobody", 1, &select("nobody")));
+    let (reason, message) = judged(&index, "nobody").unwrap();
+    assert_eq!(reason, "TargetNotFound");
+    assert!(message.contains("`spec.selector`"), "{message}");
+    assert_eq!(judged(&index, "none"), None);
 }
 
 #[test]

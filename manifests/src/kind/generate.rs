@@ -5,7 +5,7 @@
 use super::Kind;
 use super::external_service::{ExternalServiceSpec, ExternalServiceStatus};
 use super::mesh_config::MeshConfigSpec;
-use super::peer_authentication::PeerAuthenticationSpec;
+use super::peer_authentication::{PeerAuthenticationSpec, PeerAuthenticationStatus};
 use super::traffic_policy::{PolicyStatus, TrafficPolicySpec};
 use super::workload::{WorkloadSpec, WorkloadStatus};
 use gateway_api::experimental::httproutes::{HttpRouteSpec, HttpRouteStatus};
@@ -44,7 +44,7 @@ fn generate(kind: Kind) -> Value {
         Kind::MeshConfig => specification::<MeshConfigSpec>(
             "What holds for the mesh as a whole. There is at most one, named `default`.",
         ),
-        Kind::PeerAuthentication => specification::<PeerAuthenticationSpec>(
+        Kind::PeerAuthentication => parts::<PeerAuthenticationSpec, PeerAuthenticationStatus>(
             "How plain text is met at the Workloads of a namespace, or at some of them. The narrowest word on a port \
              counts: a Workload's own, then its namespace's, then the mesh's.",
         ),

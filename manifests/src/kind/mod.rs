@@ -129,7 +129,6 @@ impl Kind {
                 | Self::ConfigMap
                 | Self::EndpointSlice
                 | Self::MeshConfig
-                | Self::PeerAuthentication
                 | Self::Event
                 | Self::RoleBinding
                 | Self::ClusterRoleBinding

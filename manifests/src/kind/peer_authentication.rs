@@ -5,7 +5,7 @@
 
 use super::Metadata;
 use super::mtls::{Mtls, MtlsSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use mesh_names::{Namespace, Subdomain};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +35,9 @@ pub struct PeerAuthenticationManifest {
     pub metadata: ObjectMeta,
     /// Which Workloads, and what holds for them.
     pub spec: PeerAuthenticationSpec,
+    /// What the control plane knows of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<PeerAuthenticationStatus>,
 }
 
 /// Which Workloads, and what holds for them.
@@ -57,6 +60,16 @@ pub struct WorkloadSelector {
     /// The labels a Workload must have, all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: BTreeMap<String, String>,
+}
+
+/// What the control plane knows of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PeerAuthenticationStatus {
+    /// `Accepted`: there are Workloads it holds for. Said when there are none, and when there are again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
 }
 
 impl PeerAuthentication {
