@@ -30,7 +30,7 @@ pub enum Subject {
     /// The status of a TrafficPolicy.
     Policy(TrafficPolicyName),
     /// The condition of a PeerAuthentication on whom it holds for.
-    Authentication(PolicyName),
+    PeerAuthentication(PolicyName),
 }
 
 /// What the store should say.
@@ -56,7 +56,7 @@ pub enum Desired {
     /// This status of a policy.
     Policy(PolicyStatus),
     /// This condition.
-    Authentication(Verdict),
+    PeerAuthentication(Verdict),
 }
 
 /// From the moment in which nothing behind a Service takes traffic to its saying so: between a Service and its first

@@ -116,7 +116,7 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
             };
             update(store, &key, change).await.map(|_| ())
         }
-        (Subject::Authentication(name), Desired::Authentication(verdict)) => {
+        (Subject::PeerAuthentication(name), Desired::PeerAuthentication(verdict)) => {
             let key = Key::new(Kind::PeerAuthentication, name.namespace.as_str(), name.name.as_str());
             let change = |before: Option<&Value>| {
                 before.and_then(|it| with_condition(it, ACCEPTED, verdict, Timestamp::now()))
@@ -132,7 +132,7 @@ async fn write(store: &dyn Store, subject: &Subject, desired: &Desired) -> Resul
             | Subject::VirtualIps(_)
             | Subject::External(_)
             | Subject::Policy(_)
-            | Subject::Authentication(_),
+            | Subject::PeerAuthentication(_),
             _,
         ) => Ok(()),
     }

@@ -5,7 +5,7 @@ use crate::parallel;
 use crate::translate::{
     DerivedSlice, Dirty, Index, Verdict, compile_endpoints, compile_external_host, compile_mesh,
     compile_policy_status, compile_route_status, compile_service, compile_workload, derive_slices,
-    judge_authentication, judge_endpoints, judge_external, judge_target_ports,
+    judge_endpoints, judge_external, judge_peer_authentication, judge_target_ports,
 };
 use mesh_names::ServiceName;
 use mesh_protocol::endpoint::Endpoint;
@@ -69,9 +69,9 @@ fn outcome(index: &Index, dirty: &Dirty) -> Outcome {
             let status = compile_policy_status(index, name).map(Desired::Policy);
             Outcome::Status(Subject::Policy(name.clone()), status)
         }
-        Dirty::Authentication(name) => {
-            let verdict = judge_authentication(index, name).map(Desired::Authentication);
-            Outcome::Status(Subject::Authentication(name.clone()), verdict)
+        Dirty::PeerAuthentication(name) => {
+            let verdict = judge_peer_authentication(index, name).map(Desired::PeerAuthentication);
+            Outcome::Status(Subject::PeerAuthentication(name.clone()), verdict)
         }
         Dirty::Mesh => Outcome::Resource(Type::Mesh, MESH.to_owned(), Some(compile_mesh(index).encode())),
         Dirty::External(name) => {

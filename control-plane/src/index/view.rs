@@ -77,7 +77,7 @@ impl View {
                 // As a Service, it says so only once it stays so.
                 Outcome::Status(
                     subject,
-                    Some(desired @ Desired::Authentication(Verdict { holds: false, .. })),
+                    Some(desired @ Desired::PeerAuthentication(Verdict { holds: false, .. })),
                 ) => {
                     work.put_later(subject, desired);
                 }
@@ -102,7 +102,7 @@ impl View {
                 | Dirty::Route(_)
                 | Dirty::Policy(_)
                 | Dirty::Mesh
-                | Dirty::Authentication(_)
+                | Dirty::PeerAuthentication(_)
                 | Dirty::External(_)
                 | Dirty::ExternalHost(_)
                 | Dirty::Address(_) => None,

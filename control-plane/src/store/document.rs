@@ -29,7 +29,13 @@ impl Document {
     /// The object, made anew at each call.
     pub fn read(&self) -> Value {
         // Only what somebody put into the file or into etcd by hand can be JSON and yet fail here: it is nested too deep.
-        self.part().unwrap_or_default()
+        self.part().unwrap_or_else(|| {
+            tracing::error!(
+                bytes = self.0.len(),
+                "a stored object nests too deep to be read: delete it, or write it anew"
+            );
+            Value::Null
+        })
     }
 
     /// Some fields of the object, without those that `T` does not name; nothing if they are not of `T`'s types.

@@ -390,7 +390,7 @@ fn every_example_works_as_it_is() {
                 | Dirty::Workload(_)
                 | Dirty::Address(_)
                 | Dirty::Mesh
-                | Dirty::Authentication(_)
+                | Dirty::PeerAuthentication(_)
                 | Dirty::External(_)
                 | Dirty::ExternalHost(_) => {}
             }
@@ -432,7 +432,7 @@ fn an_address_is_a_service_or_the_endpoints_there_and_only_what_changes_is_touch
                 | Dirty::Route(_)
                 | Dirty::Policy(_)
                 | Dirty::Mesh
-                | Dirty::Authentication(_)
+                | Dirty::PeerAuthentication(_)
                 | Dirty::External(_)
                 | Dirty::ExternalHost(_) => {}
             }

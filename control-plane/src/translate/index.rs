@@ -96,7 +96,7 @@ pub enum Dirty {
     /// The Mesh resource.
     Mesh,
     /// The status of a PeerAuthentication.
-    Authentication(PolicyName),
+    PeerAuthentication(PolicyName),
     /// The status of an ExternalService.
     External(ExternalServiceName),
     /// The ExternalHost resource of a host or domain.
@@ -177,7 +177,7 @@ impl Index {
         let addresses = self.services_by_address.keys().copied().map(Dirty::Address);
         let externals = self.externals.everything().chain(self.policies.everything()).chain([Dirty::Mesh]);
         let authentications = self.peer_authentications.values().flat_map(BTreeMap::values);
-        let authentications = authentications.map(|it| Dirty::Authentication(authentication(it)));
+        let authentications = authentications.map(|it| Dirty::PeerAuthentication(authentication(it)));
         let others = externals.chain(authentications);
         services.chain(workloads).chain(routes).chain(addresses).chain(others).collect()
     }
@@ -325,7 +325,7 @@ impl Index {
             let is_for =
                 |it: &&PeerAuthentication| labels.into_iter().flatten().any(|labels| it.selects(labels));
             let authentications = self.peer_authentications_of(&name.namespace).filter(is_for);
-            dirty.extend(authentications.map(|it| Dirty::Authentication(authentication(it))));
+            dirty.extend(authentications.map(|it| Dirty::PeerAuthentication(authentication(it))));
         }
         for entry in [old, entry].into_iter().flatten() {
             dirty.extend(self.selecting(&entry).map(|service| Dirty::Endpoints(service.name.clone())));
@@ -346,8 +346,8 @@ impl Index {
         let of_namespace = self.peer_authentications.entry(name.namespace.clone()).or_default();
         let old = replace(of_namespace, &name.name, policy.clone());
         // Which of them counts depends on the others.
-        dirty.extend(of_namespace.values().map(|it| Dirty::Authentication(authentication(it))));
-        dirty.insert(Dirty::Authentication(name.clone()));
+        dirty.extend(of_namespace.values().map(|it| Dirty::PeerAuthentication(authentication(it))));
+        dirty.insert(Dirty::PeerAuthentication(name.clone()));
         if of_namespace.is_empty() {
             self.peer_authentications.remove(&name.namespace);
         }

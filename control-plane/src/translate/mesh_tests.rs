@@ -59,7 +59,7 @@ fn workloads(dirty: &std::collections::BTreeSet<Dirty>) -> Vec<String> {
         | Dirty::Route(_)
         | Dirty::Policy(_)
         | Dirty::Mesh
-        | Dirty::Authentication(_)
+        | Dirty::PeerAuthentication(_)
         | Dirty::External(_)
         | Dirty::ExternalHost(_)
         | Dirty::Address(_) => None,
@@ -121,7 +121,7 @@ fn a_policy_that_holds_for_nobody_says_so_and_why() {
     let mut index = index(WORKLOADS);
     let judged = |index: &Index, name: &str| {
         let name = PolicyName { namespace: "shop".parse().unwrap(), name: name.parse().unwrap() };
-        judge_authentication(index, &name).map(|it| (it.reason, it.message))
+        judge_peer_authentication(index, &name).map(|it| (it.reason, it.message))
     };
     let permissive = "{ mtls: { mode: Permissive } }";
     let select =
@@ -133,7 +133,7 @@ fn a_policy_that_holds_for_nobody_says_so_and_why() {
     }
     for (name, spec, elder) in [("later", permissive, "all"), ("again", &select("orders"), "orders")] {
         let dirty = apply(&mut index, &policy(name, 3, spec));
-        let told = |it: &Dirty| matches!(it, Dirty::Authentication(it) if it.name.as_str() == name);
+        let told = |it: &Dirty| matches!(it, Dirty::PeerAuthentication(it) if it.name.as_str() == name);
         assert!(dirty.iter().any(told), "{dirty:?}");
         let (reason, message) = judged(&index, name).unwrap();
         assert_eq!(reason, "Conflicted");

@@ -34,7 +34,7 @@ pub use endpoints_ready::judge_endpoints;
 pub use external::{CaSource, Externals, SourceName, compile_external_host, judge_external};
 pub use index::{Change, Dirty, Index, PolicyName, RouteName, SliceName, WorkloadEntry};
 pub use mesh::compile_mesh;
-pub use mtls::judge_authentication;
+pub use mtls::judge_peer_authentication;
 pub use policy::{Policies, PolicyStatus, TrafficPolicyName, compile_policy_status};
 pub use route::{ParentStatus, RouteStatus, Verdict, compile_route_status};
 pub use seniority::Seniority;

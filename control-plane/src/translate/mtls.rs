@@ -41,7 +41,7 @@ fn seniority(policy: &PeerAuthentication) -> (jiff::Timestamp, &Subdomain) {
 }
 
 /// Judges whether there is a Workload that a PeerAuthentication counts for; nothing if there is no such object.
-pub fn judge_authentication(index: &Index, name: &PolicyName) -> Option<Verdict> {
+pub fn judge_peer_authentication(index: &Index, name: &PolicyName) -> Option<Verdict> {
     let all = || index.peer_authentications_of(&name.namespace);
     let policy = all().find(|it| it.name == name.name)?;
     let is_equally_narrow = |it: &&PeerAuthentication| it.selector.is_empty() == policy.selector.is_empty();

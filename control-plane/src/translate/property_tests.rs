@@ -45,8 +45,8 @@ fn compile(index: &Index, dirty: &Dirty, book: &mut AddressBook, results: &mut R
         Dirty::Policy(name) => {
             put(format!("policy {name}"), compile_policy_status(index, name).map(|it| format!("{it:?}")))
         }
-        Dirty::Authentication(name) => {
-            let verdict = judge_authentication(index, name).map(|it| format!("{it:?}"));
+        Dirty::PeerAuthentication(name) => {
+            let verdict = judge_peer_authentication(index, name).map(|it| format!("{it:?}"));
             put(format!("authentication {}/{}", name.namespace, name.name), verdict)
         }
         Dirty::External(name) => {
