@@ -23,7 +23,7 @@ use crate::deadline;
 use crate::demand::{self, Demand, Demands};
 use crate::dial::Dial;
 use crate::dns;
-use crate::health::Ward;
+use crate::health::{Lookout, Ward};
 use crate::identity::authority::Authority;
 use crate::identity::renewal::Renewal;
 use crate::preflight::{Preflight, PreflightErrors};
@@ -32,8 +32,8 @@ use crate::resolve::{self, SystemDns};
 use crate::snapshot::Snapshot;
 use crate::takeover::{Kept, Offer};
 use crate::telemetry::{
-    ApplicationMetrics, DataFamilies, DiscoveryMetrics, DnsMetrics, IdentityMetrics, ResolveMetrics,
-    register_limits,
+    ApplicationMetrics, DataFamilies, DiscoveryMetrics, DnsMetrics, EndpointHealthMetrics, IdentityMetrics,
+    ResolveMetrics, register_limits,
 };
 use crate::worker::{self, Mailboxes, Source, StartError, WorkerConfig};
 use crate::xds::follower::{Follower, Parts};
@@ -331,6 +331,13 @@ impl App {
                 Some(dns::Server::new(self.preflight.dns, names, place, source, dial, metrics)?)
             }
         };
+        let (unwell_told, unwell) = watch::channel(Arc::default());
+        let lookout = Lookout {
+            snapshots: self.snapshots.clone(),
+            dial,
+            unwell: unwell_told,
+            metrics: EndpointHealthMetrics::register(&self.registry)?,
+        };
         let follower = Follower::new(Parts {
             own: Own { trust_domain: self.settings.trust_domain().clone(), workload: self.workload.clone() },
             reach: Arc::new(reach()),
@@ -339,6 +346,7 @@ impl App {
             registration: Registration::new(self.preflight.name, &self.settings, inbound_port),
             registrar: ends,
             demands,
+            unwell,
             snapshots,
             started,
             cache: self.preflight.state.path("configuration"),
@@ -443,6 +451,7 @@ impl App {
                 metrics: application_metrics,
             };
             self.tasks.spawn("health", ward.run(retired.clone()));
+            self.tasks.spawn("health-of-others", lookout.run(self.stop.clone()));
             self.tasks.spawn("follower", follower.run());
             life.readiness.ready().await;
             // Whoever restarts one instance after the other goes on when this one says that it is ready: by then callers must

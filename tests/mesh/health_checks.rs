@@ -1,7 +1,8 @@
-//! An application is asked by its own sidecar whether it is well, as a TrafficPolicy says; while it is not, nobody is sent
-//! there, and everybody can see why.
+//! An application is asked by its own sidecar whether it is well, as a TrafficPolicy says, and by its callers where it has
+//! none; while it is not, nobody is sent there, and everybody can see why.
 
 use mesh_load::mesh::Beside;
+use mesh_load::scrape::Samples;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -15,13 +16,15 @@ use tests::world::{NAMESPACE, World};
 struct Moody {
     status: Arc<AtomicU16>,
     asked: Arc<AtomicUsize>,
+    served: Arc<AtomicUsize>,
 }
 
 impl Moody {
     fn start() -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let moody = Self { status: Arc::new(AtomicU16::new(200)), asked: Arc::default() };
+        let moody =
+            Self { status: Arc::new(AtomicU16::new(200)), asked: Arc::default(), served: Arc::default() };
         let served = moody.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -46,7 +49,8 @@ impl Moody {
             }
             let is_question = head.starts_with("GET /healthz ");
             let status = if is_question { self.status.load(Ordering::SeqCst) } else { 200 };
-            self.asked.fetch_add(usize::from(is_question), Ordering::SeqCst);
+            let counter = if is_question { &self.asked } else { &self.served };
+            counter.fetch_add(1, Ordering::SeqCst);
             write!(writer, "HTTP/1.1 {status} x\r\nContent-Length: 0\r\nX-Instance: moody\r\n\r\n").ok()?;
         }
     }
@@ -188,4 +192,49 @@ fn a_grpc_server_is_asked_by_its_own_protocol() {
         let condition = ready(&world, "web-a");
         holds(condition["reason"] == "Connected", condition)
     });
+}
+
+#[test]
+fn an_instance_without_a_sidecar_is_asked_by_its_callers() {
+    let mut world = World::new();
+    world.service("web", 80, Some("http"), "main");
+    let [(moody, address), (_calm, other)] = [Moody::start(), Moody::start()];
+    for (name, address) in [("a", address), ("b", other)] {
+        world.apply(&format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: Workload\nmetadata: {{name: web-{name}, namespace: demo, labels: \
+             {{app: web}}}}\nspec:\n  address: {}\n  ports: [{{name: main, port: {}, appProtocol: http}}]\n",
+            address.ip(),
+            address.port()
+        ));
+    }
+    policy(&world, "    unhealthyThreshold: 2\n    http: {path: /healthz}\n");
+    let outbound = world.client("shopper", &[]);
+    world.until_answers(&outbound, "web", "/", 200);
+    const ANSWERS: &str = "outrigger_endpoint_health_checks_total";
+    world.counted("shopper", ANSWERS, &[("service", "demo/web"), ("result", "passed")], 2.0);
+    let gets_requests = || {
+        let before = moody.served.load(Ordering::SeqCst);
+        share(&outbound);
+        moody.served.load(Ordering::SeqCst) > before
+    };
+    assert!(gets_requests());
+
+    moody.status.store(503, Ordering::SeqCst);
+    eventually("nobody is sent to who is not well", || holds(!gets_requests(), "it gets requests"));
+    let samples = world.metrics("shopper");
+    assert!(samples.sum(ANSWERS, &[("service", "demo/web"), ("result", "failed")]) >= 2.0);
+    let failing = |samples: &Samples| samples.sum("outrigger_endpoint_health_checks_failing", &[]);
+    assert_eq!(failing(&samples), 1.0);
+    let log = std::fs::read_to_string(world.mesh.logs().join("shopper-sidecar.log")).unwrap();
+    let says = format!("GET /healthz at port {} was answered with 503, not 200 to 399", address.port());
+    assert!(log.contains(&says) && log.contains("demo/web"), "{log}");
+
+    moody.status.store(200, Ordering::SeqCst);
+    eventually("it is back", || holds(gets_requests(), "it gets none"));
+
+    // What nobody asks for any more holds nobody back.
+    moody.status.store(503, Ordering::SeqCst);
+    eventually("it is out again", || holds(!gets_requests(), "it gets requests"));
+    world.mesh.meshctl(&["delete", "trafficpolicy", "web", "-n", "demo"]).unwrap();
+    eventually("it is back, though it is as it was", || holds(gets_requests(), "it gets none"));
 }

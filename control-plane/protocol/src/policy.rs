@@ -4,6 +4,7 @@
 
 use crate::attempts::{Hedging, RetryPolicy, Timeouts};
 use crate::error::DecodeError;
+use crate::health::HealthCheck;
 use crate::limits::{CircuitBreaker, FaultRule};
 use crate::service::{duration, millis};
 use crate::wire::v1 as wire;
@@ -37,6 +38,9 @@ pub struct TrafficPolicy {
     pub hedging: Option<Hedging>,
     /// How long an attempt waits for a connection to an endpoint.
     pub connect_timeout: Option<Duration>,
+    /// How callers ask endpoints without a sidecar whether they are well; none: they don't. Others are asked by their own
+    /// sidecars, whose [`Workload`](crate::workload::Workload) says how.
+    pub health_check: Option<HealthCheck>,
 }
 
 /// How an endpoint is chosen.
@@ -206,6 +210,7 @@ impl TrafficPolicy {
             retry: self.retry.as_ref().map(RetryPolicy::to_wire),
             hedging: self.hedging.map(Hedging::to_wire),
             connect_timeout_ms: millis(self.connect_timeout),
+            health_check: self.health_check.as_ref().map(HealthCheck::to_wire),
         }
     }
 
@@ -224,6 +229,7 @@ impl TrafficPolicy {
             retry: message.retry.map(RetryPolicy::of_wire).transpose()?,
             hedging: message.hedging.map(Hedging::of_wire),
             connect_timeout: duration(message.connect_timeout_ms),
+            health_check: message.health_check.map(HealthCheck::of_wire).transpose()?,
         })
     }
 }

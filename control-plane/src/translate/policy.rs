@@ -287,6 +287,7 @@ fn compile(name: &TrafficPolicyName, rules: &written::Rules) -> resource::Traffi
         retry,
         hedging,
         connect_timeout: rules.timeouts.and_then(|it| it.connect),
+        health_check: rules.health_check.as_ref().map(|check| health_check(name, check)),
     }
 }
 

@@ -307,6 +307,9 @@ spec: { address: 10.0.0.1, inboundPort: 15008, ports: [{ port: 8080 }, { port: 8
     let by_old = check("old", 1, "old-web");
     assert!(apply(&mut index, &by_old).contains(&asked_anew));
     assert_eq!(checks(&index), ["shop/old", "shop/old"]);
+    let called = compile_service(&index, &"shop/old-web".parse().unwrap()).unwrap();
+    let told = called.ports[0].policy.as_ref().unwrap().health_check.as_ref();
+    assert_eq!(told.unwrap().policy, "shop/old", "callers ask those that have no sidecar");
     apply(&mut index, &check("web", 2, "web, sectionName: http"));
     assert_eq!(checks(&index), ["shop/old shop/web", "shop/old"], "both Services lead to 8080");
     // The oldest is in force, whether it asks or not.

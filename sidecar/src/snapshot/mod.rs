@@ -23,6 +23,7 @@ use crate::limit::InboundLimitsByPort;
 use crate::route::RouteTable;
 use mesh_names::{AppProtocol, Namespace, Port, ServiceName};
 use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::health::HealthCheck;
 use mesh_protocol::mesh::Mesh;
 use mesh_protocol::workload::Workload;
 use std::collections::HashMap;
@@ -67,7 +68,7 @@ pub enum ServiceState {
 pub struct ServiceView {
     /// Its ports and routes.
     pub service: Arc<CompiledService>,
-    /// Its endpoints, whatever their health. The same `Arc` as long as nothing in it changes.
+    /// Its endpoints, whatever their health; one without a sidecar that was found not well is not ready. The same `Arc` as long as nothing in it changes.
     pub endpoints: Arc<[Arc<Endpoint>]>,
     /// Whether the endpoints were received yet; until then an empty list means "not known".
     pub endpoints_known: bool,
@@ -119,6 +120,13 @@ pub struct CompiledPort {
     pub routes: RouteTable,
     /// How requests are spread over the endpoints; none: by the balancer's defaults.
     pub policy: Option<Arc<TrafficPolicy>>,
+}
+
+impl CompiledPort {
+    /// How endpoints without a sidecar are asked whether they are well.
+    pub fn health_check(&self) -> Option<&HealthCheck> {
+        self.policy.as_ref()?.health_check.as_ref()
+    }
 }
 
 impl CompiledService {

@@ -14,6 +14,7 @@ use mesh_balance::{
     OutOfRange, Overprovisioning, PanicThreshold, Points, Policy, RingSize, Settings, SlowStart, Slowness,
     TableSize,
 };
+use mesh_protocol::health::HealthCheck;
 use mesh_protocol::policy::{self as told, Algorithm, HashSource, LocalityMode};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct TrafficPolicy {
     pub faults: Option<Arc<Faults>>,
     /// How long an attempt waits for a connection; none: as long as opening one may take.
     pub connect_timeout: Option<Duration>,
+    /// How endpoints without a sidecar are asked whether they are well; none: they are not.
+    pub health_check: Option<HealthCheck>,
     /// How requests are attempted that no rule is for.
     pub(crate) attempts: AttemptPolicy,
     /// Which endpoints come first, and which are left out.
@@ -128,7 +131,18 @@ impl TrafficPolicy {
         let attempts = AttemptPolicy::compile(policy.timeouts, policy.retry.as_ref(), policy.hedging);
         let connect_timeout = policy.connect_timeout;
         let locality = policy.locality.as_ref().map(|it| it.mode.clone());
-        Ok(Self { name, settings, interval, breaker, faults, connect_timeout, attempts, locality, hash_on })
+        Ok(Self {
+            name,
+            settings,
+            interval,
+            breaker,
+            faults,
+            connect_timeout,
+            health_check: policy.health_check.clone(),
+            attempts,
+            locality,
+            hash_on,
+        })
     }
 
     /// What is under way under `before` is under way under this policy's limits from now on.

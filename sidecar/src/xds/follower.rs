@@ -15,6 +15,7 @@ pub(crate) use parts::Parts;
 use crate::backoff::{Backoff, random};
 use crate::control_plane::{ReachError, Reached};
 use crate::demand::Wish;
+use crate::health::Unwell;
 use crate::register::Standing;
 use crate::snapshot::{LastUsed, ServiceState};
 use crate::xds::cache::{self, Cached};
@@ -28,6 +29,7 @@ use mesh_names::ServiceName;
 use mesh_protocol::wire::discovery as wire;
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
@@ -56,6 +58,8 @@ pub(crate) struct Follower {
     requests: Option<Requests>,
     /// Whether the wanted set must be computed anew.
     wants_changed: bool,
+    /// Endpoints without a sidecar that are not well, as workers were told or are about to be.
+    unwell: Arc<Unwell>,
     /// What workers have not been told.
     untold: Changed,
     /// Whether a response came on the stream that is up.
@@ -83,6 +87,7 @@ enum FollowError {
 enum Local {
     Demand(Wish),
     State,
+    Health,
     Settle,
     Tick,
 }
@@ -124,6 +129,7 @@ impl Follower {
             wanted,
             requests: None,
             wants_changed: true,
+            unwell: Arc::default(),
             untold,
             confirmed_by_stream: false,
             confirmed: confirmed.unwrap_or_else(SystemTime::now),
@@ -270,6 +276,7 @@ impl Follower {
             Some(wish) = self.parts.demands.next() => Local::Demand(wish),
             Ok(()) = self.parts.registrar.wanted.changed() => Local::State,
             () = self.identity.changed() => Local::State,
+            Ok(()) = self.parts.unwell.changed() => Local::Health,
             () = std::future::ready(()), if unsettled => Local::Settle,
             _ = self.tick.tick() => Local::Tick,
         }
@@ -282,6 +289,7 @@ impl Follower {
                 self.wants_changed |= self.wanted.ask_address(address, Instant::now());
             }
             Local::State => self.on_state(),
+            Local::Health => self.on_health(),
             Local::Settle => {
                 self.settle_wants();
                 self.tell_workers();
@@ -316,6 +324,20 @@ impl Follower {
             self.parts.registrar.standing.send_replace(Standing::Told);
         }
         self.send(request);
+    }
+
+    /// Other endpoints without a sidecar are well, or not, than were.
+    fn on_health(&mut self) {
+        let unwell = self.parts.unwell.borrow_and_update().clone();
+        let turned: BTreeSet<IpAddr> = self.unwell.difference(&unwell).map(|at| at.ip()).collect();
+        self.unwell = unwell;
+        let snapshot = self.parts.snapshots.borrow();
+        for (name, state) in &snapshot.services {
+            let ServiceState::Known(view) = state else { continue };
+            if view.endpoints.iter().any(|endpoint| turned.contains(&endpoint.address)) {
+                self.untold.services.insert(name.clone());
+            }
+        }
     }
 
     fn on_response(&mut self, response: wire::DeltaDiscoveryResponse) {
@@ -365,7 +387,7 @@ impl Follower {
         }
         let changed = std::mem::take(&mut self.untold);
         let held = self.session.held();
-        let next = view::next(&self.parts.snapshots.borrow(), held, &changed);
+        let next = view::next(&self.parts.snapshots.borrow(), held, &self.unwell, &changed);
         tracing::debug!(revision = held.revision, services = changed.services.len(), "configuration changed");
         self.parts.metrics.revision(&held.revision);
         self.parts.snapshots.send_replace(Arc::new(next));

@@ -1,22 +1,23 @@
 //! From what is held to what requests read. Pure, and incremental: a change to one service builds one view anew and
 //! shares everything else with the snapshot before.
 
+use crate::health::Unwell;
 use crate::snapshot::{
     AddressState, AddressView, ExternalHosts, Registered, ServiceState, ServiceView, Snapshot,
 };
 use crate::xds::held::{Changed, Held};
 use mesh_names::ServiceName;
 use mesh_protocol::address::Address;
-use mesh_protocol::endpoint::Endpoint;
+use mesh_protocol::endpoint::{Endpoint, EndpointHealth};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The snapshot that follows `previous` after `changed`.
-pub(crate) fn next(previous: &Snapshot, held: &Held, changed: &Changed) -> Snapshot {
+pub(crate) fn next(previous: &Snapshot, held: &Held, unwell: &Unwell, changed: &Changed) -> Snapshot {
     let mut services = previous.services.clone();
     for name in &changed.services {
-        match state(previous.services.get(name), held, name) {
+        match state(previous.services.get(name), held, unwell, name) {
             Some(state) => services.insert(name.clone(), state),
             None => services.remove(name),
         };
@@ -109,7 +110,12 @@ fn address_state(address: &Address) -> AddressState {
     }
 }
 
-fn state(previous: Option<&ServiceState>, held: &Held, name: &ServiceName) -> Option<ServiceState> {
+fn state(
+    previous: Option<&ServiceState>,
+    held: &Held,
+    unwell: &Unwell,
+    name: &ServiceName,
+) -> Option<ServiceState> {
     let Some(service) = held.services.get(name) else {
         return held.missing.get(name).cloned().map(ServiceState::Missing);
     };
@@ -118,9 +124,13 @@ fn state(previous: Option<&ServiceState>, held: &Held, name: &ServiceName) -> Op
         Some(ServiceState::Missing(_)) | None => None,
     };
     let collection = held.endpoints.get(name);
-    let endpoints: Vec<Arc<Endpoint>> = collection
-        .map(|collection| collection.members.values().map(|member| member.value.clone()).collect())
-        .unwrap_or_default();
+    let before = previous.map(|view| &*view.endpoints).unwrap_or_default();
+    let members = collection.into_iter().flat_map(|collection| collection.members.values());
+    let found = |endpoint: &Arc<Endpoint>| match unwell.has(&service.compiled, endpoint) {
+        true => not_ready(before, endpoint),
+        false => endpoint.clone(),
+    };
+    let endpoints: Vec<Arc<Endpoint>> = members.map(|member| found(&member.value)).collect();
     let kept = previous.filter(|view| same(&view.endpoints, &endpoints));
     Some(ServiceState::Known(Arc::new(ServiceView {
         service: service.compiled.clone(),
@@ -130,6 +140,16 @@ fn state(previous: Option<&ServiceState>, held: &Held, name: &ServiceName) -> Op
     })))
 }
 
+/// An endpoint that takes no requests: the one there was before, if it is the same.
+fn not_ready(before: &[Arc<Endpoint>], endpoint: &Endpoint) -> Arc<Endpoint> {
+    let health = match endpoint.health {
+        EndpointHealth::Ready => EndpointHealth::NotReady,
+        other @ (EndpointHealth::NotReady | EndpointHealth::Draining) => other,
+    };
+    let endpoint = Endpoint { health, ..endpoint.clone() };
+    before.iter().find(|it| ***it == endpoint).cloned().unwrap_or_else(|| Arc::new(endpoint))
+}
+
 fn same(before: &[Arc<Endpoint>], after: &[Arc<Endpoint>]) -> bool {
     before.len() == after.len() && before.iter().zip(after).all(|(before, after)| Arc::ptr_eq(before, after))
 }
@@ -137,10 +157,13 @@ fn same(before: &[Arc<Endpoint>], after: &[Arc<Endpoint>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Subject;
     use crate::xds::decode::Checked;
     use mesh_names::Port;
-    use mesh_protocol::endpoint::{EndpointHealth, EndpointPort, Transport};
-    use mesh_protocol::service::Service;
+    use mesh_protocol::endpoint::{EndpointPort, Transport};
+    use mesh_protocol::health::{Asks, HealthCheck};
+    use mesh_protocol::policy::TrafficPolicy;
+    use mesh_protocol::service::{Service, ServicePort};
 
     fn put_service(held: &mut Held, name: &str, changed: &mut Changed) {
         let service = Service { name: name.parse().unwrap(), ports: vec![], virtual_addresses: vec![] };
@@ -149,20 +172,27 @@ mod tests {
     }
 
     fn put_endpoint(held: &mut Held, service: &str, member: &str, changed: &mut Changed) {
-        let endpoint = Endpoint {
+        held.put("v", Checked::Endpoint(endpoint(service, member)), changed);
+    }
+
+    fn meshed() -> Transport {
+        Transport::MutualTls {
+            inbound_port: Port::new(15008).unwrap(),
+            identity: "spiffe://mesh.internal/ns/shop/sa/orders".parse().unwrap(),
+        }
+    }
+
+    fn endpoint(service: &str, member: &str) -> Endpoint {
+        Endpoint {
             service: service.parse().unwrap(),
             name: member.parse().unwrap(),
             address: "127.0.0.1".parse().unwrap(),
             ports: vec![],
-            transport: Transport::MutualTls {
-                inbound_port: Port::new(15008).unwrap(),
-                identity: "spiffe://mesh.internal/ns/shop/sa/orders".parse().unwrap(),
-            },
+            transport: meshed(),
             locality: Default::default(),
             weight: Default::default(),
             health: EndpointHealth::Ready,
-        };
-        held.put("v", Checked::Endpoint(endpoint), changed);
+        }
     }
 
     fn known(snapshot: &Snapshot, name: &str) -> Arc<ServiceView> {
@@ -178,18 +208,18 @@ mod tests {
         put_service(&mut held, "shop/orders", &mut changed);
         put_endpoint(&mut held, "shop/orders", "a", &mut changed);
         put_service(&mut held, "shop/cart", &mut changed);
-        let first = next(&Snapshot::default(), &held, &changed);
+        let first = next(&Snapshot::default(), &held, &Unwell::default(), &changed);
         known(&first, "shop/orders").last_used.touch(7);
         let mut changed = Changed::default();
         put_service(&mut held, "shop/orders", &mut changed);
-        let second = next(&first, &held, &changed);
+        let second = next(&first, &held, &Unwell::default(), &changed);
         let (before, after) = (known(&first, "shop/orders"), known(&second, "shop/orders"));
         assert!(Arc::ptr_eq(&before.endpoints, &after.endpoints), "endpoints did not change");
         assert_eq!(after.last_used.second(), 7);
         assert!(Arc::ptr_eq(&known(&first, "shop/cart"), &known(&second, "shop/cart")));
         let mut changed = Changed::default();
         put_endpoint(&mut held, "shop/orders", "b", &mut changed);
-        let third = next(&second, &held, &changed);
+        let third = next(&second, &held, &Unwell::default(), &changed);
         assert_eq!(known(&third, "shop/orders").endpoints.len(), 2);
     }
 
@@ -205,16 +235,16 @@ mod tests {
         };
         let (mut held, mut changed) = (Held::default(), Changed::default());
         put(&mut held, "shop/orders", &["240.240.0.7", "fd00::7"], &mut changed);
-        let first = next(&Snapshot::default(), &held, &changed);
+        let first = next(&Snapshot::default(), &held, &Unwell::default(), &changed);
         assert_eq!(owner(&first).as_deref(), Some("shop/orders"));
         let mut changed = Changed::default();
         put_endpoint(&mut held, "shop/orders", "a", &mut changed);
-        let second = next(&first, &held, &changed);
+        let second = next(&first, &held, &Unwell::default(), &changed);
         assert!(Arc::ptr_eq(&first.owners, &second.owners), "addresses did not change");
         let mut changed = Changed::default();
         put(&mut held, "shop/cart", &["240.240.0.7"], &mut changed);
         put(&mut held, "shop/orders", &[], &mut changed);
-        let third = next(&second, &held, &changed);
+        let third = next(&second, &held, &Unwell::default(), &changed);
         assert_eq!(owner(&third).as_deref(), Some("shop/cart"), "it has moved");
     }
 
@@ -222,10 +252,10 @@ mod tests {
     fn endpoints_are_unknown_until_they_were_answered() {
         let (mut held, mut changed) = (Held::default(), Changed::default());
         put_service(&mut held, "shop/orders", &mut changed);
-        let first = next(&Snapshot::default(), &held, &changed);
+        let first = next(&Snapshot::default(), &held, &Unwell::default(), &changed);
         assert!(!known(&first, "shop/orders").endpoints_known);
         held.collection_is_empty(&"shop/orders".parse().unwrap(), &mut changed);
-        let second = next(&first, &held, &changed);
+        let second = next(&first, &held, &Unwell::default(), &changed);
         assert!(known(&second, "shop/orders").endpoints_known);
     }
 
@@ -234,7 +264,7 @@ mod tests {
         let (mut held, mut changed) = (Held::default(), Changed::default());
         let at: IpAddr = "127.0.0.1".parse().unwrap();
         held.address_is_unknown(at, &mut changed);
-        let first = next(&Snapshot::default(), &held, &changed);
+        let first = next(&Snapshot::default(), &held, &Unwell::default(), &changed);
         assert!(matches!(first.address(at).unwrap().state, AddressState::Unknown));
         first.address(at).unwrap().last_used.touch(7);
 
@@ -252,7 +282,7 @@ mod tests {
             Checked::Address(Address { address: at, service, endpoints, external_services: vec![] }),
             &mut changed,
         );
-        let second = next(&first, &held, &changed);
+        let second = next(&first, &held, &Unwell::default(), &changed);
         let view = second.address("::ffff:127.0.0.1".parse().unwrap()).unwrap();
         assert_eq!(view.last_used.second(), 7);
         let AddressState::Registered(there) = &view.state else { panic!("{view:?}") };
@@ -262,25 +292,78 @@ mod tests {
 
         let mut changed = Changed::default();
         put_service(&mut held, "shop/cart", &mut changed);
-        let third = next(&second, &held, &changed);
+        let third = next(&second, &held, &Unwell::default(), &changed);
         assert!(Arc::ptr_eq(&second.addresses, &third.addresses), "no address changed");
         let mut changed = Changed::default();
         held.forget_address(at, &mut changed);
-        assert!(next(&third, &held, &changed).address(at).is_none());
+        assert!(next(&third, &held, &Unwell::default(), &changed).address(at).is_none());
+    }
+
+    #[test]
+    fn who_is_not_well_is_not_ready_and_stays_the_same_endpoint() {
+        let port = |number| Port::new(number).unwrap();
+        let check = HealthCheck {
+            policy: "shop/orders".to_owned(),
+            asks: Asks::Tcp,
+            interval: None,
+            timeout: None,
+            healthy_threshold: None,
+            unhealthy_threshold: None,
+        };
+        let policy = TrafficPolicy { health_check: Some(check.clone()), ..Default::default() };
+        let ports = vec![ServicePort {
+            port: port(80),
+            name: String::new(),
+            app_protocol: Default::default(),
+            rules: vec![],
+            matches: vec![],
+            policy: Some(policy),
+        }];
+        let service = Service { name: "shop/orders".parse().unwrap(), ports, virtual_addresses: vec![] };
+        let (mut held, mut changed) = (Held::default(), Changed::default());
+        let compiled = crate::snapshot::compile(&service).unwrap();
+        held.put("v", Checked::Service(service.clone(), compiled), &mut changed);
+        for (name, address, transport) in [
+            ("alone", "10.0.0.1", Transport::Plaintext),
+            ("beside", "10.0.0.1", meshed()),
+            ("elsewhere", "10.0.0.2", Transport::Plaintext),
+        ] {
+            let mut endpoint = endpoint("shop/orders", name);
+            endpoint.address = address.parse().unwrap();
+            endpoint.ports.push(EndpointPort { service_port: port(80), target_port: port(8080) });
+            held.put("v", Checked::Endpoint(Endpoint { transport, ..endpoint }), &mut changed);
+        }
+        let at = (IpAddr::from([10, 0, 0, 1]), 8080).into();
+        let unwell = Unwell::of([Subject { at, protocol: Default::default(), check }]);
+        let ready = |snapshot: &Snapshot| {
+            let view = known(snapshot, "shop/orders");
+            let ready = view.endpoints.iter().filter(|it| it.health == EndpointHealth::Ready);
+            ready.map(|it| it.name.to_string()).collect::<Vec<_>>()
+        };
+        let well = next(&Snapshot::default(), &held, &Unwell::default(), &changed);
+        assert_eq!(ready(&well), ["alone", "beside", "elsewhere"]);
+        let first = next(&well, &held, &unwell, &changed);
+        assert_eq!(ready(&first), ["beside", "elsewhere"]);
+        let second = next(&first, &held, &unwell, &changed);
+        let [before, after] = [&first, &second].map(|it| known(it, "shop/orders").endpoints.clone());
+        assert!(Arc::ptr_eq(&before, &after), "nothing in it has changed");
+        assert_eq!(ready(&next(&second, &held, &Unwell::default(), &changed)).len(), 3);
+        let turned: Vec<_> = unwell.difference(&Unwell::default()).collect();
+        assert_eq!(turned, [at]);
     }
 
     #[test]
     fn a_service_gone_from_what_is_held_is_gone_for_requests() {
         let (mut held, mut changed) = (Held::default(), Changed::default());
         put_service(&mut held, "shop/orders", &mut changed);
-        let first = next(&Snapshot::default(), &held, &changed);
+        let first = next(&Snapshot::default(), &held, &Unwell::default(), &changed);
         let orders = "shop/orders".parse().unwrap();
         held.service_is_missing(&orders, "no service".into(), &mut changed);
-        let second = next(&first, &held, &changed);
+        let second = next(&first, &held, &Unwell::default(), &changed);
         assert!(
             matches!(second.service(&orders), Some(ServiceState::Missing(text)) if &**text == "no service")
         );
         held.forget(&orders, &mut changed);
-        assert!(next(&second, &held, &changed).service(&orders).is_none());
+        assert!(next(&second, &held, &Unwell::default(), &changed).service(&orders).is_none());
     }
 }

@@ -69,6 +69,9 @@ pub struct TrafficPolicy {
     /// 0: the sidecar's default
     #[prost(uint64, tag = "53")]
     pub connect_timeout_ms: u64,
+    /// by which callers find out whether endpoints without a sidecar are well; absent: not
+    #[prost(message, optional, tag = "60")]
+    pub health_check: ::core::option::Option<HealthCheck>,
 }
 /// How much a sidecar has under way with a port at most; one more is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

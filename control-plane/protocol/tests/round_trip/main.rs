@@ -30,7 +30,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
-use workload_port::workload_port;
+use workload_port::{health_check, workload_port};
 
 const LABEL: &str = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
 
@@ -165,12 +165,12 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
         LocalityRules { mode, overprovisioning, transfer_cost }
     });
     let spread = (of(load_balancing), of(locality), of(slow_start), number(), of(outliers()));
-    let attempts = (timeouts(), of(retry()), of(hedging()), whole_millis());
+    let attempts = (timeouts(), of(retry()), of(hedging()), whole_millis(), of(health_check()));
     (LABEL, spread, attempts).prop_map(
         |(
             name,
             (load_balancing, locality, slow_start, panic_threshold, outlier_detection),
-            (timeouts, retry, hedging, connect_timeout),
+            (timeouts, retry, hedging, connect_timeout, health_check),
         )| {
             TrafficPolicy {
                 name,
@@ -185,6 +185,7 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
                 retry,
                 hedging,
                 connect_timeout,
+                health_check,
             }
         },
     )

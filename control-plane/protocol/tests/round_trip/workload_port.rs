@@ -20,7 +20,7 @@ pub(super) fn workload_port(services: bool) -> impl Strategy<Value = WorkloadPor
     )
 }
 
-fn health_check() -> impl Strategy<Value = HealthCheck> {
+pub(crate) fn health_check() -> impl Strategy<Value = HealthCheck> {
     let http = ("/[a-z]{0,8}", of(LABEL), vec(100_u16..600, 0..3))
         .prop_map(|(path, host, statuses)| Asks::Http { path, host, statuses });
     let asks = prop_oneof![http, LABEL.prop_map(|service| Asks::Grpc { service }), Just(Asks::Tcp)];

@@ -47,8 +47,8 @@ pub struct TrafficPolicySpec {
     /// Instances that fail are left out for a while. Default: five gateway failures in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<OutlierDetectionSpec>,
-    /// Instances are asked whether they are well, each by its own sidecar, and those that are not get no requests. Default:
-    /// an instance is well once its ports have accepted a connection.
+    /// Instances are asked whether they are well, each by its own sidecar, or by its callers where it has none, and those
+    /// that are not get no requests. Default: an instance is well once its ports have accepted a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckSpec>,
     /// How much each caller has under way with the Service at most. Default: no limit.

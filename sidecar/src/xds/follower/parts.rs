@@ -2,6 +2,7 @@
 
 use crate::control_plane::Reach;
 use crate::demand::Demands;
+use crate::health::Unwell;
 use crate::register::{RegistrarEnds, Registration};
 use crate::snapshot::Snapshot;
 use crate::telemetry::DiscoveryMetrics;
@@ -32,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) registrar: RegistrarEnds,
     /// Demand of the workers.
     pub(crate) demands: Demands,
+    /// Endpoints without a sidecar that are not well.
+    pub(crate) unwell: watch::Receiver<Arc<Unwell>>,
     /// To the workers.
     pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
     /// The epoch of `LastUsed`.

@@ -211,6 +211,7 @@ impl Sidecar {
             registration: Registration::of_name("front-1".parse().unwrap(), Port::new(15008).unwrap()),
             registrar: ends,
             demands,
+            unwell: watch::channel(Arc::default()).1,
             snapshots,
             started: Instant::now(),
             cache: state.path("configuration"),
