@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod codegen;
 mod demo;
+mod dist;
 mod fuzz;
 mod layout;
 mod scale;
@@ -32,7 +33,9 @@ enum Command {
     Test(test::Options),
     /// The project's own rules on sources, names, crates and documents
     Tidy,
-    /// A sidecar pair side by side with Envoy and with no proxy
+    /// The programs as they are shipped, the sidecar compiled by a profile of what it executes: in target/dist
+    Dist,
+    /// A sidecar pair side by side with other proxies and with none; with --dist as the first flag, as it is shipped
     Bench(cargo::Passed),
     /// Many simulated sidecars against one control plane: what they cost it, and how fast they follow
     Scale(cargo::Passed),
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy_all(),
+        Command::Dist => dist::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Scale(options) => scale::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

@@ -137,9 +137,6 @@ fn get(addr: &str, path: &str) -> Result<String> {
 
 /// The benchmark, with a `sidecar` that runs the real one in valgrind.
 fn carrying(bin: &Path, sidecar: &Path, dir: &Path) -> Result<BTreeSet<String>> {
-    for name in ["bench", "control-plane", "load", "meshctl", "origin"] {
-        fs::copy(bin.join(name), dir.join(name)).with_context(|| format!("copying {name}"))?;
-    }
     let flags = valgrind(&format!("{}/callgrind.%p", dir.display())).join("' '");
     let script = format!(
         "#!/bin/sh\nexec valgrind '{flags}' --dump-every-bb={BLOCKS_PER_DUMP} '{}' \"$@\"\n",
@@ -148,8 +145,9 @@ fn carrying(bin: &Path, sidecar: &Path, dir: &Path) -> Result<BTreeSet<String>> 
     let wrapper = dir.join("sidecar");
     fs::write(&wrapper, script).with_context(|| format!("writing {}", wrapper.display()))?;
     executable(&wrapper)?;
-    let mut bench = Command::new(dir.join("bench"));
-    bench.args(["--quick", "--rate", "50", "--peer", "outrigger", "--out"]).arg(dir.join("out"));
+    let mut bench = Command::new(bin.join("bench"));
+    bench.args(["--quick", "--rate", "50", "--peer", "outrigger", "--sidecar"]).arg(&wrapper);
+    bench.arg("--out").arg(dir.join("out"));
     cargo::run(bench.stdout(Stdio::null()))?;
     executed(dir)
 }

@@ -11,6 +11,10 @@ const WINDOW: u64 = 64 * 1024;
 /// How much that never runs a family may have for each of its functions that does. Left where it is, such a function
 /// costs a window, and more from Linux 6.18 on, which maps as much as the page cache holds in one piece.
 const RIDERS_BYTES: u64 = 2 * WINDOW;
+/// What names of seldom executed functions begin with.
+const COLD: &str = ".text.unlikely.";
+/// Beginnings of names that the compiler gives to sections if it has a profile.
+const BY_PROFILE: [&str; 3] = [".text.hot.", ".text.split.", COLD];
 /// Digits of the hash that ends a name of the old mangling, after `17h`.
 const HASH_DIGITS: usize = 16;
 
@@ -75,23 +79,23 @@ impl Layout {
         }
     }
 
-    /// The script, after a header of comment lines. What idles comes first: where a segment begins, no window reaches
-    /// beyond it.
+    /// The script, after a header of comment lines. What a profile calls hot comes first, if the compiler had one; then what
+    /// idles: where a segment begins, no window reaches beyond it.
     pub(super) fn script(&self, header: &str) -> String {
         let mut script = String::from(header);
-        script.push_str("SECTIONS\n{\n");
+        script.push_str("SECTIONS\n{\n  .text.hot : { *(.text.hot .text.hot.*) }\n");
         for (name, group) in [("idle", &self.idle), ("carrying", &self.carrying)] {
             script.push_str("  .text.");
             script.push_str(name);
             script.push_str(" :\n  {\n");
             for pattern in &group.patterns {
                 script.push_str("    ");
-                script.push_str(pattern);
+                script.push_str(&with_cold(pattern));
                 script.push('\n');
             }
             script.push_str("  }\n");
         }
-        script.push_str("}\nINSERT BEFORE .text;\n");
+        script.push_str("  .text.split : { *(.text.split .text.split.*) }\n}\nINSERT BEFORE .text;\n");
         script
     }
 
@@ -116,7 +120,8 @@ impl Group {
         when: Executed,
     ) -> Self {
         let others = others.into_iter().flat_map(BTreeMap::values).flat_map(|family| &family.sections);
-        let others: BTreeSet<&str> = others.map(|(section, _)| section.name.as_str()).collect();
+        let others = others.map(|(section, _)| section.name.as_str());
+        let others: BTreeSet<&str> = others.chain(BY_PROFILE).collect();
         let short: BTreeSet<Pattern> = families.keys().map(|pattern| pattern.shortest(&others)).collect();
         let mut group = Self::default();
         let mut previous: Option<&Pattern> = None;
@@ -154,9 +159,12 @@ impl Pattern {
         }
     }
 
-    /// Shortened to what none of the others begins with.
+    /// Shortened to what none of the others begins with. What is cold already keeps its name: by a profile much more is.
     fn shortest(&self, others: &BTreeSet<&str>) -> Self {
         let Self::Begins(name) = self else { return self.clone() };
+        if name.starts_with(COLD) {
+            return self.clone();
+        }
         let before = others.range(..name.as_str()).next_back();
         let after = others.range(name.as_str()..).next();
         let shared =
@@ -178,6 +186,16 @@ impl Pattern {
             Self::Begins(name) => format!("*({name}*)"),
             Self::Is { section, object } => format!("{object}({section})"),
         }
+    }
+}
+
+/// The pattern, and the same functions as the compiler calls them if a profile tells it that they are seldom executed.
+fn with_cold(pattern: &str) -> String {
+    match pattern.strip_suffix(')').and_then(|pattern| pattern.split_once("(.text.")) {
+        Some((object, function)) if !function.starts_with("unlikely.") => {
+            format!("{object}(.text.{function} .text.unlikely.{function})")
+        }
+        Some(_) | None => pattern.to_owned(),
     }
 }
 
@@ -313,6 +331,24 @@ mod tests {
     }
 
     #[test]
+    fn a_script_finds_functions_whether_the_compiler_had_a_profile_or_not() {
+        let sections = [
+            (section(".text._ZN1a17h0123456789abcdefE", "x.o", 1), Executed::Idle),
+            (section(".text.unlikely._ZN1b17h0123456789abcdefE", "x.o", 1), Executed::Idle),
+            (section(".text.upper.7", "x.o", 1), Executed::Idle),
+            (section(".text", "00d1b03bb8efc9c1-p256_mul.o", 1), Executed::Carrying),
+            (section(".text._ZN1z17h0123456789abcdefE", "x.o", 1), Executed::Never),
+        ];
+        let layout = Layout::choose(sections.iter().map(|(section, when)| (section, *when)));
+        let script = layout.script("");
+        let lines: Vec<_> = script.lines().map(str::trim).collect();
+        assert!(lines.contains(&"*(.text._ZN1a* .text.unlikely._ZN1a*)"), "{script}");
+        assert!(lines.contains(&"*(.text.unlikely._ZN1b17h*)"), "{script}");
+        assert!(lines.contains(&"*(.text.up* .text.unlikely.up*)"), "nothing else begins so: {script}");
+        assert!(lines.contains(&"*p256_mul*.o(.text)"), "{script}");
+    }
+
+    #[test]
     fn names_are_written_as_far_as_no_function_elsewhere_shares_them() {
         let [carrying, idle] = chosen(&[
             ("_ZN4tree4leaf17h0000000000000001E", 1, Executed::Idle),
@@ -332,8 +368,9 @@ mod tests {
         let layout = Layout::choose([(&idle, Executed::Idle), (&carrying, Executed::Carrying)].into_iter());
         assert_eq!(
             layout.script("/* header */\n"),
-            "/* header */\nSECTIONS\n{\n  .text.idle :\n  {\n    *(.text._ZN1a*)\n  }\n  .text.carrying :\n  {\n    \
-             *(.text._ZN1b*)\n  }\n}\nINSERT BEFORE .text;\n"
+            "/* header */\nSECTIONS\n{\n  .text.hot : { *(.text.hot .text.hot.*) }\n  .text.idle :\n  {\n    *(.text._ZN1a* \
+             .text.unlikely._ZN1a*)\n  }\n  .text.carrying :\n  {\n    *(.text._ZN1b* .text.unlikely._ZN1b*)\n  }\n  \
+             .text.split : { *(.text.split .text.split.*) }\n}\nINSERT BEFORE .text;\n"
         );
     }
 

@@ -16,10 +16,11 @@ use tokio::time::Instant;
 
 const NAMESPACE: &str = "bench";
 
-/// Starts a control plane, then both sidecars, and waits for the first 200. Start-up time is the sidecars': from the
+/// Starts a control plane, then both sidecars, which are this program, and waits for the first 200. Start-up time is the sidecars': from the
 /// start of both, with tokens in their hands, to the first answer.
 pub(super) fn start(
     bin_dir: &Path,
+    program: &Path,
     dir: &Path,
     places: Places,
     origins: &BTreeMap<Entry, SocketAddr>,
@@ -28,7 +29,7 @@ pub(super) fn start(
     let manifest = dir.join("bench.yaml");
     fs::write(&manifest, manifests()?)?;
     mesh.apply(&manifest)?;
-    let inbound = sidecar(&mesh, dir, "origin", |command| {
+    let inbound = sidecar(program, &mesh, dir, "origin", |command| {
         command.args(["--label", "app=origin"]);
         for (entry, addr) in origins {
             command.arg("--inbound").arg(format!(
@@ -39,7 +40,7 @@ pub(super) fn start(
             ));
         }
     })?;
-    let outbound = sidecar(&mesh, dir, "client", |command| {
+    let outbound = sidecar(program, &mesh, dir, "client", |command| {
         for entry in [Entry::Tcp, Entry::Greeting, Entry::Bulk] {
             command.arg("--upstream").arg(format!("{}=127.0.0.1:0", upstream(entry)));
         }
@@ -70,7 +71,7 @@ pub(super) fn start(
         proof: Proof::Counted(inbound.ready("metrics")?.parse().context("the metrics address")?),
         proxies: vec![outbound, inbound],
         besides: Some(mesh),
-        binary: Some(bin_dir.join("sidecar")),
+        binary: Some(program.to_path_buf()),
         start_ms: None,
     };
     pair.until_answering(start)
@@ -109,12 +110,18 @@ fn manifests() -> Result<String> {
 }
 
 /// A sidecar's command line, with a fresh token.
-fn sidecar(mesh: &Mesh, dir: &Path, account: &str, add: impl FnOnce(&mut Command)) -> Result<Command> {
+fn sidecar(
+    program: &Path,
+    mesh: &Mesh,
+    dir: &Path,
+    account: &str,
+    add: impl FnOnce(&mut Command),
+) -> Result<Command> {
     let state = dir.join(account);
     fs::create_dir_all(&state)?;
     let token = state.join("token");
     fs::write(&token, mesh.token(NAMESPACE, account)?)?;
-    let mut command = mesh.program("sidecar");
+    let mut command = Command::new(program);
     command.args(["run", "--workers", "1", "--address", "127.0.0.1", "--name", account]);
     command.args(["--namespace", NAMESPACE, "--service-account", account]);
     command.arg("--control-plane").arg(mesh.discovery()?);

@@ -18,6 +18,8 @@ use tokio::time::Instant;
 
 /// How long a pair may take until it answers.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take to end: as long as a sidecar waits for its tasks.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// Pause between two attempts: the resolution of the start-up time.
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long one attempt may take.
@@ -107,6 +109,20 @@ impl Pair {
             binary: None,
             start_ms: None,
         }
+    }
+
+    /// Asks both proxies to end, and waits until they have, though not for ever.
+    pub(super) fn end(&mut self) -> Result<()> {
+        for proxy in &mut self.proxies {
+            if proxy.is_running() {
+                proxy.terminate()?;
+            }
+        }
+        let asked = Instant::now();
+        while asked.elapsed() < ENDS_WITHIN && self.proxies.iter_mut().any(Running::is_running) {
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
     }
 
     pub(super) fn pids(&self) -> Vec<u32> {

@@ -48,6 +48,9 @@ pub struct Options {
     /// Requests per second of the open-loop measurements
     #[arg(long, default_value_t = 2000.0)]
     rate: f64,
+    /// The sidecar that is measured; without it the one beside this program
+    #[arg(long)]
+    sidecar: Option<PathBuf>,
     /// Folder for configurations, logs and report.json
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -99,6 +102,7 @@ impl Results {
 /// What a run needs at hand.
 struct Bench {
     bin_dir: PathBuf,
+    sidecar: PathBuf,
     out: PathBuf,
     places: Places,
     origins: BTreeMap<Entry, SocketAddr>,
@@ -139,8 +143,12 @@ pub fn run(options: Options) -> Result<()> {
     // Kept to the end of the run.
     let (_running, origins) = start_origins(&bin_dir, &out, places)?;
     let times = if options.quick { QUICK_TIMES } else { FULL_TIMES };
-    let bench =
-        Bench { bin_dir, out, places, origins, programs, peers, workloads, rate: options.rate, times };
+    let sidecar = match options.sidecar {
+        Some(sidecar) => std::path::absolute(sidecar)?,
+        None => bin_dir.join("sidecar"),
+    };
+    let rate = options.rate;
+    let bench = Bench { bin_dir, sidecar, out, places, origins, programs, peers, workloads, rate, times };
     let rounds = if options.quick { 1 } else { options.rounds };
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
@@ -228,7 +236,7 @@ impl Bench {
             }
         }
         results.footprints.append(&mut footprints);
-        Ok(())
+        pairs.iter_mut().try_for_each(Pair::end)
     }
 
     fn start(&self, peer: Peer, round: u32) -> Result<Pair> {
@@ -237,17 +245,17 @@ impl Bench {
             fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
         }
         fs::create_dir_all(&dir)?;
-        let start = match peer {
+        let program = || self.programs.found.get(&peer).with_context(|| format!("no {}", peer.name()));
+        let pair = match peer {
             Peer::Direct => return Ok(Pair::direct(&self.origins)),
-            Peer::Outrigger => outrigger::start,
-            Peer::Floor => floor::start,
-            Peer::Envoy => envoy::start,
-            Peer::Haproxy => haproxy::start,
-            Peer::Nginx => nginx::start,
+            Peer::Outrigger => {
+                outrigger::start(&self.bin_dir, &self.sidecar, &dir, self.places, &self.origins)?
+            }
+            Peer::Floor => floor::start(program()?, &dir, self.places, &self.origins)?,
+            Peer::Envoy => envoy::start(program()?, &dir, self.places, &self.origins)?,
+            Peer::Haproxy => haproxy::start(program()?, &dir, self.places, &self.origins)?,
+            Peer::Nginx => nginx::start(program()?, &dir, self.places, &self.origins)?,
         };
-        // Ours needs more than one program, and finds them by itself.
-        let program = self.programs.found.get(&peer).unwrap_or(&self.bin_dir);
-        let pair = start(program, &dir, self.places, &self.origins)?;
         pair.prove_mutual_tls()?;
         Ok(pair)
     }
