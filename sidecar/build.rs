@@ -30,9 +30,9 @@ fn reads_scripts() -> Option<bool> {
     let mut program = var("RUSTC_LINKER").unwrap_or_else(|_| "cc".to_owned());
     let mut arguments = Vec::new();
     let flags = var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    for flag in
-        flags.split('\x1f').map(|flag| flag.trim_start_matches("-C")).filter(|flag| flag.contains("link"))
-    {
+    let flags = flags.split('\x1f').map(|flag| flag.trim_start_matches("-C"));
+    // A profile's path may have any name.
+    for flag in flags.filter(|flag| flag.contains("link") && !flag.starts_with("profile-")) {
         match flag.split_once('=')? {
             ("link-arg", argument) => arguments.push(argument.to_owned()),
             ("linker", other) => program = other.to_owned(),
