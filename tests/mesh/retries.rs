@@ -1,7 +1,12 @@
 //! Safe retries hide a failing endpoint, and unsafe ones are not made.
 
+use mesh_load::mesh::Beside;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use tests::http1::{Connection, get};
 use tests::wait::{eventually, holds};
-use tests::world::World;
+use tests::world::{NAMESPACE, World};
 
 fn pair() -> (World, String) {
     let mut world = World::new();
@@ -121,4 +126,96 @@ fn a_route_asks_for_retries_by_status() {
         let retries = world.metrics("shopper").sum("outrigger_retries_total", &[]);
         holds(failures == 0 && retries > 0.0, format!("{failures} failures, {retries} retries"))
     });
+}
+
+/// An application that is asked for `/` and answers; of anything else it notes the method, and does what it was told with it.
+fn application(answer: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let noted = asked.clone();
+    let serve = move |stream: TcpStream, asked: Arc<Mutex<Vec<String>>>| -> Option<()> {
+        let mut writer = stream.try_clone().ok()?;
+        let mut reader = BufReader::new(stream);
+        loop {
+            let (mut head, mut line) = (String::new(), String::new());
+            while reader.read_line(&mut line).ok()? > 2 {
+                head.push_str(&line);
+                line.clear();
+            }
+            if head.is_empty() {
+                return None;
+            }
+            let length = head
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            reader.read_exact(&mut vec![0; length.unwrap_or(0)]).ok()?;
+            if head.starts_with("GET / ") {
+                write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
+                continue;
+            }
+            asked.lock().unwrap().push(head.split(' ').next()?.to_owned());
+            writer.write_all(answer.as_bytes()).ok()?;
+            if answer.is_empty() {
+                return None;
+            }
+        }
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let asked = asked.clone();
+            std::thread::spawn(move || serve(stream, asked));
+        }
+    });
+    (address, noted)
+}
+
+fn join(world: &mut World, name: &str, application: SocketAddr) {
+    let beside = Beside {
+        namespace: NAMESPACE,
+        service_account: "web",
+        labels: &[("app", "web")],
+        inbound: Some(format!("main={}/http", application.port())),
+        ..Beside::default()
+    };
+    world.mesh.join(name, &beside, None).unwrap();
+}
+
+#[test]
+fn what_may_have_been_done_already_is_not_done_twice_unless_twice_is_as_good_as_once() {
+    // It reads all of a request, and then closes the connection: whether it did what was asked nobody can know.
+    let (address, asked) = application("");
+    let (mut world, outbound) = World::in_front_of(address, "/");
+    join(&mut world, "web-b", address);
+    for (method, body, attempts) in
+        [("POST", "two", 1), ("PATCH", "two", 1), ("GET", "", 3), ("PUT", "two", 3)]
+    {
+        let mut connection = Connection::open(&outbound).unwrap();
+        let head =
+            format!("{method} /order HTTP/1.1\r\nHost: web\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        connection.write(head.as_bytes()).unwrap();
+        let answer = connection.answer().unwrap();
+        let seen = std::mem::take(&mut *asked.lock().unwrap());
+        assert_eq!((answer.status, seen.len()), (502, attempts), "{method}: {} {seen:?}", answer.body);
+    }
+}
+
+#[test]
+fn an_application_that_says_when_to_come_again_is_asked_then_or_not_at_all() {
+    let later = "HTTP/1.1 503 x\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n";
+    let soon = "HTTP/1.1 503 x\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
+    for (answer, attempts) in [(later, 1), (soon, 3)] {
+        let (address, asked) = application(answer);
+        let (mut world, outbound) = World::in_front_of(address, "/");
+        world.apply(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web, namespace: demo}\nspec:\n  \
+             targetRefs: [{kind: Service, name: web}]\n  retry: {statuses: [503], attempts: 2}\n",
+        );
+        eventually("an answer of 503 is retried as the application says", || {
+            assert_eq!(get(&outbound, "web", "/busy").unwrap().status, 503);
+            let seen = std::mem::take(&mut *asked.lock().unwrap()).len();
+            let denied =
+                world.metrics("shopper").sum("outrigger_retries_denied_total", &[("why", "retry_after")]);
+            holds(seen == attempts && (denied > 0.0) == (attempts == 1), (seen, denied))
+        });
+    }
 }

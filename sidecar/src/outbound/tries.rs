@@ -120,8 +120,11 @@ impl Tries {
             Ok(exchanged) => match exchanged.reason.map(|reason| (reason, reason.row().again)) {
                 // The peer's sidecar says that its application never saw the request.
                 Some((reason, Again::Unprocessed)) => Some(Failed::Without(reason, Again::Unprocessed)),
-                _ => match exchanged.effective_status() {
-                    status @ 400.. => Some(Failed::Answer { status, grpc: exchanged.grpc_status() }),
+                made => match exchanged.effective_status() {
+                    status @ 400.. => {
+                        let is_broken = made.is_some_and(|(_, again)| again == Again::MaybeProcessed);
+                        Some(Failed::Answer { status, grpc: exchanged.grpc_status(), is_broken })
+                    }
                     _ => None,
                 },
             },

@@ -5,7 +5,7 @@
 //! | the attempt | is made again, twice at most, unless a policy says otherwise |
 //! | --- | --- |
 //! | was never processed: no connection, refused stream, GOAWAY | always |
-//! | may have been processed: reset, closed | for idempotent methods (RFC 9110 §9.2.2), or those that are listed |
+//! | may have been processed: reset, closed, here or between the peer's sidecar and its application | for idempotent methods (RFC 9110 §9.2.2), or those that are listed |
 //! | took too long (per attempt) | the same, where retries are asked for |
 //! | was answered with a status that is listed | the same |
 //! | was answered with a gRPC status that is listed | whatever the method, as it is always POST |
@@ -34,6 +34,8 @@ pub(crate) enum Failed {
         status: u16,
         /// Its gRPC status, if it is one.
         grpc: Option<u8>,
+        /// The peer's sidecar made it, since its application broke off: for the request that is as if this attempt had.
+        is_broken: bool,
     },
 }
 
@@ -148,7 +150,10 @@ fn cause(failed: Failed, method: &Method, policy: &RetryPolicy) -> Option<Cause>
             (on.reset && policy.may_repeat(method)).then_some(Cause::Broken)
         }
         Failed::Without(_, Again::Never) => None,
-        Failed::Answer { status, grpc } => {
+        Failed::Answer { is_broken: true, .. } if on.reset && policy.may_repeat(method) => {
+            Some(Cause::Broken)
+        }
+        Failed::Answer { status, grpc, .. } => {
             let listed = policy.codes.contains(&status) && policy.may_repeat(method);
             (listed || grpc.is_some_and(|code| policy.lists_grpc(code))).then_some(Cause::Status)
         }

@@ -12,7 +12,7 @@ const LATE: Failed = Failed::Without(Reason::AttemptTimeout, Again::MaybeProcess
 const NEVER: Failed = Failed::Without(Reason::UpstreamProtocol, Again::Never);
 
 fn answer(status: u16) -> Failed {
-    Failed::Answer { status, grpc: None }
+    Failed::Answer { status, grpc: None, is_broken: false }
 }
 
 fn compiled(told: &Told) -> RetryPolicy {
@@ -43,9 +43,15 @@ fn what_may_be_made_again() {
     let listed = RetryMethods::Listed(vec!["POST".to_owned()]);
     let post = &compiled(&Told { methods: listed, ..self::policy() });
     let only_reset = &compiled(&Told { on: vec![RetryOn::Reset], ..self::policy() });
-    let unavailable = Failed::Answer { status: 503, grpc: Some(14) };
-    let exhausted = Failed::Answer { status: 429, grpc: Some(8) };
+    let unavailable = Failed::Answer { status: 503, grpc: Some(14), is_broken: false };
+    let exhausted = Failed::Answer { status: 429, grpc: Some(8), is_broken: false };
+    let app_closed = Failed::Answer { status: 502, grpc: None, is_broken: true };
+    let by_status = &compiled(&Told { on: vec![], codes: vec![502], ..self::policy() });
     for (failed, method, policy, cause) in [
+        (app_closed, Method::GET, none, Some(Broken)),
+        (app_closed, Method::POST, none, None),
+        (app_closed, Method::POST, route, Some(Broken)),
+        (app_closed, Method::GET, by_status, Some(Status)),
         (UNREACHABLE, Method::POST, none, Some(Unprocessed)),
         (REFUSED, Method::POST, none, Some(Unprocessed)),
         (BROKEN, Method::GET, none, Some(Broken)),
