@@ -8,7 +8,7 @@ use tests::world::World;
 const INSTANCES: [&str; 3] = ["web-a", "web-b", "web-c"];
 
 /// A Service `web` with three instances, and a client that has reached it.
-fn three(args: [&[&str]; 3]) -> (World, String) {
+pub(super) fn three(args: [&[&str]; 3]) -> (World, String) {
     let mut world = World::new();
     world.service("web", 80, Some("http"), "main");
     for (name, args) in INSTANCES.iter().zip(args) {
@@ -23,7 +23,7 @@ fn three(args: [&[&str]; 3]) -> (World, String) {
 }
 
 /// How many of so many requests, one after the other on one connection, each instance answers.
-fn spread(outbound: &str, requests: usize) -> BTreeMap<String, usize> {
+pub(super) fn spread(outbound: &str, requests: usize) -> BTreeMap<String, usize> {
     let mut connection = Connection::open(outbound).unwrap();
     let mut seen = BTreeMap::new();
     for _ in 0..requests {
@@ -33,7 +33,7 @@ fn spread(outbound: &str, requests: usize) -> BTreeMap<String, usize> {
     seen
 }
 
-fn policy(world: &World, spec: &str) {
+pub(super) fn policy(world: &World, spec: &str) {
     world.apply(&format!(
         "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: web, namespace: demo}}\nspec:\n  \
          targetRefs: [{{group: '', kind: Service, name: web}}]\n{spec}"
@@ -52,7 +52,7 @@ fn law(world: &mut World) -> String {
     config["services"]["demo/web"]["ports"][0]["loadBalancing"].as_str().unwrap_or_default().to_owned()
 }
 
-fn until_law(world: &mut World, wanted: &str) {
+pub(super) fn until_law(world: &mut World, wanted: &str) {
     eventually(&format!("{wanted} is in force"), || {
         let seen = law(world);
         holds(seen == wanted, seen)

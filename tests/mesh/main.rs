@@ -34,3 +34,4 @@ mod slow_clients;
 mod takeover;
 mod tcp;
 mod telemetry;
+mod uneven;
