@@ -219,3 +219,54 @@ fn an_application_that_says_when_to_come_again_is_asked_then_or_not_at_all() {
         });
     }
 }
+
+#[test]
+fn a_grpc_status_that_is_listed_is_retried() {
+    let mut world = World::new();
+    world.service("greeter", 80, Some("grpc"), "main");
+    world.serve("greeter", "greeter-a", "grpc", &["grpc"]);
+    world.serve("greeter", "greeter-b", "grpc", &["grpc", "--fail-rate", "0.5"]);
+    let outbound = world.client("shopper", &[]);
+    let arguments =
+        ["grpc", "--target", "greeter.demo:80", "--via", &outbound, "--rate", "100", "--duration", "1"];
+    let policy = |retry: &str| {
+        format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: greeter, namespace: demo}}\nspec:\n  \
+             targetRefs: [{{kind: Service, name: greeter}}]\n  loadBalancing: {{policy: RoundRobin}}\n  outlierDetection: \
+             {{consecutiveGatewayFailures: 0}}\n{retry}"
+        )
+    };
+    world.apply(&policy(""));
+    let failures = |world: &World| world.load(&arguments)["failed_total"].as_u64().unwrap();
+    eventually("without retries, failures show", || holds(failures(&world) > 0, "none"));
+    world.apply(&policy("  retry: {grpcStatuses: [Unavailable], attempts: 3}\n"));
+    eventually("with retries, none do", || {
+        let failures = failures(&world);
+        let retries = world.metrics("shopper").sum("outrigger_retries_total", &[("cause", "status")]);
+        holds(failures == 0 && retries > 0.0, format!("{failures} failures, {retries} retries"))
+    });
+}
+
+#[test]
+fn a_body_is_sent_again_as_long_as_it_is_short_enough_to_be_kept() {
+    let (address, asked) = application("HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n");
+    let (mut world, outbound) = World::in_front_of(address, "/");
+    world.apply(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web, namespace: demo}\nspec:\n  \
+         targetRefs: [{kind: Service, name: web}]\n  outlierDetection: {consecutiveGatewayFailures: 0}\n  retry: {statuses: \
+         [503], methods: [POST], attempts: 2}\n",
+    );
+    for (bytes, attempts) in [(1024, 3), (1 << 20, 1)] {
+        eventually("it is as the policy says", || {
+            let mut connection = Connection::open(&outbound).unwrap();
+            let head = format!("POST /order HTTP/1.1\r\nHost: web\r\nContent-Length: {bytes}\r\n\r\n");
+            connection.write(head.as_bytes()).unwrap();
+            connection.write(&vec![b'x'; bytes]).unwrap();
+            assert_eq!(connection.answer().unwrap().status, 503);
+            let seen = std::mem::take(&mut *asked.lock().unwrap()).len();
+            holds(seen == attempts, seen)
+        });
+    }
+    let denied = world.metrics("shopper").sum("outrigger_retries_denied_total", &[("why", "body")]);
+    assert_eq!(denied, 1.0, "it is said why the long one was sent once");
+}
