@@ -165,7 +165,7 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
         LocalityRules { mode, overprovisioning, transfer_cost }
     });
     let spread = (of(load_balancing), of(locality), of(slow_start), number(), of(outliers()));
-    let attempts = (timeouts(), of(retry()), of(hedging()), whole_millis(), of(health_check()));
+    let attempts = (timeouts(), of(retry()), of(hedging()), whole_millis(), of(health_check()).boxed());
     (LABEL, spread, attempts).prop_map(
         |(
             name,
@@ -194,7 +194,8 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
 fn service_port() -> impl Strategy<Value = ServicePort> {
     vec(rule(), 1..4).prop_flat_map(|rules| {
         let matches = vec(route_match(rules.len()), 0..4);
-        (port(), LABEL, app_protocol(), Just(rules), matches, of(policy())).prop_map(
+        // Boxed: its tree of values would not fit a test's stack.
+        (port(), LABEL, app_protocol(), Just(rules), matches, of(policy()).boxed()).prop_map(
             |(port, name, app_protocol, rules, matches, policy)| ServicePort {
                 port,
                 name,
