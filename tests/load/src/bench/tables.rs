@@ -60,11 +60,39 @@ pub(super) fn render(results: &Results) -> String {
             "\nThe machine was {percent:.0} % busy with something else: take these figures lightly.\n"
         ));
     }
+    for (peer, workload, share) in at_their_limit(results) {
+        let (peer, workload, percent) = (peer.name(), workload.name(), share * 100.0);
+        out.push_str(&format!(
+            "\n{peer} needed {percent:.0} % of its CPU for {workload} at {rate} requests/s: much of it was done together, so that \
+             its figure there is low, and the others' ratios to it are high.\n"
+        ));
+    }
     for skipped in &results.skipped {
         // Writing to a String cannot fail.
         writeln!(out, "\nSkipped: {skipped}").ok();
     }
     out
+}
+
+/// From this share of its CPU on a pair works off a queue, and no longer what has just come.
+const AT_ITS_LIMIT: f64 = 0.85;
+
+/// Pairs that could hardly carry the fixed rate, and the share of the CPU they share that they needed.
+fn at_their_limit(results: &Results) -> Vec<(Peer, Workload, f64)> {
+    let mut all = Vec::new();
+    for workload in Workload::ALL {
+        for peer in Peer::ALL {
+            let shares =
+                chosen(results, workload, peer, |_| true).filter_map(|measured| match measured.pressure {
+                    Pressure::Rate(rate) => Some(measured.cpu? * rate / 1e6),
+                    Pressure::Full | Pressure::Bytes(_) => None,
+                });
+            all.extend(
+                median(shares).filter(|share| *share > AT_ITS_LIMIT).map(|share| (peer, workload, share)),
+            );
+        }
+    }
+    all
 }
 
 fn by_workload(
@@ -259,6 +287,19 @@ mod tests {
         assert!(text.contains("| outrigger | 50.0 (0.40×) |"), "{text}");
         assert!(text.contains("| envoy | 12,345 (1.00×) |"), "{text}");
         assert!(!text.contains("| direct"), "{text}");
+    }
+
+    #[test]
+    fn who_could_hardly_carry_the_rate_is_named() {
+        let mut results = Results { rate: 2000.0, pinned: true, ..Results::default() };
+        for (peer, cpu) in [(Peer::Envoy, 480.0), (Peer::Outrigger, 160.0)] {
+            let measured = measured(1, peer, cpu);
+            results.measurements.push(Measurement { pressure: Pressure::Rate(2000.0), ..measured.clone() });
+            results.measurements.push(measured);
+        }
+        let text = render(&results);
+        assert!(text.contains("envoy needed 96 % of its CPU for h1-get at 2000 requests/s"), "{text}");
+        assert!(!text.contains("outrigger needed"), "{text}");
     }
 
     #[test]
